@@ -1,0 +1,225 @@
+"""What can go wrong in the pipeline, as one tree.
+
+    ContinuumError
+    ├── ConsentError          nobody speaks through a face without consent
+    │   ├── ConsentMissing        no record was named, or none has this id
+    │   ├── ConsentMismatch       the record belongs to another picture
+    │   ├── ConsentScopeDenied    the record does not cover this use
+    │   ├── ConsentExpired        the record has run out
+    │   ├── ConsentRevoked        the record was withdrawn
+    │   ├── ConsentInvalid        the record to be written is incomplete
+    │   ├── GrantExpired          the grant is too old: ask the gate again
+    │   ├── GrantForged           the grant did not come from the gate, or was changed
+    │   └── RegistryUnavailable   the consent registry cannot be opened or written
+    ├── AvatarError
+    │   ├── UnknownAvatar         no bundled avatar has this name
+    │   └── AvatarDamaged         a bundled avatar's folder is incomplete or altered
+    ├── PictureError          the reference picture
+    │   ├── PictureMissing, PictureUnreadable, PictureTooSmall, PictureTooLarge,
+    │   ├── PictureAnimated, LandmarksMissing, LandmarksInvalid
+    │   └── PersonNotFound        the picture and its landmarks show no person that can be fitted
+    ├── AudioError            the speech
+    │   ├── AudioMissing, AudioUnreadable, AudioEmpty, AudioTruncated
+    │   └── AudioNotFinite        NaN or infinite samples
+    ├── ModelError            weights and configuration
+    │   ├── ModelUnknown, ModelDamaged
+    │   └── BackendRefused        a fast path is absent or failed its self-check
+    ├── StreamError
+    │   ├── StreamClosed
+    │   └── StreamOverrun         more speech was pushed than a stream may hold
+    └── OutputError           the file to be written
+        ├── OutputFolderMissing, OutputUnwritable, OutputSizeInvalid
+        └── OutputFull            no space left
+
+Every leaf has a stable ``code`` for machines, says in its message what is wrong and what to do,
+and is ``retryable`` when the same request may succeed later without being changed.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ContinuumError(Exception):
+    """Root of every error that the pipeline raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+
+class ConsentError(ContinuumError):
+    """Generation is refused: no consent covers it."""
+
+    code = "consent"
+
+
+class ConsentMissing(ConsentError):
+    code = "consent_missing"
+
+
+class ConsentMismatch(ConsentError):
+    code = "consent_mismatch"
+
+
+class ConsentScopeDenied(ConsentError):
+    code = "consent_scope"
+
+
+class ConsentExpired(ConsentError):
+    code = "consent_expired"
+
+
+class ConsentRevoked(ConsentError):
+    code = "consent_revoked"
+
+
+class ConsentInvalid(ConsentError):
+    code = "consent_invalid"
+
+
+class GrantExpired(ConsentError):
+    code = "grant_expired"
+    retryable = True
+
+
+class GrantForged(ConsentError):
+    code = "grant_forged"
+
+
+class RegistryUnavailable(ConsentError):
+    code = "registry_unavailable"
+    retryable = True
+
+
+class AvatarError(ContinuumError):
+    """A bundled avatar cannot be used."""
+
+    code = "avatar"
+
+
+class UnknownAvatar(AvatarError):
+    code = "avatar_unknown"
+
+
+class AvatarDamaged(AvatarError):
+    code = "avatar_damaged"
+
+
+class PictureError(ContinuumError):
+    """A reference picture, or what is known about it, cannot be used."""
+
+    code = "picture"
+
+
+class PictureMissing(PictureError):
+    code = "picture_missing"
+
+
+class PictureUnreadable(PictureError):
+    code = "picture_unreadable"
+
+
+class PictureTooSmall(PictureError):
+    code = "picture_too_small"
+
+
+class PictureTooLarge(PictureError):
+    code = "picture_too_large"
+
+
+class PictureAnimated(PictureError):
+    code = "picture_animated"
+
+
+class LandmarksMissing(PictureError):
+    code = "landmarks_missing"
+
+
+class LandmarksInvalid(PictureError):
+    code = "landmarks_invalid"
+
+
+class PersonNotFound(PictureError):
+    code = "person_not_found"
+
+
+class AudioError(ContinuumError):
+    """Speech cannot be read."""
+
+    code = "audio"
+
+
+class AudioMissing(AudioError):
+    code = "audio_missing"
+
+
+class AudioUnreadable(AudioError):
+    code = "audio_unreadable"
+
+
+class AudioEmpty(AudioError):
+    code = "audio_empty"
+
+
+class AudioTruncated(AudioError):
+    code = "audio_truncated"
+
+
+class AudioNotFinite(AudioError):
+    code = "audio_not_finite"
+
+
+class ModelError(ContinuumError):
+    """Weights, configuration or compute backends cannot be used."""
+
+    code = "model"
+
+
+class ModelUnknown(ModelError):
+    code = "model_unknown"
+
+
+class ModelDamaged(ModelError):
+    code = "model_damaged"
+
+
+class BackendRefused(ModelError):
+    code = "backend_refused"
+
+
+class StreamError(ContinuumError):
+    """A stream was asked for what it cannot do now."""
+
+    code = "stream"
+
+
+class StreamClosed(StreamError):
+    code = "stream_closed"
+
+
+class StreamOverrun(StreamError):
+    code = "stream_overrun"
+    retryable = True
+
+
+class OutputError(ContinuumError):
+    """The result cannot be written."""
+
+    code = "output"
+
+
+class OutputFolderMissing(OutputError):
+    code = "output_folder_missing"
+
+
+class OutputUnwritable(OutputError):
+    code = "output_unwritable"
+
+
+class OutputSizeInvalid(OutputError):
+    code = "output_size_invalid"
+
+
+class OutputFull(OutputError):
+    code = "output_full"
+    retryable = True
