@@ -24,7 +24,7 @@ class Phone:
     start: int
     end: int
     ipa: str  # "" is silence
-    stress: int = 0  # of its syllable: 0 none, 1 primary, 2 secondary
+    stress: int = 0  # of a vowel: 0 none, 1 primary, 2 secondary; 0 for all else
     word: int = -1  # counts the words of the clip; -1 belongs to none
     emphasis: bool = False  # the speaker leans on this word
 
@@ -64,6 +64,8 @@ class Clip:
 
 def save_shard(path: str | os.PathLike[str], clips: Sequence[Clip]) -> None:
     """Write clips as 16-bit audio and plain arrays; the file appears whole or not at all."""
+    if not clips:
+        raise ValueError("a shard needs at least one clip, got 0")
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     phones = [phone for clip in clips for phone in clip.phones]
@@ -80,7 +82,7 @@ def save_shard(path: str | os.PathLike[str], clips: Sequence[Clip]) -> None:
     with part.open("wb") as file:
         np.savez(
             file,
-            audio=np.concatenate(audio) if audio else np.zeros(0, np.int16),
+            audio=np.concatenate(audio),
             samples=np.array([len(a) for a in audio], np.int64),
             counts=np.array([len(clip.phones) for clip in clips], np.int64),
             phones=np.array(rows, np.int32).reshape(-1, 5),
