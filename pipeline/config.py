@@ -1,0 +1,168 @@
+"""A model's numbers: frozen dataclasses, read from one TOML per model under ``pipeline/models``."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pipeline.errors import ModelError
+
+MODELS: Final = Path(__file__).parent / "models"
+SAMPLE_RATE: Final = 16_000
+FRAME_RATE: Final = 25
+SAMPLES_PER_FRAME: Final = SAMPLE_RATE // FRAME_RATE
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioConfig:
+    mel_bands: int
+    width: int
+    embed_dim: int
+    look_ahead_ms: int
+
+    def __post_init__(self) -> None:
+        if self.look_ahead_ms % 10:
+            raise ValueError(f"look_ahead_ms must be a multiple of 10, not {self.look_ahead_ms}")
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    buckets: int
+    tokens: int
+    embed_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class VaeConfig:
+    temporal_stride: int
+    channels: int
+    width: int
+    history: int
+
+
+@dataclass(frozen=True, slots=True)
+class DitConfig:
+    dim: int
+    depth: int
+    heads: int
+    ffn_ratio: int
+    theta: float
+
+    def __post_init__(self) -> None:
+        if self.dim % (2 * self.heads):
+            raise ValueError(f"dim {self.dim} does not split into {self.heads} even heads")
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleConfig:
+    steps: int
+    shift: float
+    sampler: str
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, not {self.steps}")
+        if self.sampler not in ("euler", "renoise"):
+            raise ValueError(f"sampler must be 'euler' or 'renoise', not {self.sampler!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class GuidanceConfig:
+    scale: float
+    rescale: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkConfig:
+    length: int
+    overlap: int
+    window: int
+    context: int
+    live_hop: int
+    live_tail: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= 2 * self.overlap <= self.length:
+            raise ValueError(
+                f"overlap {self.overlap} must be at most half of the chunk length {self.length}"
+            )
+        if self.live_hop < 1 or self.live_tail < 0:
+            raise ValueError(
+                f"live_hop {self.live_hop} must be >= 1 and live_tail {self.live_tail} >= 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuumConfig:
+    trace: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.trace or self.trace[-1] != 0.0:
+            raise ValueError(f"trace must end with 0 (lips follow the speech), not {self.trace}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Everything that defines a model but its weights."""
+
+    name: str
+    weights: str
+    audio: AudioConfig
+    text: TextConfig
+    vae: VaeConfig
+    dit: DitConfig
+    schedule: ScheduleConfig
+    guidance: GuidanceConfig
+    chunks: ChunkConfig
+    continuum: ContinuumConfig
+
+    def __post_init__(self) -> None:
+        if len(self.continuum.trace) != self.schedule.steps:
+            raise ValueError(
+                f"continuum.trace has {len(self.continuum.trace)} entries for "
+                f"{self.schedule.steps} steps"
+            )
+
+    @property
+    def samples_per_latent(self) -> int:
+        return SAMPLES_PER_FRAME * self.vae.temporal_stride
+
+    @property
+    def look_ahead_samples(self) -> int:
+        return SAMPLE_RATE * self.audio.look_ahead_ms // 1000
+
+
+def _section(cls: type[T], values: dict[str, Any], where: str) -> T:
+    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    if names != set(values):
+        missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+        raise ModelError(f"{where}: missing keys {missing}, unknown keys {unknown}")
+    try:
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except ValueError as error:
+        raise ModelError(f"{where}: {error}") from error
+
+
+_SECTIONS: Final[dict[str, type[Any]]] = {
+    "audio": AudioConfig, "text": TextConfig, "vae": VaeConfig, "dit": DitConfig,
+    "schedule": ScheduleConfig, "guidance": GuidanceConfig, "chunks": ChunkConfig,
+    "continuum": ContinuumConfig,
+}  # fmt: skip
+
+
+def load_config(name: str) -> ModelConfig:
+    """The configuration of a bundled model; ``ModelError`` lists the known names."""
+    path = MODELS / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in MODELS.glob("*.toml")))
+        raise ModelError(f"unknown model {name!r}: the bundled models are {known}")
+    values = tomllib.loads(path.read_text())
+    parts = {
+        key: _section(cls, values.get(key, {}), f"{path.name} [{key}]")
+        for key, cls in _SECTIONS.items()
+    }
+    return _section(ModelConfig, {**values, **parts}, path.name)

@@ -1,0 +1,178 @@
+"""One arithmetic for both schedules: chunks in, clean latents out.
+
+A ``Performance`` is what the generator remembers of one speaker: speech heard, latents made, what
+the last speculation left. ``advance`` denoises the chunks of any number of performances as one
+batch and harmonises the chunks of each after every step. The causal schedule hands it two chunks
+per performance, the parallel one a window of them; nothing else differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.chunks import Chunk, plan
+from pipeline.config import ModelConfig
+from pipeline.context import Timeline
+from pipeline.continuum import Trace, harmonise
+from pipeline.dit import Condition, DiT
+from pipeline.guidance import guide
+from pipeline.sampler import euler, latent_noise, predict_x0, renoise
+from pipeline.schedule import levels
+
+
+class Performance:
+    """The generator's memory of one speaker. ``reference`` (R,), ``prompt`` (tokens, D)."""
+
+    def __init__(
+        self, config: ModelConfig, reference: Tensor, prompt: Tensor, seed: int, trace: Trace
+    ) -> None:
+        chunks = config.chunks
+        longest = max(chunks.length * chunks.window, chunks.live_hop + chunks.live_tail)
+        self.reference, self.prompt, self.seed, self.trace = reference, prompt, seed, trace
+        self.audio = Timeline(
+            torch.zeros(1, config.audio.embed_dim), 0, 2 * longest + 2 * chunks.context
+        )
+        self.latents = Timeline(
+            torch.zeros(config.vae.channels, 1, 1, 5), 1, max(chunks.context, 1)
+        )
+
+    @property
+    def position(self) -> int:
+        """Index of the next latent to be made."""
+        return self.latents.end
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one call of ``advance`` does for one performance."""
+
+    chunks: Sequence[Chunk]
+    emit: int  # latents that become final
+    leave_from: int  # absolute index: the last chunk's fields from here are left as a trace
+
+
+def causal_plan(config: ModelConfig, position: int) -> Plan:
+    """The chunk about to be shown and its speculative successor."""
+    hop, tail = config.chunks.live_hop, config.chunks.live_tail
+    shown = Chunk(position, hop + tail, 0, tail)
+    successor = Chunk(position + hop, hop + tail, tail, 0)
+    return Plan([shown, successor] if tail else [shown], hop, position + hop)
+
+
+def parallel_plan(config: ModelConfig, position: int, remaining: int | None) -> Plan:
+    """A window of overlapping chunks; ``remaining`` latents to the end of speech, if known."""
+    length, overlap, window = config.chunks.length, config.chunks.overlap, config.chunks.window
+    full = window * (length - overlap) + overlap
+    if remaining is not None and remaining <= full:
+        return Plan(plan(position, remaining, length, overlap), remaining, position + remaining)
+    emit = full - overlap
+    return Plan(plan(position, full, length, overlap), emit, position + emit)
+
+
+class Denoiser:
+    """The DiT with its schedule, sampler and guidance: noise -> clean latents."""
+
+    def __init__(self, dit: DiT, config: ModelConfig, null_prompt: Tensor) -> None:
+        self._dit, self._config, self._null_prompt = dit, config, null_prompt
+        self.levels = levels(config.schedule.steps, config.schedule.shift)
+
+    @torch.inference_mode()
+    def advance(self, performances: Sequence[Performance], plans: Sequence[Plan]) -> list[Tensor]:
+        """The new clean latents (C, emit, 1, P) of each performance, which remembers them."""
+        pairs = [(p, chunk) for p, plan in zip(performances, plans, strict=True)
+                 for chunk in plan.chunks]  # fmt: skip
+        condition = self._condition(pairs)
+        caches = [self._dit.condition(condition)]
+        if self._config.guidance.scale != 1.0:
+            caches.append(self._dit.condition(self._unconditional(condition)))
+        x = torch.stack([self._noise(p, chunk, 0) for p, chunk in pairs])
+        left: list[list[Tensor]] = [[] for _ in performances]
+        for i, (t, t_next) in enumerate(zip(self.levels, self.levels[1:], strict=False)):
+            x0 = predict_x0(x, self._velocity(x, t, caches), t)
+            x0 = self._agree(x0, i, performances, plans, left)
+            if t_next == 0.0:
+                x = x0
+            elif self._config.schedule.sampler == "euler":
+                x = euler(x, x0, t, t_next)
+            else:
+                fresh = torch.stack([self._noise(p, chunk, i + 1) for p, chunk in pairs])
+                x = renoise(x0, fresh, t_next)
+        return self._commit(x, performances, plans, left)
+
+    def _condition(self, pairs: Sequence[tuple[Performance, Chunk]]) -> Condition:
+        past = self._config.chunks.context
+        contexts = [p.latents.read(c.start - past, past) for p, c in pairs]
+        audio = [p.audio.read(c.start - past, past + c.length) for p, c in pairs]
+        return Condition(
+            reference=torch.stack([p.reference for p, _ in pairs]),
+            prompt=torch.stack([p.prompt for p, _ in pairs]),
+            context=torch.stack([c for c, _ in contexts]),
+            context_valid=torch.stack([v for _, v in contexts]),
+            audio=torch.stack([a for a, _ in audio]),
+            audio_known=torch.stack([k for _, k in audio]),
+        )
+
+    def _unconditional(self, c: Condition) -> Condition:
+        return Condition(
+            c.reference, self._null_prompt.expand_as(c.prompt), c.context, c.context_valid,
+            c.audio, torch.zeros_like(c.audio_known),
+        )  # fmt: skip
+
+    def _noise(self, p: Performance, chunk: Chunk, draw: int) -> Tensor:
+        shape = (self._config.vae.channels, chunk.length, 1, self._dit.parts)
+        return latent_noise(p.seed, chunk.start, shape, draw)
+
+    def _velocity(self, x: Tensor, t: float, caches: list) -> Tensor:  # type: ignore[type-arg]
+        level = x.new_full((x.shape[0], x.shape[2]), t)
+        fields = [self._dit(x, level, cache) for cache in caches]
+        if len(fields) == 1:
+            return fields[0]
+        return guide(
+            fields[0], fields[1], self._config.guidance.scale, self._config.guidance.rescale
+        )
+
+    @staticmethod
+    def _agree(
+        x0: Tensor,
+        level: int,
+        performances: Sequence[Performance],
+        plans: Sequence[Plan],
+        left: list[list[Tensor]],
+    ) -> Tensor:
+        """Harmonise each performance's chunks, the first with what the past left for it."""
+        out, row = [], 0
+        for p, plan_, kept in zip(performances, plans, left, strict=True):
+            fields = x0[row : row + len(plan_.chunks)].clone()
+            row += len(plan_.chunks)
+            fields[0] = p.trace.pull(fields[0], plan_.chunks[0].start, level)
+            fields = harmonise(fields, plan_.chunks)
+            last = plan_.chunks[-1]
+            kept.append(fields[-1][:, max(0, plan_.leave_from - last.start) :])
+            out.append(fields)
+        return torch.cat(out)
+
+    @staticmethod
+    def _commit(
+        x: Tensor,
+        performances: Sequence[Performance],
+        plans: Sequence[Plan],
+        left: list[list[Tensor]],
+    ) -> list[Tensor]:
+        fresh, row = [], 0
+        for p, plan_, fields in zip(performances, plans, left, strict=True):
+            start, pieces, covered = p.position, [], p.position
+            for chunk in plan_.chunks:
+                stop = min(chunk.stop, start + plan_.emit)
+                if stop > covered:
+                    pieces.append(x[row, :, covered - chunk.start : stop - chunk.start])
+                    covered = stop
+                row += 1
+            latents = torch.cat(pieces, dim=1)
+            p.latents.append(latents)
+            p.trace.leave(max(plan_.leave_from, plan_.chunks[-1].start), fields)
+            fresh.append(latents)
+        return fresh

@@ -1,0 +1,110 @@
+"""The VAE of performance: what lies between latents and body states.
+
+``temporal_stride`` body states become one latent of five part tokens (mouth, upper face, torso,
+left arm, right arm): (B, C, T, 1, 5). Encoder and decoder are causal, each part on its own, so
+that a stream decodes latent by latent and gets the frames of the whole clip.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.config import VaeConfig
+from pipeline.state import PARTS, SLICES, STATE_DIM
+
+PART_COUNT: Final = len(PARTS)
+
+
+class PartCoder(nn.Module):
+    """A small causal network over ``window`` consecutive inputs, (B, T, I) -> (B, T, O)."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.skip = nn.Linear(inputs, outputs)
+        self.net = nn.Sequential(
+            nn.Linear(inputs * window, width), nn.SiLU(),
+            nn.Linear(width, width), nn.SiLU(),
+            nn.Linear(width, outputs),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        past = F.pad(x, (0, 0, self.window - 1, 0), mode="replicate")
+        joined = past.unfold(1, self.window, 1).flatten(2)  # (B, T, I * window)
+        return self.skip(x) + self.net(joined)  # type: ignore[no-any-return]
+
+
+class MotionVae(nn.Module):
+    """Body states (B, stride T, 88) <-> latents (B, C, T, 1, 5), unit variance per channel."""
+
+    state_mean: Tensor
+    state_std: Tensor
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        self.stride, self.channels = config.temporal_stride, config.channels
+        self.history = config.history
+        sizes = [len(names) * self.stride for names in PARTS.values()]
+        self.encoders = nn.ModuleList(
+            PartCoder(size, 2 * self.channels, config.width, 2) for size in sizes
+        )
+        self.decoders = nn.ModuleList(
+            PartCoder(self.channels, size, config.width, self.history + 1) for size in sizes
+        )
+        self.register_buffer("state_mean", torch.zeros(STATE_DIM))
+        self.register_buffer("state_std", torch.ones(STATE_DIM))
+        self.register_buffer("latent_mean", torch.zeros(self.channels, 1, 1, PART_COUNT))
+        self.register_buffer("latent_std", torch.ones(self.channels, 1, 1, PART_COUNT))
+
+    def moments(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the raw posterior, each (B, C, T, 1, 5)."""
+        x = (states - self.state_mean) / self.state_std
+        outs = []
+        for part, encoder in zip(PARTS, self.encoders, strict=True):
+            grouped = x[..., SLICES[part]].unflatten(1, (-1, self.stride)).flatten(2)
+            outs.append(encoder(grouped))
+        stacked = torch.stack(outs, dim=-1)[:, :, None]  # (B, T, 1, 2C, 5)
+        mean, log_var = stacked.permute(0, 3, 1, 2, 4).chunk(2, dim=1)
+        return mean, log_var.clamp(-12, 4)
+
+    def encode(self, states: Tensor) -> Tensor:
+        """States (B, stride T, 88) -> normalised latents (B, C, T, 1, 5)."""
+        return (self.moments(states)[0] - self.latent_mean) / self.latent_std
+
+    def decode_raw(self, latents: Tensor) -> Tensor:
+        outs = []
+        for i, decoder in enumerate(self.decoders):
+            out = decoder(latents[:, :, :, 0, i].transpose(1, 2))  # (B, T, size)
+            outs.append(out.unflatten(2, (self.stride, -1)).flatten(1, 2))
+        return torch.cat(outs, dim=2) * self.state_std + self.state_mean
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, T, 1, 5) -> states (B, stride T, 88); the first latent is its own past."""
+        return self.decode_raw(latents * self.latent_std + self.latent_mean)
+
+
+class MotionDecoder:
+    """Streaming decode of one performance: the feature cache is the last ``history`` latents."""
+
+    def __init__(self, vae: MotionVae) -> None:
+        self._vae = vae
+        self._cache: Tensor | None = None
+
+    def reset(self) -> None:
+        """The next latent starts a performance."""
+        self._cache = None
+
+    @torch.inference_mode()
+    def push(self, latents: Tensor) -> Tensor:
+        """Latents (C, T, 1, 5) -> states (stride T, 88), equal to a whole-clip decode."""
+        fresh = latents.shape[1]
+        joined = latents if self._cache is None else torch.cat([self._cache, latents], dim=1)
+        if self._vae.history:
+            self._cache = joined[:, -self._vae.history :]
+        return self._vae.decode(joined[None])[0, -fresh * self._vae.stride :]

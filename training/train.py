@@ -1,0 +1,274 @@
+"""From the corpus to ``mini.safetensors``: the VAE, then the audio encoder, then the DiT.
+
+``python -m training.train --minutes 60`` goes on where the last run stopped, on a GPU if there is
+one, and leaves resumable state in ``--run`` and weights (the running average) in ``--out``.
+
+1. *vae*: body states -> latents -> body states, then the statistics of the latents.
+2. *audio*: the encoder alone learns to tell the latents of face and head, which gives the DiT
+   ears that already know phones, stress and pauses.
+3. *dit*: flow matching on chunks with clean context, as the schedules will meet them: with and
+   without context, with the future unheard, conditions dropped now and then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.anchor import REF_DIM
+from pipeline.config import MODELS, ModelConfig, load_config
+from pipeline.dit import Condition
+from pipeline.generator import Generator, save_generator
+from training.data import Batch, Crops, encode_audio, read_corpus
+
+LEAD = 20  # AudioEncoder.reach
+PART_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0])
+HEARD_PARTS = (0, 1, 2)  # mouth, upper face, torso: what the encoder alone is taught
+
+
+class Trainer:
+    """Model, running average, optimiser and clock of one run; everything that a resume needs."""
+
+    def __init__(self, config: ModelConfig, run: Path, device: torch.device) -> None:
+        self.config, self.run, self.device = config, run, device
+        self.model = Generator(config, REF_DIM).to(device)
+        parts = len(HEARD_PARTS) * config.vae.channels
+        self.ears = nn.Linear(config.audio.embed_dim, parts).to(device)
+        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.steps = {"vae": 0, "audio": 0, "dit": 0}
+        self.spent = {"vae": 0.0, "audio": 0.0, "dit": 0.0}
+        self.optimiser: torch.optim.Optimizer | None = None
+        self.stage = ""
+        self.resume()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.run / "train.pt"
+
+    def resume(self) -> None:
+        if not self.checkpoint.exists():
+            return
+        saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.ears.load_state_dict(saved["ears"])
+        self.average = saved["average"]
+        self.steps, self.spent = saved["steps"], saved["spent"]
+        self._optimiser_state = (saved["stage"], saved["optimiser"])
+
+    _optimiser_state: tuple[str, dict | None] = ("", None)  # type: ignore[type-arg]
+
+    def begin(self, stage: str, modules: list[nn.Module], rate: float) -> None:
+        """Optimise ``modules`` from now on, going on with a saved state of the same stage."""
+        self.stage = stage
+        parameters = [p for module in modules for p in module.parameters()]
+        self.optimiser = torch.optim.AdamW(parameters, rate, betas=(0.9, 0.98), weight_decay=0.01)
+        if self._optimiser_state[0] == stage and self._optimiser_state[1] is not None:
+            self.optimiser.load_state_dict(self._optimiser_state[1])
+
+    def descend(self, loss: Tensor, rate: float) -> None:
+        assert self.optimiser is not None
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = self.optimiser.param_groups[0]["params"]
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        self.optimiser.step()
+        self.steps[self.stage] += 1
+        self._update_average()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(0.998, self.steps[self.stage] / (self.steps[self.stage] + 20))
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+
+    def save(self, out: Path) -> None:
+        """Resumable state and deliverable weights, each whole or not at all."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        part = self.checkpoint.with_suffix(".part")
+        state = {
+            "model": self.model.state_dict(), "ears": self.ears.state_dict(),
+            "average": self.average, "steps": self.steps, "spent": self.spent,
+            "stage": self.stage,
+            "optimiser": self.optimiser.state_dict() if self.optimiser else None,
+        }  # fmt: skip
+        torch.save(state, part)
+        part.replace(self.checkpoint)
+        save_generator({k: v.cpu() for k, v in self.average.items()}, out)
+
+
+def schedule(progress: float, peak: float) -> float:
+    """Linear warm-up over 2 %, then cosine to 2 % of the peak; ``progress`` in [0, 1]."""
+    if progress < 0.02:
+        return peak * (progress / 0.02 + 0.01)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(progress, 1.0))))
+
+
+def timed(trainer: Trainer, stage: str, minutes: float, until: float) -> Iterator[float]:
+    """Progress in [0, 1] of a stage that lasts ``minutes`` in all; stops at clock ``until``."""
+    while trainer.spent[stage] < 60 * minutes and time.monotonic() < until:
+        begin = time.monotonic()
+        yield trainer.spent[stage] / (60 * minutes)
+        trainer.spent[stage] += time.monotonic() - begin
+
+
+def vae_loss(model: Generator, states: Tensor) -> Tensor:
+    """Reconstruction of states and their velocities in normalised units, and a light KL."""
+    vae = model.vae
+    mean, log_var = vae.moments(states)
+    latents = mean + torch.randn_like(mean) * torch.exp(0.5 * log_var)
+    error = (vae.decode_raw(latents) - states) / vae.state_std
+    kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean()
+    return error.square().mean() + 2.0 * error.diff(dim=1).square().mean() + 1e-3 * kl
+
+
+def train_vae(trainer: Trainer, states: list[np.ndarray], minutes: float, until: float) -> float:  # type: ignore[type-arg]
+    """Returns the last loss; fixes the latent statistics at the end."""
+    vae, frames = trainer.model.vae, 32
+    everything = np.concatenate(states)
+    vae.state_mean.copy_(torch.from_numpy(everything.mean(0)))
+    vae.state_std.copy_(torch.from_numpy(np.maximum(everything.std(0), 0.01)))
+    trainer.begin("vae", [vae], 2e-3)
+    rng, loss = np.random.default_rng(trainer.steps["vae"]), torch.zeros(())
+    longest = [s for s in states if len(s) > frames]
+    for progress in timed(trainer, "vae", minutes, until):
+        picks = rng.integers(0, len(longest), 128)
+        starts = [int(rng.integers(0, (len(longest[p]) - frames) // 2)) * 2 for p in picks]
+        batch = np.stack([longest[p][s : s + frames] for p, s in zip(picks, starts, strict=True)])
+        loss = vae_loss(trainer.model, torch.from_numpy(batch).to(trainer.device))
+        trainer.descend(loss, schedule(progress, 2e-3))
+        report(trainer, float(loss), 200)
+    _fix_latent_statistics(trainer, longest)
+    return float(loss)
+
+
+@torch.inference_mode()
+def _fix_latent_statistics(trainer: Trainer, states: list[np.ndarray]) -> None:  # type: ignore[type-arg]
+    vae = trainer.model.vae
+    vae.load_state_dict({k[4:]: v for k, v in trainer.average.items() if k.startswith("vae.")})
+    sample = [torch.from_numpy(s[: len(s) // 2 * 2])[None].to(trainer.device) for s in states[:400]]
+    latents = torch.cat([vae.moments(s)[0][0] for s in sample], dim=1)
+    vae.latent_mean.copy_(latents.mean((1, 2), keepdim=True))
+    vae.latent_std.copy_(latents.std((1, 2), keepdim=True).clamp(min=0.02))
+    trainer.average.update({f"vae.{k}": v.clone() for k, v in vae.state_dict().items()})
+
+
+def ears_loss(trainer: Trainer, embedded: Tensor, batch: Batch) -> Tensor:
+    """How well the embeddings alone tell the latents of the parts that follow the voice."""
+    told = trainer.ears(embedded).unflatten(-1, (len(HEARD_PARTS), -1))  # (B, M + L, 3, C)
+    target = batch.latents[:, :, :, 0][..., list(HEARD_PARTS)].permute(0, 2, 3, 1)
+    weight = PART_WEIGHT[list(HEARD_PARTS)].to(told)[:, None]
+    known = batch.audio_known[..., None, None]
+    return ((told - target).square() * weight * known).mean()
+
+
+def flow_loss(trainer: Trainer, embedded: Tensor, batch: Batch, sigma: float = 0.05) -> Tensor:
+    """Velocity error of noisy chunks at random levels, the mouth counting double."""
+    model, past = trainer.model, trainer.config.chunks.context
+    latents, size = batch.latents, len(batch.latents)
+    clean, context = latents[:, :, past:], latents[:, :, :past]
+    context = context + sigma * torch.rand(size, 1, 1, 1, 1).to(context) * torch.randn_like(context)
+    t = torch.rand(size, device=clean.device)
+    t = torch.where(torch.rand_like(t) < 0.3, torch.ones_like(t), t.clamp(min=0.02))
+    known = batch.audio_known & (torch.rand(size, 1, device=clean.device) > 0.05)
+    condition = Condition(
+        batch.reference, model.text(batch.prompts), context, batch.context_valid, embedded, known
+    )
+    noise = torch.randn_like(clean)
+    level = t[:, None, None, None, None]
+    x = (1 - level) * clean + level * noise
+    v = model.dit(x, t[:, None].expand(-1, clean.shape[2]), model.dit.condition(condition))
+    return ((v - (noise - clean)).square() * PART_WEIGHT.to(v)).mean()
+
+
+def draw(trainer: Trainer, crops: Crops, rng: np.random.Generator, size: int) -> Batch:
+    live = rng.random() < 0.5
+    chunks = trainer.config.chunks
+    length = chunks.live_hop + chunks.live_tail if live else chunks.length
+    b = crops.draw(rng, size * (2 if live else 1), length, live)
+    to = trainer.device
+    return Batch(
+        b.features.to(to), b.latents.to(to), b.context_valid.to(to), b.audio_known.to(to),
+        b.reference.to(to), b.prompts,
+    )  # fmt: skip
+
+
+def train_audio(
+    trainer: Trainer, crops: Crops, minutes: float, until: float, size: int
+) -> None:
+    trainer.begin("audio", [trainer.model.audio, trainer.ears], 1.5e-3)
+    rng = np.random.default_rng([7, trainer.steps["audio"]])
+    for progress in timed(trainer, "audio", minutes, until):
+        b = crops.draw(rng, size, trainer.config.chunks.length, live=False)
+        embedded = encode_audio(trainer.model.audio, b.features.to(trainer.device), LEAD)
+        loss = ears_loss(trainer, embedded, b)
+        trainer.descend(loss, schedule(progress, 1.5e-3))
+        report(trainer, float(loss), 50)
+
+
+def train_dit(
+    trainer: Trainer, crops: Crops, minutes: float, until: float, size: int, out: Path
+) -> None:
+    model = trainer.model
+    trainer.begin("dit", [model.dit, model.text, model.audio, trainer.ears], 1.2e-3)
+    rng = np.random.default_rng([11, trainer.steps["dit"]])
+    saved = time.monotonic()
+    for progress in timed(trainer, "dit", minutes, until):
+        b = draw(trainer, crops, rng, size)
+        embedded = encode_audio(model.audio, b.features, LEAD)
+        loss = flow_loss(trainer, embedded, b)
+        trainer.descend(loss + 0.3 * ears_loss(trainer, embedded, b), schedule(progress, 1.2e-3))
+        report(trainer, float(loss), 50)
+        if time.monotonic() - saved > 240:
+            trainer.save(out)
+            saved = time.monotonic()
+
+
+def report(trainer: Trainer, loss: float, every: int) -> None:
+    """One JSON line every ``every`` steps."""
+    step = trainer.steps[trainer.stage]
+    if step % every == 0:
+        minutes = round(trainer.spent[trainer.stage] / 60, 2)
+        line = {"stage": trainer.stage, "step": step, "minutes": minutes, "loss": round(loss, 4)}
+        print(json.dumps(line), flush=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, default=Path(".data/corpus"))
+    parser.add_argument("--run", type=Path, default=Path(".runs/mini"))
+    parser.add_argument("--out", type=Path, default=MODELS / "mini/mini.safetensors")
+    parser.add_argument("--minutes", type=float, default=60.0, help="length of the DiT stage")
+    parser.add_argument("--vae-minutes", type=float, default=4.0)
+    parser.add_argument("--audio-minutes", type=float, default=10.0)
+    parser.add_argument("--slice", type=float, default=1e9, help="stop after so many minutes")
+    parser.add_argument("--batch", type=int, default=32)
+    args = parser.parse_args(argv)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    until = time.monotonic() + 60 * args.slice
+    trainer = Trainer(load_config("mini"), args.run, device)
+    takes = read_corpus(args.corpus, "train")
+    if not takes:
+        parser.error(f"no takes in {args.corpus}: run `python -m training.corpus` first")
+    if trainer.spent["vae"] < 60 * args.vae_minutes:
+        train_vae(trainer, [t.states for t in takes], args.vae_minutes, until)
+        trainer.save(args.out)
+    crops = Crops(takes, trainer.model.vae, trainer.config)
+    train_audio(trainer, crops, args.audio_minutes, until, args.batch)
+    trainer.save(args.out)
+    train_dit(trainer, crops, args.minutes, until, args.batch, args.out)
+    trainer.save(args.out)
+
+
+if __name__ == "__main__":
+    main()
