@@ -23,6 +23,9 @@
     │   └── AudioNotFinite        NaN or infinite samples
     ├── ModelError            weights and configuration
     │   ├── ModelUnknown, ModelDamaged
+    │   ├── ModelUnsafe           a pickle that would run code
+    │   ├── ModelMismatch         weights of another model, or used outside their training
+    │   ├── ModelTooLarge         it does not fit into this memory
     │   └── BackendRefused        a fast path is absent or failed its self-check
     ├── StreamError
     │   ├── StreamClosed
@@ -181,6 +184,18 @@ class ModelUnknown(ModelError):
 
 class ModelDamaged(ModelError):
     code = "model_damaged"
+
+
+class ModelUnsafe(ModelError):
+    code = "model_unsafe"
+
+
+class ModelMismatch(ModelError):
+    code = "model_mismatch"
+
+
+class ModelTooLarge(ModelError):
+    code = "model_too_large"
 
 
 class BackendRefused(ModelError):
