@@ -1,0 +1,169 @@
+"""Writing a performance as MP4: H.264 picture and AAC sound, complete or not there at all.
+
+The file grows under a temporary name in the target's folder and takes its real name when its
+last byte is written; whatever goes wrong before that removes it. Nothing here knows where frames
+or samples come from, or waits for them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.frame import Frame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from pipeline.errors import (
+    OutputFolderMissing,
+    OutputFull,
+    OutputSizeInvalid,
+    OutputUnwritable,
+)
+
+FPS: Final = 25
+AUDIO_RATE: Final = 48_000
+AUDIO_BIT_RATE: Final = 128_000
+MIN_SIDE: Final = 64
+MAX_SIDE: Final = 4096
+# Measured on two cores at 512x512 (docs/LOG.md): the fastest preset that does not double the file.
+_X264: Final = {"preset": "veryfast", "crf": "20"}
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises ``OutputSizeInvalid`` for a frame size that H.264 in yuv420p cannot carry."""
+    if width % 2 or height % 2:
+        raise OutputSizeInvalid(
+            f"frame size {width}x{height} is odd: H.264 needs even numbers,"
+            f" use {width + width % 2}x{height + height % 2}"
+        )
+    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+        raise OutputSizeInvalid(
+            f"frame size {width}x{height} is outside {MIN_SIDE}..{MAX_SIDE} on a side"
+        )
+
+
+class Mp4Writer:
+    """One MP4 file, as a context manager: leaving it normally completes the file.
+
+    ``layout`` is the sound's ("mono" or "stereo"), at 48 kHz. Raises ``OutputError``.
+    """
+
+    def __init__(self, path: Path, width: int, height: int, layout: str = "mono") -> None:
+        check_size(width, height)
+        self.path = path
+        self.width, self.height, self.layout = width, height, layout
+        self.frames = 0
+        self.samples = 0
+        self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+    def __enter__(self) -> Self:
+        _check_target(self.path)
+        try:
+            with _reported(self.path):
+                self._open()
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def video(self, image: NDArray[np.uint8]) -> None:
+        """Appends one frame, uint8 (height, width, 3) RGB."""
+        if image.shape != (self.height, self.width, 3):
+            raise ValueError(f"frame is {image.shape}, file is {(self.height, self.width, 3)}")
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709
+        )
+        frame.pts, frame.time_base = self.frames, Fraction(1, FPS)
+        self.frames += 1
+        self._write(self._video, frame)
+
+    def audio(self, samples: NDArray[np.float32]) -> None:
+        """Appends sound, float32 (channels, n) in [-1, 1] at 48 kHz."""
+        if not samples.shape[1]:
+            return
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples), format="fltp", layout=self.layout
+        )
+        frame.sample_rate, frame.pts = AUDIO_RATE, self.samples
+        frame.time_base = Fraction(1, AUDIO_RATE)
+        self.samples += samples.shape[1]
+        self._write(self._audio, frame)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._complete()
+        finally:
+            self._discard()
+
+    def _open(self) -> None:
+        self._container = av.open(
+            str(self._part), "w", format="mp4", options={"movflags": "+faststart"}
+        )
+        self._video = self._container.add_stream("libx264", rate=FPS, options=_X264)
+        self._video.width, self._video.height = self.width, self.height
+        self._video.pix_fmt = "yuv420p"
+        context = self._video.codec_context
+        context.thread_count = 1  # the other cores belong to generation
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        self._audio = self._container.add_stream(
+            "aac", rate=AUDIO_RATE, layout=self.layout, bit_rate=AUDIO_BIT_RATE
+        )
+
+    def _write(self, stream: VideoStream | AudioStream, frame: Frame | None) -> None:
+        with _reported(self.path):
+            self._container.mux(stream.encode(frame))  # type: ignore[arg-type]
+
+    def _complete(self) -> None:
+        self._write(self._video, None)
+        self._write(self._audio, None)
+        with _reported(self.path):
+            self._container.close()
+            os.replace(self._part, self.path)
+
+    def _discard(self) -> None:
+        """Leaves no temporary file behind; after completion there is none and this does nothing."""
+        if not self._part.exists():
+            return
+        with suppress(av.FFmpegError, OSError):
+            self._container.close()
+        self._part.unlink(missing_ok=True)
+
+
+def _check_target(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise OutputFolderMissing(f"output folder {path.parent} does not exist: create it first")
+    if path.is_dir():
+        raise OutputUnwritable(f"output {path} is a folder: name a file in it")
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """What the disk refuses becomes an ``OutputError`` that names the file."""
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        if error.errno in _FULL:
+            raise OutputFull(
+                f"no space left to write {path}: free some or choose another"
+            ) from error
+        raise OutputUnwritable(f"cannot write {path} ({error.strerror})") from error
