@@ -2,7 +2,7 @@
 
 The library keeps one voice and one stream of events for a whole process and is not
 thread-safe: use one process for each speaker that talks at a time. A phone's event marks its
-release, so the closure before a stop, which the library renders as exact zeros, is given back
+release, so the closure before a stop, which the library renders as silence, is given back
 to the stop. Stress is absent from the events; it comes from the library's phoneme trace, which
 is aligned with them.
 """
@@ -26,6 +26,8 @@ _WORD, _PHONEME = 1, 7
 _UTF8_SSML = 0x11
 _RATE, _VOLUME, _PITCH, _RANGE, _WORD_GAP = 1, 2, 3, 4, 7
 _SHORTEST_PAUSE_S = 0.06  # a shorter gap is the closure of a stop or the tail of a phone
+_LONGEST_CLOSURE_S = 0.1
+_QUIET = 0.12  # of the peak of the phone before a closure
 
 
 class _Id(C.Union):
@@ -97,7 +99,7 @@ class Espeak:
         audio = np.concatenate(recording.audio)
         leaned = [any(a < at <= b for a, b in spans) for at in recording.words]
         phones, starts = _phones(recording, leaned, trace)
-        starts = _close_stops(audio, phones, starts)
+        starts = _close_stops(audio, self._rate, phones, starts)
         return _spoken(audio, self._rate, phones, starts)
 
     def _prepare(self, voice: str, manner: Manner) -> None:
@@ -197,15 +199,21 @@ def _align_stress(names: list[str], trace: list[tuple[str, int]]) -> list[int]:
     return stress
 
 
-def _close_stops(audio: NDArray[np.int16], phones: list[Phone], starts: list[int]) -> list[int]:
-    """Move the start of each stop back over the zeros before its event."""
-    quiet = np.abs(audio) <= 1
+def _close_stops(
+    audio: NDArray[np.int16], rate: int, phones: list[Phone], starts: list[int]
+) -> list[int]:
+    """Move the start of each stop back over the quiet before its event.
+
+    Quiet is a small share of the phone before, not zero: some voices carry an echo.
+    """
     closed = list(starts)
-    for i, phone in enumerate(phones):
-        if i == 0 or phone.ipa[:1] not in STOPS or phones[i - 1].ipa == "":
+    for i in range(1, len(phones)):
+        if phones[i].ipa[:1] not in STOPS or not phones[i].ipa or not phones[i - 1].ipa:
             continue
-        loud = np.flatnonzero(~quiet[starts[i - 1] : starts[i]])
-        closed[i] = starts[i - 1] + int(loud[-1]) + 1 if len(loud) else starts[i]
+        before = np.abs(audio[starts[i - 1] : starts[i]].astype(np.int32))
+        loud = np.flatnonzero(before > max(1.0, _QUIET * float(before.max(initial=0))))
+        start = starts[i - 1] + int(loud[-1]) + 1 if len(loud) else starts[i]
+        closed[i] = max(start, starts[i] - round(_LONGEST_CLOSURE_S * rate))
     return closed
 
 

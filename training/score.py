@@ -155,7 +155,9 @@ def read_score(clip: Clip) -> Score:
     frames = len(clip.audio) // SAMPLES_PER_FRAME
     if frames < 1:
         raise ValueError(f"a clip needs {SAMPLES_PER_FRAME} samples, got {len(clip.audio)}")
-    times, loudness = frame_times(frames), _loudness(clip, frames)
+    times = frame_times(frames)
+    speaks = any(phone.ipa.strip() for phone in clip.phones)
+    loudness = _loudness(clip, frames) if speaks else np.zeros(frames)
     middles = [(phone.start + phone.end) / 2 / SAMPLE_RATE for phone in clip.phones]
     heard = np.interp(middles, times, loudness)
     phrases = _phrases(clip)

@@ -1,0 +1,111 @@
+"""Who performs: a rest pose, what the picture shows of the hands, and small habits of the body.
+
+``REST_ARMS`` names ways to stand; ``sample_performer`` draws a person for training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.state import ARM, INDEX, SLICES, STATE_DIM, neutral
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+
+def arm(**angles: float) -> F64:
+    """One arm's 14 values from named ones; fingers are softly curled unless said otherwise."""
+    soft = {
+        "index_curl": 0.22, "middle_curl": 0.28, "ring_curl": 0.33, "little_curl": 0.36,
+        "thumb_curl": 0.15, "thumb_oppose": 0.25,
+    }  # fmt: skip
+    values = {**dict.fromkeys(ARM, 0.0), **soft, **angles}
+    unknown = set(values) - set(ARM)
+    if unknown:
+        raise KeyError(f"an arm has no {min(unknown)!r}")
+    return np.array([values[name] for name in ARM])
+
+
+_SIDE: Final = arm(flex=0.03, abduct=0.09, twist=0.12, elbow=0.22, forearm=0.25)
+_BENT: Final = arm(flex=0.02, abduct=0.14, twist=0.35, elbow=0.75, forearm=0.35)
+_FOLDED: Final = arm(flex=0.16, abduct=0.12, twist=0.72, elbow=1.38, forearm=0.55)
+_FOLDED_OVER: Final = arm(flex=0.26, abduct=0.14, twist=0.72, elbow=1.36, forearm=0.80)
+_LOW: Final = arm(flex=0.14, abduct=0.06, twist=0.70, elbow=0.72, forearm=0.35)
+_LOW_OVER: Final = arm(flex=0.24, abduct=0.08, twist=0.70, elbow=0.70, forearm=0.50)
+_READY: Final = arm(flex=0.18, abduct=0.14, twist=0.50, elbow=1.25, forearm=0.45)
+
+REST_ARMS: Final[Mapping[str, tuple[F64, F64]]] = {
+    "sides": (_SIDE, _SIDE),
+    "bent": (_BENT, _BENT),
+    "folded": (_FOLDED, _FOLDED_OVER),
+    "low": (_LOW, _LOW_OVER),
+    "ready": (_READY, _READY),
+    "one_up": (_SIDE, _FOLDED),
+}
+
+
+def rest_state(name: str = "sides", mirrored: bool = False, **values: float) -> F32:
+    """A rest pose: arms of ``REST_ARMS[name]``, everything else neutral or as named."""
+    left, right = REST_ARMS[name][::-1] if mirrored else REST_ARMS[name]
+    out = neutral()
+    out[SLICES["left_arm"]], out[SLICES["right_arm"]] = left, right
+    for key, value in values.items():
+        out[INDEX[key]] = value
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Performer:
+    """What motion has to respect about a person and the picture of them."""
+
+    rest: F32 = field(default_factory=rest_state)  # (88,) the state of the reference picture
+    hands_visible: bool = True  # whether gestures in front of the belly are in the frame
+    articulation: float = 1.0
+    liveliness: float = 1.0
+    right_handed: float = 0.65  # share of one-handed gestures made with the right hand
+    left_share: float = 1.0  # how much more the left half of the face moves, around 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rest.shape != (STATE_DIM,):
+            raise ValueError(f"a rest state has {STATE_DIM} values, got shape {self.rest.shape}")
+        if not 0.5 <= self.left_share <= 1.5:
+            raise ValueError(f"left_share must lie in [0.5, 1.5], got {self.left_share}")
+
+
+def sample_rest(rng: np.random.Generator) -> F32:
+    """A rest state as people stand for a portrait: one of the poses, jittered, a slight turn."""
+    names = list(REST_ARMS)
+    out = rest_state(names[int(rng.integers(len(names)))], bool(rng.random() < 0.5))
+    for part in ("left_arm", "right_arm"):
+        out[SLICES[part]] += rng.normal(0.0, 0.03, len(ARM)).astype(np.float32)
+    fingers = np.clip(out[[INDEX[f"{s}_{n}"] for s in ("left", "right") for n in ARM[7:]]], 0, 1)
+    out[[INDEX[f"{s}_{n}"] for s in ("left", "right") for n in ARM[7:]]] = fingers
+    turn = rng.normal(0.0, 1.0, 5) * np.array([0.06, 0.03, 0.025, 0.05, 0.015])
+    names_of_turn = ("head_yaw", "head_pitch", "head_roll", "spine_yaw", "spine_roll")
+    for name, value in zip(names_of_turn, turn, strict=True):
+        out[INDEX[name]] = value
+    smile = float(np.clip(rng.normal(0.12, 0.15), 0.0, 0.5))
+    out[INDEX["mouthSmileLeft"]] = out[INDEX["mouthSmileRight"]] = smile
+    return out
+
+
+def sample_performer(
+    rng: np.random.Generator, rest: F32 | None = None, hands_visible: bool | None = None
+) -> Performer:
+    """A performer for training; ``rest`` and ``hands_visible`` are drawn where not given."""
+    visible = bool(rng.random() < 0.85) if hands_visible is None else hands_visible
+    return Performer(
+        rest=sample_rest(rng) if rest is None else rest,
+        hands_visible=visible,
+        articulation=float(np.clip(rng.normal(1.0, 0.07), 0.85, 1.15)),
+        liveliness=float(np.clip(rng.normal(1.0, 0.12), 0.7, 1.3)),
+        right_handed=float(rng.choice([0.25, 0.7, 0.7])),
+        left_share=float(np.clip(rng.normal(1.0, 0.06), 0.85, 1.15)),
+        seed=int(rng.integers(2**31)),
+    )

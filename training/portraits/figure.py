@@ -1,0 +1,109 @@
+"""A posed person as surfaces to render: body, eyes, lashes, teeth, tongue and cloth helpers.
+
+Every surface is subdivided so that it passes through the body's own vertices. ``place`` holds the
+same point on the base mesh (metres, feet at y = 0, arms held out): cuts of clothes, hairlines and
+skin patterns are said there once and fit everybody, in every pose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training import body_source
+from training.portraits import smooth
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+BODY_VERTICES = 13380  # the skin comes first on the base mesh
+EYE_FRONT = 9 * np.arange(8)  # the ring around the pole, within an eyeball's 72 vertices
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """``points`` (M, 3) posed, y up, z to the camera; ``faces`` (F, 4); ``place`` on the base."""
+
+    points: Floats
+    faces: Ints
+    place: Floats
+    uv: Floats
+
+    @property
+    def normals(self) -> Floats:
+        return smooth.normals(self.points, self.faces)
+
+    def keep(self, mask: NDArray[np.bool_]) -> Surface:
+        """The faces where ``mask`` (F,), with their vertices renumbered."""
+        used, faces = np.unique(self.faces[mask], return_inverse=True)
+        faces = faces.reshape(-1, 4).astype(np.int32)
+        return Surface(self.points[used], faces, self.place[used], self.uv[used])
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The base mesh: places (V, 3), texture coordinates (V, 2), quads by group, region masks."""
+
+    source: body_source.Source
+    place: Floats
+    uv: Floats
+
+    @classmethod
+    def load(cls) -> Template:
+        source = body_source.load(body_source.find_data())
+        place = source.vertices.astype(np.float32).copy()
+        place[:, 1] -= place[:BODY_VERTICES, 1].min()
+        uv = np.zeros((len(place), 2), np.float32)
+        for group in source.groups.values():
+            uv[group.quads] = source.uv[group.uv_quads]
+        return cls(source, place, uv)
+
+    def quads(self, *names: str) -> Ints:
+        """The quads of all groups of these ``names``."""
+        return np.concatenate([self.source.groups[n].quads for n in names]).astype(np.int32)
+
+    def region(self, name: str, uv: Floats) -> Floats:
+        """How much of the skin region ``name`` there is at texture coordinates (M, 2): 0..1."""
+        picture = np.asarray(Image.open(self.source.mask(name)).convert("L"), np.float32) / 255
+        size = len(picture)
+        x = np.clip(uv[:, 0] * size - 0.5, 0, size - 1.001)
+        y = np.clip((1 - uv[:, 1]) * size - 0.5, 0, size - 1.001)
+        i, j = y.astype(int), x.astype(int)
+        v, u = y - i, x - j
+        top = picture[i, j] * (1 - u) + picture[i, j + 1] * u
+        low = picture[i + 1, j] * (1 - u) + picture[i + 1, j + 1] * u
+        return np.asarray(top * (1 - v) + low * v, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A template and one posed set of all its vertices (V, 3)."""
+
+    template: Template
+    vertices: Floats
+
+    def surface(self, *groups: str, levels: int = 2, drop: NDArray[np.bool_] | None = None) -> Surface:
+        """The smooth surface of the named groups; ``drop`` (V,) takes vertices' faces away."""
+        quads = self.template.quads(*groups)
+        if drop is not None:
+            quads = quads[~drop[quads].any(1)]
+        used, local = np.unique(quads, return_inverse=True)
+        local = local.reshape(-1, 4).astype(np.int32)
+        net = smooth.subdivide(local, len(used), levels)
+        return Surface(
+            net.through(self.vertices[used]),
+            net.faces,
+            net.smooth(self.template.place[used]),
+            net.smooth(self.template.uv[used]),
+        )
+
+    def eye(self, side: str) -> tuple[Floats, float, Floats]:
+        """Centre (3,), radius and gaze direction (3,) of the eyeball of ``side`` "l" or "r"."""
+        ball = np.unique(self.template.quads(f"helper-{side}-eye"))
+        points = self.vertices[ball]
+        centre = points.mean(0)
+        radius = float(np.linalg.norm(points - centre, axis=1).mean())
+        tip = points[EYE_FRONT].mean(0) - centre
+        return centre, radius, (tip / np.linalg.norm(tip)).astype(np.float32)
