@@ -26,6 +26,7 @@ SPECTRUM: Final = 400  # samples of the spectral window
 PITCH: Final = 640  # samples of the pitch window
 HISTORY: Final = 400  # frames of the longest running mean
 PITCH_HZ: Final = (70.0, 420.0)
+OCTAVE_COST: Final = 0.03  # what a twice as long period must be better by
 FLOOR: Final = 1e-5
 COARSE_BANDS: Final = 12
 SCALARS: Final = 4  # energy, voicing, pitch, onset
@@ -114,8 +115,10 @@ class SpeechFeatures:
         own = torch.fft.irfft(torch.fft.rfft(self._pitch_window, n=2 * PITCH).abs().square())
         normal = correlation / (correlation[:, :1] + 1e-4) / (own[: PITCH // 2] / own[0])
         low, high = (int(SAMPLE_RATE / hz) for hz in reversed(PITCH_HZ))
-        peak, lag = normal[:, low : min(high, PITCH // 2)].max(1)
-        voicing = ((peak - 0.3) / 0.6).clamp(0, 1)
+        peaks = normal[:, low : min(high, PITCH // 2)]
+        octave_cost = OCTAVE_COST * torch.log2(1.0 + torch.arange(peaks.shape[1]) / low)
+        lag = (peaks - octave_cost).argmax(1)
+        voicing = ((peaks.gather(1, lag[:, None])[:, 0] - 0.3) / 0.6).clamp(0, 1)
         octaves = torch.log2(SAMPLE_RATE / (lag + low).float() / 150.0)
         return voicing[:, None], (octaves * voicing)[:, None]
 

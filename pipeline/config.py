@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelDamaged, ModelUnknown
 
 MODELS: Final = Path(__file__).parent / "models"
 SAMPLE_RATE: Final = 16_000
@@ -140,11 +140,11 @@ def _section(cls: type[T], values: dict[str, Any], where: str) -> T:
     names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
     if names != set(values):
         missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
-        raise ModelError(f"{where}: missing keys {missing}, unknown keys {unknown}")
+        raise ModelDamaged(f"{where}: missing keys {missing}, unknown keys {unknown}")
     try:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except ValueError as error:
-        raise ModelError(f"{where}: {error}") from error
+        raise ModelDamaged(f"{where}: {error}") from error
 
 
 _SECTIONS: Final[dict[str, type[Any]]] = {
@@ -155,11 +155,11 @@ _SECTIONS: Final[dict[str, type[Any]]] = {
 
 
 def load_config(name: str) -> ModelConfig:
-    """The configuration of a bundled model; ``ModelError`` lists the known names."""
+    """The configuration of a bundled model; ``ModelUnknown`` lists the known names."""
     path = MODELS / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in MODELS.glob("*.toml")))
-        raise ModelError(f"unknown model {name!r}: the bundled models are {known}")
+        raise ModelUnknown(f"unknown model {name!r}: the bundled models are {known}")
     values = tomllib.loads(path.read_text())
     parts = {
         key: _section(cls, values.get(key, {}), f"{path.name} [{key}]")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipeline.audio import AudioEncoder
 from pipeline.config import MODELS, ModelConfig
 from pipeline.dit import DiT
-from pipeline.errors import ModelError
+from pipeline.errors import ModelDamaged
 from pipeline.text import PromptEncoder
 from pipeline.vae import PART_COUNT, MotionVae
 
@@ -33,16 +33,16 @@ class Generator(nn.Module):
 def load_generator(config: ModelConfig, reference_dim: int, path: Path | None = None) -> Generator:
     """The generator with its weights, in eval mode.
 
-    Raises ``ModelError`` if the file is missing, damaged, or holds other tensors than the
+    Raises ``ModelDamaged`` if the file is missing, damaged, or holds other tensors than the
     configuration asks for; the message lists them.
     """
     source = path or MODELS / config.weights
     if not source.is_file():
-        raise ModelError(f"{source} is missing: reinstall the package, or run `make train`")
+        raise ModelDamaged(f"{source} is missing: reinstall the package, or run `make train`")
     try:
         tensors = load_file(source)
     except SafetensorError as error:
-        raise ModelError(f"{source} is damaged: {error}. Fetch it again") from error
+        raise ModelDamaged(f"{source} is damaged: {error}. Fetch it again") from error
     model = Generator(config, reference_dim)
     own = model.state_dict()
     missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
@@ -52,7 +52,7 @@ def load_generator(config: ModelConfig, reference_dim: int, path: Path | None = 
         if own[name].shape != tensors[name].shape
     ]
     if missing or unexpected or wrong:
-        raise ModelError(
+        raise ModelDamaged(
             f"{source} does not fit {config.name}: missing {missing}, unexpected {unexpected}, "
             f"mis-shaped {wrong}"
         )

@@ -1,0 +1,135 @@
+"""Both schedules are one arithmetic, and chunks of a linear flow agree with one long chunk."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pipeline.chunks import Chunk
+from pipeline.config import ModelConfig, load_config
+from pipeline.context import Timeline
+from pipeline.continuum import Trace
+from pipeline.performance import Denoiser, Performance, Plan, causal_plan, parallel_plan
+
+BASE = load_config("mini")
+CHANNELS = BASE.vae.channels
+
+
+class LinearFlow:
+    """A flow whose clean latents are a linear function of the audio under each of them."""
+
+    parts = 5
+
+    def __init__(self, sees_neighbours: bool = False) -> None:
+        torch.manual_seed(0)
+        self.weight = torch.randn(BASE.audio.embed_dim, CHANNELS * 5) / 14
+        self.forwards: list[int] = []
+        self.sees_neighbours = sees_neighbours
+
+    def condition(self, c):
+        past = c.context.shape[2]
+        target = (c.audio * c.audio_known[..., None])[:, past:] @ self.weight
+        target = target.unflatten(-1, (CHANNELS, 1, 5)).transpose(1, 2)
+        if self.sees_neighbours:
+            target = target + target.mean(dim=2, keepdim=True)
+        return target
+
+    def __call__(self, x, t, target):
+        self.forwards.append(len(x))
+        return (x - target) / t[:, None, :, None, None]
+
+
+def config(**chunks) -> ModelConfig:
+    return replace(BASE, chunks=replace(BASE.chunks, **chunks))
+
+
+def performance(c: ModelConfig, strength=(0.0, 0.0, 0.0), latents: int = 200) -> Performance:
+    torch.manual_seed(3)
+    p = Performance(c, torch.zeros(3), torch.zeros(2, 4), 5, Trace(strength))
+    p.audio.append(torch.randn(latents, c.audio.embed_dim))
+    return p
+
+
+def denoiser(c: ModelConfig, flow: LinearFlow | None = None) -> Denoiser:
+    return Denoiser(flow or LinearFlow(), c, torch.zeros(2, 4))
+
+
+def test_overlapped_chunks_of_a_linear_flow_agree_with_one_long_chunk():
+    c = config(length=8, overlap=4, window=5)
+    d = denoiser(c)
+    windowed = d.advance([performance(c)], [parallel_plan(c, 0, 24)])[0]
+    whole = d.advance([performance(c)], [Plan([Chunk(0, 24, 0, 0)], 24, 24)])[0]
+    torch.testing.assert_close(windowed, whole, atol=1e-5, rtol=1e-4)
+
+
+def test_parallel_with_one_chunk_equals_causal_with_no_tail():
+    c = config(length=6, overlap=0, window=1, live_hop=6, live_tail=0)
+    d, flow = denoiser(c, LinearFlow(sees_neighbours=True)), 3
+    a, b = performance(c), performance(c)
+    for _ in range(flow):
+        parallel = d.advance([a], [parallel_plan(c, a.position, None)])[0]
+        causal = d.advance([b], [causal_plan(c, b.position)])[0]
+        assert torch.equal(parallel, causal)
+
+
+def test_k_chunks_take_three_batched_forwards():
+    c, flow = config(), LinearFlow()
+    denoiser(c, flow).advance([performance(c)], [parallel_plan(c, 0, None)])
+    assert flow.forwards == [c.chunks.window] * 3
+
+
+def test_streams_batched_together_perform_as_they_would_alone():
+    c = config()
+    d = denoiser(c, LinearFlow(sees_neighbours=True))
+    strength = c.continuum.trace
+    pair = [performance(c, strength), performance(c, strength)]
+    pair[1].seed = 99
+    alone = performance(c, strength)
+    for _ in range(4):
+        together = d.advance(pair, [causal_plan(c, p.position) for p in pair])
+        torch.testing.assert_close(together[0], d.advance([alone], [causal_plan(c, alone.position)])[0])
+
+
+def test_a_speculation_pulls_posture_but_the_last_step_belongs_to_the_speech():
+    c = config()
+    flow = LinearFlow()
+    d = denoiser(c, flow)
+    p = performance(c, c.continuum.trace)
+    d.advance([p], [causal_plan(c, 0)])
+    shown = d.advance([p], [causal_plan(c, p.position)])[0]
+    speech = p.audio.read(1, 1)[0] @ flow.weight
+    torch.testing.assert_close(shown[:, 0].flatten(), speech[0], atol=1e-4, rtol=1e-4)
+
+
+def test_windows_of_the_parallel_schedule_join_as_chunks_inside_them_do():
+    c = config(length=8, overlap=4, window=2)
+    d = denoiser(c, LinearFlow(sees_neighbours=True))
+    p = performance(c, (1.0, 1.0, 1.0))
+    joined = torch.cat([d.advance([p], [parallel_plan(c, p.position, None)])[0] for _ in range(3)], 1)
+    long = config(length=8, overlap=4, window=6)
+    whole = denoiser(long, LinearFlow(sees_neighbours=True)).advance(
+        [performance(long)], [parallel_plan(long, 0, None)]
+    )[0]
+    torch.testing.assert_close(joined, whole[:, : joined.shape[1]], atol=1e-4, rtol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_performance():
+    c = config()
+    d = denoiser(c)
+    first = d.advance([performance(c)], [parallel_plan(c, 0, 40)])[0]
+    assert torch.equal(first, d.advance([performance(c)], [parallel_plan(c, 0, 40)])[0])
+
+
+def test_a_timeline_never_grows_and_tells_what_it_does_not_know():
+    line = Timeline(torch.zeros(2, 1), 1, capacity=4)
+    for i in range(10):
+        line.append(torch.full((2, 1), float(i)))
+    values, known = line.read(5, 7)
+    assert known.tolist() == [False, True, True, True, True, False, False]
+    assert values[0].tolist() == [0, 6, 7, 8, 9, 0, 0] and line.end == 10
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_reading_before_the_beginning_gives_nothing(length):
+    values, known = Timeline(torch.zeros(2, 1), 1, 4).read(-3, length)
+    assert not known.any() and values.shape == (2, length)
