@@ -27,6 +27,8 @@ from training.styles import Style
 from training.torso import move_torso
 from training.visemes import mouth_channels, mouth_units
 
+__all__ = ["LIMITS", "MAX_STEP", "Performer", "direct"]
+
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 

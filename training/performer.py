@@ -1,6 +1,6 @@
 """Who performs: a rest pose, what the picture shows of the hands, and small habits of the body.
 
-``REST_ARMS`` names ways to stand; ``sample_performer`` draws a person for training.
+``REST_ARMS`` names ways to stand; ``Performer.random`` draws a person for training.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.camera import Camera
 from pipeline.state import ARM, INDEX, SLICES, STATE_DIM, neutral
+from training.bodies import bundled_body, sample_camera, sample_shape, standing_height
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -64,18 +66,39 @@ class Performer:
     """What motion has to respect about a person and the picture of them."""
 
     rest: F32 = field(default_factory=rest_state)  # (88,) the state of the reference picture
+    shape: F32 = field(default_factory=lambda: bundled_body().shape())  # (P,)
+    camera: Camera = field(default_factory=Camera)
     hands_visible: bool = True  # whether gestures in front of the belly are in the frame
     articulation: float = 1.0
     liveliness: float = 1.0
     right_handed: float = 0.65  # share of one-handed gestures made with the right hand
     left_share: float = 1.0  # how much more the left half of the face moves, around 1
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.rest.shape != (STATE_DIM,):
             raise ValueError(f"a rest state has {STATE_DIM} values, got shape {self.rest.shape}")
         if not 0.5 <= self.left_share <= 1.5:
             raise ValueError(f"left_share must lie in [0.5, 1.5], got {self.left_share}")
+
+    def reference(self) -> F32:
+        """What the generator is told of the person: [shape P | rest 88 | framing 6]."""
+        return np.concatenate([self.shape, self.rest, self.camera.vector()]).astype(np.float32)
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Performer:
+        """A performer for training: a random body in a random stance and framing."""
+        shape = sample_shape(rng)
+        camera, visible = sample_camera(rng, standing_height(shape))
+        return cls(
+            rest=sample_rest(rng),
+            shape=shape,
+            camera=camera,
+            hands_visible=visible,
+            articulation=float(np.clip(rng.normal(1.0, 0.07), 0.85, 1.15)),
+            liveliness=float(np.clip(rng.normal(1.0, 0.12), 0.7, 1.3)),
+            right_handed=float(rng.choice([0.25, 0.7, 0.7])),
+            left_share=float(np.clip(rng.normal(1.0, 0.06), 0.85, 1.15)),
+        )
 
 
 def sample_rest(rng: np.random.Generator) -> F32:
@@ -93,19 +116,3 @@ def sample_rest(rng: np.random.Generator) -> F32:
     smile = float(np.clip(rng.normal(0.12, 0.15), 0.0, 0.5))
     out[INDEX["mouthSmileLeft"]] = out[INDEX["mouthSmileRight"]] = smile
     return out
-
-
-def sample_performer(
-    rng: np.random.Generator, rest: F32 | None = None, hands_visible: bool | None = None
-) -> Performer:
-    """A performer for training; ``rest`` and ``hands_visible`` are drawn where not given."""
-    visible = bool(rng.random() < 0.85) if hands_visible is None else hands_visible
-    return Performer(
-        rest=sample_rest(rng) if rest is None else rest,
-        hands_visible=visible,
-        articulation=float(np.clip(rng.normal(1.0, 0.07), 0.85, 1.15)),
-        liveliness=float(np.clip(rng.normal(1.0, 0.12), 0.7, 1.3)),
-        right_handed=float(rng.choice([0.25, 0.7, 0.7])),
-        left_share=float(np.clip(rng.normal(1.0, 0.06), 0.85, 1.15)),
-        seed=int(rng.integers(2**31)),
-    )

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-DEFAULT: Final = "neutral"
+DEFAULT: Final = "default"
 
 
 class Named(Protocol):
@@ -38,7 +38,7 @@ def _words(adjectives: str, adverbs: str, roles: str, requests: str) -> Words:
 
 
 WORDS: Final[Mapping[str, Words]] = {
-    "neutral": _words(
+    "default": _words(
         "neutral, natural, normal, ordinary, balanced",
         "naturally, normally, plainly, in your usual way",
         "an ordinary speaker, a person in conversation, a news reader on a normal day",
