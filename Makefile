@@ -1,0 +1,45 @@
+# The whole developer interface. `make serve` and `make test` prepare what they need by themselves.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := -m pip install --disable-pip-version-check --quiet
+MINUTES ?= 60
+
+.PHONY: setup serve test lint bench train clean
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/.ready  ## builds .venv with everything that running and testing need
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[dev,bench]'
+	touch $@
+
+serve: setup  ## the server, on http://127.0.0.1:8080
+	@if [ -f run_server.py ]; then exec $(BIN)/python run_server.py $(ARGS); \
+	else echo 'Render a file: $(BIN)/python -m pipeline.render --avatar mira --audio speech.wav --out mira.mp4'; fi
+
+test: setup  ## the whole test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## speed and quality of rendering, as tables and JSON lines
+	$(BIN)/python -m benchmarks.render $(ARGS)
+	$(BIN)/python -m benchmarks.quality
+
+train: .venv-train/.ready  ## makes the weights anew; run it again to go on where it stopped
+	.venv-train/bin/python -m training.make --minutes $(MINUTES) $(ARGS)
+
+.venv-train/.ready: pyproject.toml constraints-train.txt
+	$(PYTHON) -m venv .venv-train
+	.venv-train/bin/python $(PIP) --constraint constraints-train.txt --editable '.[train]'
+	touch $@
+
+clean:  ## removes what make built
+	rm -rf $(VENV) .venv-train *.egg-info .pytest_cache .mypy_cache .ruff_cache
