@@ -71,8 +71,8 @@ def distil(source: Source) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         "macro_factors": json.dumps(factors),
         "locals": json.dumps(list(body_shape.LOCALS)),
         "joints": json.dumps(layout.joints),
-        "landmarks": json.dumps(body_landmarks.find(source, whole, layout.new_index)),
-        "source": "MakeHuman base mesh and targets, Face Units: CC0 1.0",
+        "landmarks": json.dumps(body_landmarks.find(source, layout.new_index)),
+        "source": json.dumps("MakeHuman base mesh and targets, Face Units: CC0 1.0"),
     }
     return tensors, metadata
 
@@ -145,7 +145,7 @@ def _skin_tensors(
         while name not in BONES:
             name = parents[name]
         merged[:, BONES.index(name)] += weights[layout.keep, column]
-    order = np.argsort(-merged, axis=1, kind="stable")[:, :4]
+    order = np.argsort(-np.round(merged, 6), axis=1, kind="stable")[:, :4]
     top = np.take_along_axis(merged, order, 1)
     top /= top.sum(1, keepdims=True)
     return {"bone": order.astype(np.uint8), "weight": top.astype(np.float16)}
@@ -176,9 +176,7 @@ def _macro_tensors(
     return factors
 
 
-def _units(
-    source: Source, layout: Layout, mirror: NDArray[np.int64]
-) -> list[NDArray[np.float64]]:
+def _units(source: Source, layout: Layout, mirror: NDArray[np.int64]) -> list[NDArray[np.float64]]:
     """Face-unit offsets in the order of FACE_UNITS, EYE_LOOKS, then breath."""
     eyes = np.concatenate([source.groups[g].vertices for g in body_regions.EYE_GROUPS])
     dense: dict[str, NDArray[np.float64]] = {}

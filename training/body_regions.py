@@ -32,6 +32,7 @@ GARMENTS: Final = ("top", "sleeve", "collar", "bottom", "shoes")
 
 # Heights on the base mesh, in metres, that cut the tights into garments.
 NECKLINE, WAIST, ANKLE = 0.552, 0.105, -0.70
+BROW_ARC: Final = (0.7455, 0.7500, 0.7505, 0.7485, 0.7450, 0.7400)
 IRIS_COSINE, PUPIL_COSINE = 0.84, 0.975  # of the angle from the optical axis
 
 
@@ -94,9 +95,7 @@ def _in_mask(source: Source, whole: Surface, name: str) -> NDArray[np.bool_]:
     return picture[y, x] > 100
 
 
-def _mirrored(
-    source: Source, whole: Surface, found: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _mirrored(source: Source, whole: Surface, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
     twins = {tuple(sorted(face)) for face in source.mirror[whole.faces[found]].tolist()}
     also = [tuple(sorted(face)) in twins for face in whole.faces.tolist()]
     return found | np.array(also)
@@ -106,9 +105,8 @@ def _is_brow(source: Source, whole: Surface) -> NDArray[np.bool_]:
     """An arc above each eye on the base mesh, seen from the front."""
     center = source.vertices[whole.faces].mean(1)
     x, y, z = np.abs(center[:, 0]), center[:, 1], center[:, 2]
-    along = np.clip((x - 0.013) / 0.042, 0, 1)
-    arc = 0.742 + 0.010 * np.sin(along * 2.2) - 0.002 * along
-    half = 0.0042 - 0.0022 * along
+    arc = np.interp(x, [0.012, 0.025, 0.034, 0.042, 0.048, 0.055], BROW_ARC)
+    half = np.interp(x, [0.012, 0.03, 0.055], [0.0042, 0.0036, 0.0018])
     return (x > 0.012) & (x < 0.056) & (z > 0.09) & (np.abs(y - arc) < half)
 
 
