@@ -1,10 +1,10 @@
 """Who speaks: engines, voices, throats and manners, and which voices are held out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training import espeak, flite
+from training import espeak, festival, flite
 from training.timbre import Timbre
 
 ENGLISH = ("en-us", "en", "en-gb-x-rp", "en-us-nyc", "en-029", "en-gb-x-gbclan")
@@ -26,13 +26,16 @@ VARIANTS = (
 VARIANTS_HELD_OUT = ("f4", "m5", "klatt3", "Annie", "paul", "quincy", "iven3", "steph2")
 FLITE = ("slt", "awb", "kal16")
 FLITE_HELD_OUT = ("rms",)
+FESTIVAL = {"en": ("slt-hts", "slt-hts", "ked"), "it": ("lp",)}
+FESTIVAL_HELD_OUT = {"it": ("pc",)}
+_SPEED_IS_PITCH = frozenset({"slt-hts", "awb", "rms"})  # engines that move no pitch themselves
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
     """One speaker, the same for the whole of a clip."""
 
-    engine: str  # "espeak", "flite"
+    engine: str  # "espeak", "flite", "festival"
     name: str  # as the engine calls it
     language: str  # of `texts`
     timbre: Timbre
@@ -40,21 +43,40 @@ class Role:
     rate: float  # factor on the speed of speech
 
     @property
+    def faster(self) -> float:
+        """How much faster the speech is played to move its pitch; the engine speaks slower."""
+        return 0.88 + 0.28 * self.pitch if self.name in _SPEED_IS_PITCH else 1.0
+
+    @property
+    def throat(self) -> Timbre:
+        """The timbre that remains to be given, when playing faster has moved the formants."""
+        stretch = float(np.clip(self.timbre.stretch / self.faster, 0.75, 1.3))
+        return replace(self.timbre, stretch=stretch)
+
+    @property
     def voice(self) -> str:
         return f"{self.engine}/{self.name}~{self.timbre.stretch:.2f}"
 
 
 def cast(rng: np.random.Generator, *, heldout: bool = False) -> Role:
-    """Draw a speaker: 60 % English, and two fifths of the English from flite."""
+    """Draw a speaker: 60 % English, half of it by flite and festival; the rest mostly espeak."""
     if rng.random() < 0.6:
         return _english(rng, heldout)
-    languages = OTHERS_HELD_OUT if heldout else OTHERS
+    languages = OTHERS_HELD_OUT | {"it": ("it",)} if heldout else OTHERS
     language = str(rng.choice(list(languages)))
+    troupe = FESTIVAL_HELD_OUT if heldout else FESTIVAL
+    if language in troupe and rng.random() < 0.5:
+        name = str(rng.choice(troupe[language]))
+        return Role("festival", name, language, _timbre(rng), rng.random(), _rate(rng))
     return _espeak(language, languages[language], rng, heldout)
 
 
 def _english(rng: np.random.Generator, heldout: bool) -> Role:
-    if rng.random() < 0.4:
+    engine = str(rng.choice(["flite", "festival", "espeak"], p=[0.33, 0.17, 0.5]))
+    if engine == "festival" and not heldout:
+        name = str(rng.choice(FESTIVAL["en"]))
+        return Role("festival", name, "en", _timbre(rng), rng.random(), _rate(rng))
+    if engine != "espeak":
         name = str(rng.choice(FLITE_HELD_OUT if heldout else FLITE))
         return Role("flite", name, "en", _timbre(rng), rng.random(), _rate(rng))
     return _espeak("en", ENGLISH_HELD_OUT if heldout else ENGLISH, rng, heldout)
@@ -98,13 +120,18 @@ def espeak_manner(role: Role, delivery: str, rng: np.random.Generator) -> espeak
 
 def flite_manner(role: Role, delivery: str, rng: np.random.Generator) -> flite.Manner:
     """How a sentence of this delivery is spoken by flite."""
-    rate, spread, lean = {
-        "flat": (0.97, 0.02, 1.0),
-        "plain": (1.0, 0.06, 1.12),
-        "emphatic": (1.02, 0.12, 1.3),
-    }[delivery]
-    return flite.Manner(
-        stretch=float(1.05 / (role.rate * rate * rng.lognormal(0, spread))),
-        pitch=float(0.8 + 0.45 * role.pitch + rng.normal(0, 0.02)),
-        lean=lean,
-    )
+    pitch = 1.0 if role.faster != 1.0 else 0.8 + 0.45 * role.pitch + rng.normal(0, 0.02)
+    lean = {"flat": 1.0, "plain": 1.12, "emphatic": 1.3}[delivery]
+    return flite.Manner(_stretch(role, delivery, rng), float(pitch), lean)
+
+
+def festival_manner(role: Role, delivery: str, rng: np.random.Generator) -> festival.Manner:
+    """How a sentence of this delivery is spoken by festival."""
+    spread = {"flat": 0.3, "plain": 1.0, "emphatic": 2.0}[delivery]
+    pitch = 3 * role.pitch - 1.5 + rng.normal(0, 0.2)
+    return festival.Manner(_stretch(role, delivery, rng), float(pitch), spread)
+
+
+def _stretch(role: Role, delivery: str, rng: np.random.Generator) -> float:
+    rate, spread = {"flat": (0.97, 0.02), "plain": (1.0, 0.06), "emphatic": (1.02, 0.12)}[delivery]
+    return float(1.05 * role.faster / (role.rate * rate * rng.lognormal(0, spread)))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.clips import SAMPLE_RATE, Phone
-from training.spoken import STOPS, Spoken, lay, split_ipa, to_16k
+from training.spoken import STOPS, Spoken, is_vowel, lay, split_ipa, to_16k
 
 LIBRARY = "libespeak-ng.so.1"
 _SYNCHRONOUS, _PHONEME_EVENTS_IPA = 2, 3
@@ -225,10 +225,15 @@ def _spoken(
     ends = [*starts[1:], len(audio)]
     whole, stops = [Phone(0, 1, "")], [starts[0] * scale if starts else len(sound)]
     for phone, start, end in _absorb_gaps(phones, starts, ends, _SHORTEST_PAUSE_S * rate):
-        parts = split_ipa(phone.ipa) or [""]
+        parts = split_ipa(phone.ipa)
+        if phone.ipa == "":
+            parts = [""]
+        elif not parts:  # a mark of the phone before, such as ʲ
+            stops[-1] = end * scale
         for i, part in enumerate(parts):
             emphasis = phone.emphasis and part != ""
-            whole.append(Phone(0, 1, part, phone.stress, phone.word, emphasis))
+            stress = phone.stress if is_vowel(part) else 0
+            whole.append(Phone(0, 1, part, stress, phone.word, emphasis))
             stops.append((start + (end - start) * (i + 1) / len(parts)) * scale)
     return Spoken(sound, lay(stops, whole, len(sound)))
 

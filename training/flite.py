@@ -12,10 +12,10 @@ from functools import cache
 import numpy as np
 
 from training.clips import Phone
-from training.spoken import Spoken, lay, to_16k
+from training.spoken import Spoken, is_vowel, lay, starred, to_16k
 
 VOICES = ("slt", "rms", "awb", "kal16")
-_IPA = {
+IPA = {
     "aa": "ɑː", "ae": "æ", "ah": "ʌ", "ao": "ɔː", "aw": "aʊ", "ax": "ə", "axr": "ɚ", "ay": "aɪ",
     "eh": "ɛ", "er": "ɜː", "ey": "eɪ", "ih": "ɪ", "iy": "iː", "ow": "oʊ", "oy": "ɔɪ", "uh": "ʊ",
     "uw": "uː", "b": "b", "ch": "tʃ", "d": "d", "dh": "ð", "dx": "ɾ", "el": "əl", "em": "m",
@@ -105,7 +105,7 @@ class Flite:
         features = C.cast(utterance, C.POINTER(C.c_void_p))[0]  # the utterance's first field
         lib.feat_set_float(features, b"f0_shift", manner.pitch)
         lib.default_tokenization(utterance)
-        leaned = _leaned(text)
+        leaned = starred(text)
         for i, token in enumerate(self._items(utterance, b"Token")):
             stretch = manner.stretch * (manner.lean if i in leaned else 1.0)
             lib.item_set_float(token, b"local_duration_stretch", stretch)
@@ -118,7 +118,7 @@ class Flite:
     def _read(self, utterance: int, audio: "np.ndarray", leaned: set[int]) -> Spoken:  # type: ignore[type-arg]
         phones, ends, word, before = [], [], -1, ""
         for item in self._items(utterance, b"Segment"):
-            ipa = _IPA[self._text(item, "name")]
+            ipa = IPA[self._text(item, "name")]
             ends.append(self._lib.ffeature_float(item, b"end") * 16_000)
             if ipa == "":
                 phones.append(Phone(0, 1, ""))
@@ -127,8 +127,7 @@ class Flite:
             token = int(self._lib.ffeature_float(item, (_WORD + "R:Token.parent.order").encode()))
             key = f"{token} {name} {self._text(item, _WORD + 'p.name')}"
             word, before = (word, before) if key == before else (word + 1, key)
-            vowel = ipa[0] in "ɑæʌɔaəɚɛɜeɪioʊu"
-            stress = int(self._text(item, _SYLLABLE + "stress") == "1") if vowel else 0
+            stress = int(self._text(item, _SYLLABLE + "stress") == "1") if is_vowel(ipa) else 0
             phones.append(Phone(0, 1, ipa, stress, word, token in leaned))
         return Spoken(audio, lay(ends, phones, len(audio)))
 
@@ -142,17 +141,6 @@ class Flite:
             items.append(item)
             item = self._lib.item_next(item)
         return items
-
-
-def _leaned(text: str) -> set[int]:
-    """Which tokens, counted by white space, are starred."""
-    leaned, inside = set(), False
-    for i, token in enumerate(text.split()):
-        inside = inside or token.startswith("*") or "*" in token
-        if inside:
-            leaned.add(i)
-        inside = inside and token.count("*") == 1 and token.startswith("*")
-    return leaned
 
 
 @cache

@@ -19,11 +19,11 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from tqdm import tqdm
 
-from training import espeak, flite
-from training.casting import Role, cast, espeak_manner, flite_manner
+from training import espeak, festival, flite
+from training.casting import Role, cast, espeak_manner, festival_manner, flite_manner
 from training.clips import SAMPLE_RATE, Clip, save_shard
 from training.quiet import quiet_clip
-from training.spoken import Spoken, join, silence, trim
+from training.spoken import Spoken, join, play_faster, silence, trim
 from training.texts import sentence
 from training.timbre import Timbre, retimbre
 
@@ -38,15 +38,17 @@ _LEAN_DB = {"flat": 0.0, "plain": 1.5, "emphatic": 4.0}
 def say(
     text: str, voice: str = "espeak/en-us", delivery: str = "plain", *, seed: int = 0
 ) -> Clip:
-    """Speak `text`, with *stars* around words to lean on, by "espeak/VOICE" or "flite/VOICE".
+    """Speak `text`, with *stars* around words to lean on, by "espeak/VOICE", "flite/VOICE" or
+    "festival/VOICE".
 
     Raises ValueError for an unknown voice or delivery, OSError where the engine is missing.
     """
     if delivery not in _PEAKS:
         raise ValueError(f"delivery {delivery!r} is none of {', '.join(_PEAKS)}")
     engine, _, name = voice.partition("/")
-    language = "en" if engine == "flite" else re.split(r"[-+]", name)[0]
-    role = Role(engine, name, language, Timbre(), 0.5, 1.0)
+    language = re.split(r"[-+]", name)[0] if engine == "espeak" else "en"
+    language = "it" if engine == "festival" and name in festival.ITALIAN else language
+    role = Role(engine, name, language, Timbre(), (1 - 0.88) / 0.28, 1.0)
     rng = np.random.default_rng(seed)
     spoken = _utter(text, role, delivery, rng)
     pause = silence(round(0.2 * SAMPLE_RATE))
@@ -71,7 +73,7 @@ def make_clip(rng: np.random.Generator, *, heldout: bool = False) -> Clip:
         texts.append(text)
         length = sum(len(piece.audio) for piece in pieces)
     whole = join(pieces)
-    whole = replace(whole, audio=retimbre(whole.audio, role.timbre, rng))
+    whole = replace(whole, audio=retimbre(whole.audio, role.throat, rng))
     peak = float(rng.uniform(*_PEAKS[delivery]))
     return _finish(whole, role, delivery, " ".join(texts), peak)
 
@@ -83,8 +85,12 @@ def _utter(text: str, role: Role, delivery: str, rng: np.random.Generator) -> Sp
         spoken = espeak.engine().speak(text, role.name, espeak_manner(role, delivery, rng))
     elif role.engine == "flite":
         spoken = flite.engine().speak(text, role.name, flite_manner(role, delivery, rng))
+    elif role.engine == "festival":
+        spoken = festival.engine().speak(text, role.name, festival_manner(role, delivery, rng))
     else:
-        raise ValueError(f"no engine {role.engine!r}; there are espeak and flite")
+        raise ValueError(f"no engine {role.engine!r}; there are espeak, flite and festival")
+    if role.faster != 1.0:
+        spoken = play_faster(spoken, role.faster)
     spoken = trim(spoken, round(0.03 * SAMPLE_RATE))
     return _louder_words(spoken, _LEAN_DB[delivery] * rng.uniform(0.5, 1.3))
 
