@@ -17,6 +17,7 @@ from pipeline.state import ARM, SLICES
 from training.gestures import READY
 from training.motion import FPS, bumps, moves, wander
 from training.performer import Performer
+from training.reach import make_room
 from training.score import Score
 from training.strokes import Stroke
 from training.styles import Style
@@ -30,6 +31,8 @@ _JITTER: Final = np.array(
 _STIR_UP: Final = np.array([0.016, 0.012, 0.02, 0.025, 0.035, 0.03, 0.02] + [0.03] * 7)
 _STIR_DOWN: Final = np.array([0.004, 0.003, 0.005, 0.007, 0.008, 0.006, 0.004] + [0.012] * 7)
 _LATE_S: Final = np.array([0.0, 0.0, 0.0, 0.008, 0.015, 0.035, 0.035] + [0.045] * 7)
+TWO_HANDS_M: Final = 0.05  # of a fingertip from the middle, so that two hands do not meet
+ONE_HAND_M: Final = -0.06
 _KEEP_UP_S: Final = 1.7  # arms that will be needed again within this time do not go home
 
 ARM_LOW: Final = np.array([-0.5, -0.05, -0.4, 0.0, -1.4, -0.9, -0.35] + [0.0] * 6 + [-1.0])
@@ -38,16 +41,25 @@ ARM_HIGH: Final = np.array([1.2, 0.75, 1.15, 2.35, 1.4, 0.9, 0.35] + [1.0] * 6 +
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """An arm's moments of rest: times (k,), poses (k, 14), and how far up (k,), 0 at home."""
+    """An arm's moments of rest: when, in which pose, how far up (0 is at home), and how far from
+    the body's middle the hand has to stay."""
 
     times: list[float]
     poses: list[F64]
     up: list[float]
+    margin: list[float]
 
-    def add(self, time: float, pose: F64, up: float) -> None:
-        self.times.append(max(time, self.times[-1] + 0.04) if self.times else time)
+    def add(self, time: float, pose: F64, up: float, margin: float) -> None:
+        self.times.append(max(time, self.times[-1] + 0.04))
         self.poses.append(pose)
         self.up.append(up)
+        self.margin.append(margin)
+
+    def with_room(self) -> F64:
+        """The poses (k, 14), hands clear of the trunk and of each other; home stays home."""
+        poses, raised = np.array(self.poses), np.array(self.up) > 0.0
+        poses[raised] = make_room(poses[raised], np.array(self.margin)[raised])
+        return poses
 
 
 def _sized(shape: F64, rest: F64, size: float) -> F64:
@@ -77,15 +89,15 @@ def _go_home(keys: Keys, rest: F64, until: float, style: Style, rng: np.random.G
     """Hold a little, then sink home in an unhurried move."""
     start = max(keys.times[-1] + 0.05, until + float(rng.uniform(-0.1, 0.35)))
     held = keys.poses[-1] + rng.normal(0.0, 0.25, 14) * _JITTER
-    keys.add(start, held, 1.0)
-    keys.add(start + float(rng.uniform(0.75, 1.15)) / style.gesture_speed**0.5, rest, 0.0)
+    keys.add(start, held, 1.0, keys.margin[-1])
+    keys.add(start + float(rng.uniform(0.75, 1.15)) / style.gesture_speed**0.5, rest, 0.0, 0.0)
 
 
 def _arm_keys(
     side: str, strokes: list[Stroke], rest: F64, style: Style, seconds: float,
     rng: np.random.Generator,
 ) -> Keys:  # fmt: skip
-    keys = Keys([-5.0], [rest], [0.0])
+    keys = Keys([-5.0], [rest], [0.0], [0.0])
     habit = rng.normal(0.0, 0.6, 14) * _JITTER
     before, previous = -9.0, None
     for stroke in strokes:
@@ -110,9 +122,10 @@ def _arm_keys(
         start = land - fast - rise
         if start > keys.times[-1] + 0.1:
             drift = rng.normal(0.0, 0.3, 14) * _JITTER * keys.up[-1]
-            keys.add(start, keys.poses[-1] + drift, keys.up[-1])
-        keys.add(land - fast, up, 1.0)
-        keys.add(land, down, 1.0)
+            keys.add(start, keys.poses[-1] + drift, keys.up[-1], keys.margin[-1])
+        margin = TWO_HANDS_M if both else ONE_HAND_M
+        keys.add(land - fast, up, 1.0, margin)
+        keys.add(land, down, 1.0, margin)
         before, previous = land, stroke
     if previous is not None:
         _go_home(keys, rest, min(previous.hold_until, before + 1.1), style, rng)
@@ -129,7 +142,7 @@ def _follow_through(arm: F64) -> F64:
 
 def _trace(keys: Keys, times: F64) -> F64:
     """The keyed poses over time, distal joints a little late, (frames, 14)."""
-    at, poses = np.array(keys.times), np.array(keys.poses)
+    at, poses = np.array(keys.times), keys.with_room()
     out = np.empty((len(times), len(ARM)))
     for late in np.unique(_LATE_S):
         columns = late == _LATE_S

@@ -23,7 +23,8 @@ _OPENING: Final = ((0.84, 0.52, 0.22, 0.06), (0.88, 0.62, 0.36, 0.15, 0.04))
 def blink_times(score: Score, style: Style, turns: F64, rng: np.random.Generator) -> list[float]:
     """When the lids start to close: log-normal gaps, drawn to phrase ends and to large glances."""
     lures = sorted([phrase.end - 0.04 for phrase in score.phrases] + turns.tolist())
-    out, at = [], float(rng.uniform(0.2, 3.0))
+    out: list[float] = []
+    at = float(rng.uniform(0.2, 3.0))
     while at < score.seconds - 0.05:
         near = [lure for lure in lures if abs(lure - at) < 0.8 and lure > (out or [-9.0])[-1] + 0.7]
         if near and rng.random() < 0.7:

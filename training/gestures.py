@@ -62,9 +62,9 @@ _ALL: Final = (
         "offer",
         arm(flex=0.22, abduct=0.14, twist=0.5, elbow=1.75, forearm=-0.1, wrist_flex=0.1),
         (
-            arm(flex=0.38, abduct=0.20, twist=0.22, elbow=1.38, forearm=-1.0, wrist_flex=-0.2,
+            arm(flex=0.36, abduct=0.20, twist=0.20, elbow=1.34, forearm=-1.3, wrist_flex=-0.1,
                 spread=0.2, **_OPEN),
-            arm(flex=0.34, abduct=0.27, twist=0.05, elbow=1.32, forearm=-0.9, wrist_flex=-0.2,
+            arm(flex=0.34, abduct=0.27, twist=0.05, elbow=1.28, forearm=-1.25, wrist_flex=-0.1,
                 spread=0.25, **_OPEN),
         ),
         weight=1.6,
@@ -72,7 +72,8 @@ _ALL: Final = (
     Gesture(
         "pinch",
         arm(flex=0.30, abduct=0.16, twist=0.45, elbow=2.0, forearm=0.35, **_PINCH),
-        (arm(flex=0.34, abduct=0.16, twist=0.42, elbow=1.66, forearm=0.45, wrist_dev=-0.1, **_PINCH),),
+        (arm(flex=0.34, abduct=0.16, twist=0.42, elbow=1.66, forearm=0.45, wrist_dev=-0.1,
+             **_PINCH),),
         hands=1,
         weight=1.2,
     ),
@@ -95,10 +96,10 @@ _ALL: Final = (
     ),
     Gesture(
         "count",
-        arm(flex=0.34, abduct=0.16, twist=0.42, elbow=1.75, forearm=0.2, index_curl=0.6,
+        arm(flex=0.42, abduct=0.16, twist=0.36, elbow=1.95, forearm=0.4, index_curl=0.6,
             middle_curl=0.8, ring_curl=0.85, little_curl=0.88, thumb_curl=0.5, thumb_oppose=0.6),
         tuple(
-            arm(flex=0.38, abduct=0.18, twist=0.36, elbow=2.05, forearm=0.45, **shape)
+            arm(flex=0.56, abduct=0.20, twist=0.26, elbow=2.15, forearm=0.75, **shape)
             for shape in (_POINT, _TWO, _THREE)
         ),
         hands=1,
@@ -107,7 +108,8 @@ _ALL: Final = (
     Gesture(
         "point",
         arm(flex=0.36, abduct=0.18, twist=0.42, elbow=2.0, forearm=0.6, **_POINT),
-        (arm(flex=0.55, abduct=0.16, twist=0.30, elbow=1.42, forearm=0.75, wrist_flex=0.1, **_POINT),),
+        (arm(flex=0.55, abduct=0.16, twist=0.30, elbow=1.42, forearm=0.75, wrist_flex=0.1,
+             **_POINT),),
         hands=1,
         weight=0.5,
     ),
@@ -121,16 +123,19 @@ _ALL: Final = (
     Gesture(
         "chest",
         arm(flex=0.35, abduct=0.25, twist=0.70, elbow=1.80, forearm=0.4),
-        (arm(flex=0.38, abduct=0.24, twist=0.95, elbow=2.05, forearm=0.35, wrist_flex=0.25, **_FLAT),),
+        (arm(flex=0.38, abduct=0.24, twist=0.95, elbow=2.05, forearm=0.35, wrist_flex=0.25,
+             **_FLAT),),
         hands=1,
         weight=0.6,
     ),
     Gesture(
         "weigh",
-        arm(flex=0.26, abduct=0.20, twist=0.18, elbow=1.35, forearm=-0.9, **_OPEN),
+        arm(flex=0.28, abduct=0.20, twist=0.18, elbow=1.35, forearm=-1.0, **_OPEN),
         (
-            arm(flex=0.36, abduct=0.22, twist=0.12, elbow=1.70, forearm=-1.0, wrist_flex=-0.1, **_OPEN),
-            arm(flex=0.24, abduct=0.20, twist=0.12, elbow=1.22, forearm=-0.9, wrist_flex=-0.1, **_OPEN),
+            arm(flex=0.36, abduct=0.22, twist=0.12, elbow=1.52, forearm=-1.3, wrist_flex=-0.15,
+                **_OPEN),
+            arm(flex=0.24, abduct=0.20, twist=0.12, elbow=1.15, forearm=-1.2, wrist_flex=-0.05,
+                **_OPEN),
         ),
         hands=2,
         weight=0.7,
@@ -154,7 +159,8 @@ _ALL: Final = (
     Gesture(
         "flick",
         arm(flex=0.30, abduct=0.16, twist=0.58, elbow=1.85, forearm=0.55, wrist_flex=0.35),
-        (arm(flex=0.34, abduct=0.26, twist=0.02, elbow=1.48, forearm=0.35, wrist_flex=-0.45, **_OPEN),),
+        (arm(flex=0.34, abduct=0.26, twist=0.02, elbow=1.48, forearm=0.35, wrist_flex=-0.45,
+             **_OPEN),),
         hands=1,
         weight=0.6,
     ),
@@ -188,7 +194,7 @@ _ALL: Final = (
     Gesture(
         "shrug",
         arm(flex=0.24, abduct=0.18, twist=0.30, elbow=1.55, forearm=-0.3),
-        (arm(flex=0.28, abduct=0.30, twist=-0.05, elbow=1.62, forearm=-1.05, wrist_flex=-0.25,
+        (arm(flex=0.22, abduct=0.30, twist=-0.10, elbow=1.50, forearm=-1.35, wrist_flex=-0.2,
              spread=0.3, **_OPEN),),
         hands=2,
         weight=0.5,

@@ -35,11 +35,13 @@ def arm(**angles: float) -> F64:
 
 _SIDE: Final = arm(flex=0.03, abduct=0.09, twist=0.12, elbow=0.22, forearm=0.25)
 _BENT: Final = arm(flex=0.02, abduct=0.14, twist=0.35, elbow=0.75, forearm=0.35)
-_FOLDED: Final = arm(flex=0.16, abduct=0.12, twist=0.72, elbow=1.38, forearm=0.55)
-_FOLDED_OVER: Final = arm(flex=0.26, abduct=0.14, twist=0.72, elbow=1.36, forearm=0.80)
-_LOW: Final = arm(flex=0.14, abduct=0.06, twist=0.70, elbow=0.72, forearm=0.35)
-_LOW_OVER: Final = arm(flex=0.24, abduct=0.08, twist=0.70, elbow=0.70, forearm=0.50)
-_READY: Final = arm(flex=0.18, abduct=0.14, twist=0.50, elbow=1.25, forearm=0.45)
+_FOLDED: Final = arm(flex=0.20, abduct=0.14, twist=0.66, elbow=1.24, forearm=0.85)
+_FOLDED_OVER: Final = arm(
+    flex=0.36, abduct=0.16, twist=0.60, elbow=1.32, forearm=0.80, wrist_flex=0.15
+)
+_LOW: Final = arm(flex=0.16, abduct=0.07, twist=0.62, elbow=0.66, forearm=0.35)
+_LOW_OVER: Final = arm(flex=0.34, abduct=0.08, twist=0.62, elbow=0.64, forearm=0.45)
+_READY: Final = arm(flex=0.20, abduct=0.15, twist=0.42, elbow=1.25, forearm=0.50)
 
 REST_ARMS: Final[Mapping[str, tuple[F64, F64]]] = {
     "sides": (_SIDE, _SIDE),

@@ -28,8 +28,9 @@ JAW, PUCKER, FUNNEL, SPREAD, LOWER, UPPER, TONGUE, FORWARD, CLOSE, TUCK = range(
 VOWELS: Final[Mapping[str, tuple[float, float, float]]] = {
     "i": (0.0, 0.0, 0), "y": (0.0, 0.0, 1), "ɨ": (0.0, 0.5, 0), "ʉ": (0.0, 0.5, 1),
     "ɯ": (0.0, 1.0, 0), "u": (0.0, 1.0, 1), "ɪ": (0.17, 0.2, 0), "ʏ": (0.17, 0.2, 0.9),
-    "ʊ": (0.17, 0.8, 0.8), "ᵻ": (0.2, 0.4, 0), "ᵊ": (0.4, 0.5, 0), "e": (0.33, 0.0, 0), "ø": (0.33, 0.0, 1),
-    "ɘ": (0.33, 0.5, 0), "ɵ": (0.33, 0.5, 0.8), "ɤ": (0.33, 1.0, 0), "o": (0.36, 1.0, 1),
+    "ʊ": (0.17, 0.8, 0.8), "ᵻ": (0.2, 0.4, 0), "ᵊ": (0.4, 0.5, 0), "e": (0.33, 0.0, 0),
+    "ø": (0.33, 0.0, 1), "ɘ": (0.33, 0.5, 0), "ɵ": (0.33, 0.5, 0.8), "ɤ": (0.33, 1.0, 0),
+    "o": (0.36, 1.0, 1),
     "ə": (0.42, 0.5, 0), "ɚ": (0.38, 0.6, 0.3), "ɛ": (0.62, 0.0, 0), "œ": (0.6, 0.0, 0.9),
     "ɜ": (0.5, 0.5, 0.1), "ɝ": (0.42, 0.6, 0.35), "ɞ": (0.6, 0.5, 0.8), "ʌ": (0.68, 0.8, 0),
     "ɔ": (0.66, 1.0, 0.85), "æ": (0.86, 0.0, 0), "ɐ": (0.75, 0.5, 0), "a": (0.95, 0.3, 0),
@@ -63,8 +64,8 @@ _CONSONANTS: Final[Mapping[str, Mapping[int, tuple[float, float]]]] = {
     },
     "alveolar": {JAW: (0.11, 0.6), SPREAD: (0.15, 0.12), LOWER: (0.2, 0.4), UPPER: (0.08, 0.3)},
     "postalveolar": {
-        JAW: (0.06, 1.2), PUCKER: (0.28, 0.9), FUNNEL: (0.62, 1.0), SPREAD: (0.0, 0.9),
-        LOWER: (0.22, 0.8), UPPER: (0.18, 0.8), FORWARD: (0.25, 1.0),
+        JAW: (0.045, 1.2), PUCKER: (0.32, 0.9), FUNNEL: (0.48, 1.0), SPREAD: (0.0, 0.9),
+        LOWER: (0.16, 0.8), UPPER: (0.12, 0.8), FORWARD: (0.25, 1.0),
     },
     "rhotic": {JAW: (0.11, 0.6), PUCKER: (0.36, 0.6), FUNNEL: (0.25, 0.6), SPREAD: (0.0, 0.5)},
     "retroflex": {JAW: (0.1, 0.6), PUCKER: (0.12, 0.3), FUNNEL: (0.22, 0.4), LOWER: (0.15, 0.3)},
@@ -98,7 +99,7 @@ def _vowel(letter: str) -> tuple[F64, F64]:
     target = np.zeros(len(CHANNELS))
     weight = np.full(len(CHANNELS), 0.9)
     open_ = 1.0 - rounding
-    target[JAW] = 0.09 + 0.46 * height - 0.06 * rounding * height
+    target[JAW] = 0.09 + 0.39 * height - 0.05 * rounding * height
     target[PUCKER] = rounding * (0.95 - 0.75 * height)
     target[FUNNEL] = rounding * (0.10 + 0.75 * min(height, 0.7))
     target[SPREAD] = open_ * (1.0 - back) * (0.75 - 0.55 * height)

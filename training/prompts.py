@@ -45,8 +45,8 @@ WORDS: Final[Mapping[str, Words]] = {
         "just talk, be yourself, speak as you usually do, nothing special",
     ),
     "calm": _words(
-        "calm, relaxed, quiet, serene, composed, soothing, gentle, laid-back, peaceful, soft-spoken",
-        "calmly, gently, softly, quietly, slowly and calmly, in a relaxed way, with little movement",
+        "calm, relaxed, quiet, serene, composed, soothing, gentle, laid-back, peaceful",
+        "calmly, gently, softly, quietly, slowly and calmly, in a relaxed way",
         "a calm narrator, a meditation teacher, a gentle storyteller, a soothing voice",
         "take it easy, stay relaxed, keep it calm, move little, no hurry, small slow movements",
     ),
@@ -97,7 +97,7 @@ WORDS: Final[Mapping[str, Words]] = {
         "expressive, gesturing, theatrical, demonstrative, vivid, expansive, with big gestures",
         "with your hands, with big gestures, expressively, with many gestures, vividly",
         "an expressive storyteller, an actor, a speaker who talks with the hands, a conductor",
-        "use your hands, gesture a lot, talk with your hands, lots of gestures, big hand movements, "
+        "use your hands, gesture a lot, talk with your hands, lots of gestures, big movements, "
         "expressive hands",
     ),
     "thoughtful": _words(

@@ -1,4 +1,4 @@
-"""What the trunk does: it breathes, shifts its weight, leans into what matters, lifts a shoulder."""
+"""What the trunk does: it breathes, shifts its weight, leans in, lifts a shoulder."""
 
 from __future__ import annotations
 
