@@ -1,0 +1,150 @@
+"""The reference picture as a file: hashed first, looked at second, decoded last.
+
+``hash_picture`` reads bytes and nothing else, so that consent can be asked for before any decoder
+runs. ``load_picture`` turns the very bytes that were hashed into upright RGB pixels and refuses
+what cannot be a reference; the number of pixels is limited before they are decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.errors import (
+    PictureAnimated,
+    PictureMissing,
+    PictureTooLarge,
+    PictureTooSmall,
+    PictureUnreadable,
+)
+
+FORMATS: Final = ("PNG", "JPEG", "WEBP")
+MIN_SIDE: Final = 128
+MAX_PIXELS: Final = 40_000_000
+MAX_BYTES: Final = 64 * 1024 * 1024
+_BACKGROUND: Final = (255, 255, 255)  # what shows through transparent pictures
+_WARNINGS: Final = threading.Lock()  # Python's warning filters are shared by all threads
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """Upright pixels, uint8 (H, W, 3) RGB, and the SHA-256 of the file that they came from."""
+
+    pixels: NDArray[np.uint8]
+    sha256: str
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureFile:
+    """A picture's bytes and their hash, not looked at yet."""
+
+    name: str
+    data: bytes
+    sha256: str
+
+
+def hash_picture(path: Path) -> PictureFile:
+    """Reads a file and hashes it; decodes nothing. Raises ``PictureMissing``, ``-TooLarge``."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise PictureTooLarge(
+                f"picture {path} has {size} bytes, the limit is {MAX_BYTES}: save it smaller"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureMissing(
+            f"cannot read picture {path} ({error.strerror}): name a {', '.join(FORMATS)} file"
+        ) from error
+    return hashed(data, str(path))
+
+
+def hashed(data: bytes, name: str = "the picture") -> PictureFile:
+    """A picture that is in memory already; ``name`` is what errors call it."""
+    if len(data) > MAX_BYTES:
+        raise PictureTooLarge(
+            f"picture {name} has {len(data)} bytes, the limit is {MAX_BYTES}: save it smaller"
+        )
+    return PictureFile(name, data, hashlib.sha256(data).hexdigest())
+
+
+def load_picture(file: PictureFile) -> Picture:
+    """Decodes a still picture, turned upright as its EXIF says; raises a ``PictureError``."""
+    image = _header(file)
+    _check_still(image, file.name)
+    _check_size(image.size, file.name)
+    try:
+        pixels = _rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
+        raise PictureUnreadable(
+            f"picture {file.name} is damaged or cut off ({error}): export it again"
+        ) from error
+    return Picture(pixels, file.sha256)
+
+
+def _header(file: PictureFile) -> Image.Image:
+    """Parses the header alone; Pillow's own alarm about many pixels is ours to raise."""
+    try:
+        with _WARNINGS, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(BytesIO(file.data), formats=FORMATS)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise PictureTooLarge(_too_large(file.name, "too many")) from error
+    except UnidentifiedImageError as error:
+        raise PictureUnreadable(
+            f"{file.name} is not a picture that can be read: use {', '.join(FORMATS)}"
+        ) from error
+    except Exception as error:  # as above: a hostile header may fail anywhere
+        raise PictureUnreadable(f"{file.name} is not a whole picture ({error})") from error
+
+
+def _check_still(image: Image.Image, name: str) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # phones put a second view behind a JPEG
+        raise PictureAnimated(
+            f"picture {name} is animated ({frames} frames): save one frame as a still"
+        )
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise PictureTooLarge(_too_large(name, f"{width}x{height}"))
+    if min(width, height) < MIN_SIDE:
+        raise PictureTooSmall(
+            f"picture {name} is {width}x{height}, each side needs at least {MIN_SIDE} pixels:"
+            " use a larger one"
+        )
+
+
+def _too_large(name: str, what: str) -> str:
+    return (
+        f"picture {name} has {what} pixels, the limit is {MAX_PIXELS // 1_000_000} million:"
+        " scale it down"
+    )
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
+        image = Image.fromarray((np.asarray(image, np.float32) / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        opaque = Image.new("RGBA", image.size, (*_BACKGROUND, 255))
+        image = Image.alpha_composite(opaque, image.convert("RGBA"))
+    return np.array(image.convert("RGB"), np.uint8)
