@@ -1,0 +1,16 @@
+"""Published audio-driven video models of the Wan 2.1 family, behind the same pipeline as `mini`.
+
+    config.py     sizes of a checkpoint, read from its tensors
+    layers.py     norms, time embedding, rotary positions without an end
+    hearing.py    how speech enters: added to the stream (layout A) or attended to (layout B)
+    dit.py        the transformer, both layouts
+    ring.py       keys and values that a causal run keeps
+    vae.py        the causal 3D autoencoder; streaming encode and decode
+    tiny.py       a small decoder for the same latents
+    speech.py     wav2vec2 features; text.py umT5; sight.py CLIP
+    names.py      other projects' parameter names, translated
+    cards.py      what is published, under which licence, and how it wants to be run
+    pipeline.py   speech in, frames out
+
+The weights are the user's to bring; none is in this repository.
+"""

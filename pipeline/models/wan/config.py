@@ -1,0 +1,161 @@
+"""Sizes of a Wan checkpoint, read from the shapes of its tensors.
+
+What no shape tells (heads, text length) is the family's, or comes from a ``config.json`` beside
+the weights; where both speak, they have to agree.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ModelMismatch
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class AddedAudio:
+    """Layout A: one vector a latent, added to every token before some blocks."""
+
+    channels: int  # of one video frame's speech features
+    hidden: int
+    injections: int  # blocks 2 ... injections + 1
+
+
+@dataclass(frozen=True, slots=True)
+class AttendedAudio:
+    """Layout B: ``tokens`` a latent, attended to in every block."""
+
+    channels: int  # wav2vec layers times their width
+    window: int  # video frames around each
+    hidden: int
+    tokens: int
+    token_dim: int
+    norm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WanConfig:
+    """One transformer. ``heads`` must divide ``dim``."""
+
+    dim: int
+    ffn_dim: int
+    depth: int
+    heads: int
+    in_channels: int
+    latent_channels: int
+    text_dim: int
+    text_tokens: int
+    freq_dim: int
+    patch: tuple[int, int, int]
+    eps: float
+    image_dim: int | None = None  # CLIP width; None: no image branch
+    audio: AddedAudio | AttendedAudio | None = None
+    memory: int | None = None  # kernel of per-block memory convolutions (LiveAct)
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads or (self.dim // self.heads) % 2:
+            raise ValueError(f"dim {self.dim} does not split into {self.heads} even heads")
+        if isinstance(self.audio, AddedAudio) and self.audio.injections > self.depth - 2:
+            raise ValueError(
+                f"{self.audio.injections} audio projections need {self.audio.injections + 2} "
+                f"blocks, not {self.depth}"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.heads
+
+    @property
+    def layout(self) -> str:
+        """``"A"``, ``"B"``, or ``"base"`` for a model that hears nothing."""
+        if self.audio is None:
+            return "base"
+        return "A" if isinstance(self.audio, AddedAudio) else "B"
+
+
+@cache
+def family() -> dict[str, Any]:
+    """Numbers that all checkpoints of the family share."""
+    return tomllib.loads((Path(__file__).parent / "family.toml").read_text())
+
+
+def _depth(shapes: Shapes) -> int:
+    found = {int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")}
+    if not found or found != set(range(len(found))):
+        raise ModelMismatch(f"blocks are numbered {sorted(found)[:5]}..., not 0, 1, 2, ...")
+    return len(found)
+
+
+def _audio(shapes: Shapes) -> AddedAudio | AttendedAudio | None:
+    if "audio_proj.proj.weight" in shapes:
+        hidden, joined = shapes["audio_proj.proj.weight"]
+        count = sum(n.startswith("audio_cond_projs.") and n.endswith(".weight") for n in shapes)
+        return AddedAudio(joined // family()["stride"][0], hidden, count)
+    if "audio_proj.proj1_vf.weight" not in shapes:
+        return None
+    hidden, first = shapes["audio_proj.proj1.weight"]
+    later = shapes["audio_proj.proj1_vf.weight"][1]
+    channels = (later - first) // (family()["stride"][0] - 1)
+    token_dim = shapes["blocks.0.audio_cross_attn.kv_linear.weight"][1]
+    tokens = shapes["audio_proj.proj3.weight"][0] // token_dim
+    norm = "audio_proj.norm.weight" in shapes
+    return AttendedAudio(channels, first // channels, hidden, tokens, token_dim, norm)
+
+
+def config_from_shapes(shapes: Shapes, stated: Mapping[str, Any] | None = None) -> WanConfig:
+    """The configuration of a state dict in original names; ``stated`` is its ``config.json``.
+
+    Raises ``ModelMismatch`` when the tensors are no Wan transformer or contradict ``stated``.
+    """
+    stated, shared = stated or {}, family()["transformer"]
+    try:
+        dim, in_channels, *patch = shapes["patch_embedding.weight"]
+        heads = int(stated.get("num_heads", dim // shared["head_dim"]))
+        image = shapes.get("img_emb.proj.1.weight")
+        memory = shapes.get("blocks.0.self_attn.memory_proj_k.weight")
+        config = WanConfig(
+            dim=dim,
+            ffn_dim=shapes["blocks.0.ffn.0.weight"][0],
+            depth=_depth(shapes),
+            heads=max(heads, 1),
+            in_channels=in_channels,
+            latent_channels=shapes["head.head.weight"][0] // (patch[0] * patch[1] * patch[2]),
+            text_dim=shapes["text_embedding.0.weight"][1],
+            text_tokens=int(stated.get("text_len", shared["text_tokens"])),
+            freq_dim=shapes["time_embedding.0.weight"][1],
+            patch=(patch[0], patch[1], patch[2]),
+            eps=float(stated.get("eps", shared["eps"])),
+            image_dim=image[1] if image else None,
+            audio=_audio(shapes),
+            memory=memory[-1] if memory else None,
+        )
+    except (KeyError, IndexError, ValueError) as error:
+        raise ModelMismatch(
+            f"these tensors are no Wan transformer ({error}); first names: "
+            f"{', '.join(sorted(shapes)[:3])}"
+        ) from error
+    _agree(config, stated)
+    return config
+
+
+def _agree(config: WanConfig, stated: Mapping[str, Any]) -> None:
+    """``config.json`` and the tensors tell the same sizes, or the pair is refused."""
+    told = {
+        "dim": config.dim, "ffn_dim": config.ffn_dim, "num_layers": config.depth,
+        "in_dim": config.in_channels, "out_dim": config.latent_channels,
+        "text_dim": config.text_dim, "freq_dim": config.freq_dim,
+    }  # fmt: skip
+    wrong = [
+        f"{key} is {stated[key]} in config.json and {value} in the tensors"
+        for key, value in told.items()
+        if key in stated and stated[key] != value
+    ]
+    if wrong:
+        raise ModelMismatch("config.json contradicts the weights: " + "; ".join(wrong))
