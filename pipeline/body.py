@@ -110,7 +110,7 @@ class Body:
             macro_coefficients=tensors["macro_coefficients"],
             macro_basis=basis.reshape(len(basis), -1),
             locals=_sparse(tensors, "local"),
-            units=_sparse(tensors, "unit"),
+            units=_on_surface(_sparse(tensors, "unit"), len(tensors["mirror"])),
             bone=tensors["bone"],
             weight=weight / weight.sum(1, keepdims=True),
             joint_names=tuple(texts["joints"]),
@@ -282,6 +282,13 @@ def _sparse(tensors: Mapping[str, NDArray[np.generic]], name: str) -> Sparse:
         tensors[f"{name}_index"].astype(np.int32),
         tensors[f"{name}_offset"].astype(np.float32) * np.float32(1e-3),
     )
+
+
+def _on_surface(rows: Sparse, count: int) -> Sparse:
+    """The rows without offsets of joints, which face units do not move when posing."""
+    keep = rows.index < count
+    start = np.concatenate([[0], np.cumsum(keep)])[rows.start].astype(np.int32)
+    return Sparse(start, rows.index[keep], rows.offset[keep])
 
 
 def _macro_weights(
