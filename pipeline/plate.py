@@ -102,9 +102,35 @@ def without(picture: Picture, mask: Mask, margin: float) -> Picture:
 def extended(picture: Picture, mask: Mask, margin: float) -> Picture:
     """The picture with the colours inside the mask carried out over its border.
 
-    Pixels nearer than ``margin`` px to the border from inside count as mixed with what lies outside.
+    Pixels nearer than ``margin`` px to the border from inside count as mixed with what is outside.
     """
     kept = shrink(mask, margin)
     if not kept.any():
         kept = mask
     return fill(picture, kept.astype(np.float32))
+
+
+def foreground(picture: Picture, covered: Picture) -> Picture:
+    """Guess the foreground (H, W), 0..1, of a picture of which a mesh covers a part.
+
+    What differs in colour from the background around and hangs together with the mesh is
+    foreground. Right for plain backgrounds; for others a mask is better.
+    """
+    unit = len(covered) / 512
+    body = covered > 0.5
+    wide = grow(body, 45 * unit)
+    if wide.all():
+        wide = grow(body, 8 * unit)
+    if wide.all():
+        return covered.copy()
+    behind = fill(picture, (~wide).astype(np.float32))
+    spread = float(np.abs(picture - behind)[~wide].mean()) if (~wide).any() else 0.0
+    step = np.linalg.norm(picture - behind, axis=2)
+    noise = np.linalg.norm(picture - ndimage.gaussian_filter(picture, (2, 2, 0)), axis=2)[~wide]
+    floor = 14.0 + 3 * float(np.median(noise)) + spread
+    differs = np.clip((step - floor) / 24.0, 0, 1) * wide
+    labels, _ = ndimage.label(differs > 0.5)
+    touching = np.unique(labels[grow(body, 2 * unit)])
+    kept = np.isin(labels, touching[touching > 0])
+    loose = differs * grow(kept, 2 * unit)
+    return np.maximum(loose, covered).astype(np.float32)

@@ -1,0 +1,261 @@
+"""Enrolment: a picture and how a person stands in it become what every frame is drawn from.
+
+``build_anchor`` poses the person as fitted, finds what the picture shows of the surface, fills in
+what it hides, takes the person out of the background and lifts what the body does not explain
+into a sheet. It happens once; it costs a few seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline import light, paint, plate, shade, sheet
+from pipeline.body import Body, Camera, Person
+from pipeline.fit import Fit
+from pipeline.reference import REF_DIM, SHAPE_DIM
+from pipeline.sheet import Sheet
+from pipeline.surface import LAYERS, Surface, View, facing
+
+__all__ = ["REF_DIM", "Fit", "IdentityAnchor", "build_anchor", "bundled_body"]
+
+TEXELS: Final = 2  # of texture per output pixel: sharp wherever between pixels a surface comes to lie
+_MIXED: Final = 1.2  # px of the picture that a border between person and background may blur
+_PLATE_MARGIN: Final = 3.0  # px around the person, of a 512 px picture, that the plate forgets
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityAnchor:
+    """Everything that frames of one person are drawn from, and what the generator is told of them."""
+
+    width: int
+    height: int
+    fit: Fit
+    camera: Camera  # of the output frame
+    surface: Surface
+    vertices: F32  # (R, 16) rows as ``shade`` draws them, posed as in the reference
+    offset: F32  # (R, 2) px that landmarks move each row from where the body puts it
+    relight: F32  # (R,) SHADE is a row's brightness now times this
+    light: F32  # (3,)
+    texture: NDArray[np.uint32]  # packed atlas
+    plate: NDArray[np.uint8]  # (H, W, 3) the picture without the person
+    sheet: Sheet
+    tolerance: float  # metres of depth that make another surface
+    reference: F32  # (REF_DIM,) what the generator is told: pipeline.reference
+    features: F32  # (LAYERS, 3) mean colours that identity should keep, 0..1; NaN where unseen
+
+
+@cache
+def bundled_body() -> Body:
+    """The body asset, read once."""
+    return Body.load()
+
+
+def build_anchor(
+    image: NDArray[np.uint8],
+    fit: Fit,
+    width: int = 512,
+    height: int = 512,
+    alpha: NDArray[np.uint8] | None = None,
+    body: Body | None = None,
+) -> IdentityAnchor:
+    """Enrol a picture (H, W, 3), or (H, W, 4) with the foreground in its alpha channel.
+
+    ``alpha`` (H, W) gives the foreground where the picture does not. The picture is cut to the
+    output's proportions around the person. Raises ``ValueError``: no picture, a shape of another
+    body, a person that is not in the picture.
+    """
+    picture, alpha = _split(image, alpha)
+    body = body or bundled_body()
+    if fit.shape.shape != (len(body.shape_names),):
+        raise ValueError(f"the body has {len(body.shape_names)} shape numbers, got {len(fit.shape)}")
+    person = body.person(fit.shape, fit.wear)
+    posed = person.pose(fit.state)
+    scene = _cut(picture, alpha, fit.camera, posed, width, height)
+    return _assemble(scene, fit, person, posed)
+
+
+def _split(
+    image: NDArray[np.uint8], alpha: NDArray[np.uint8] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
+        raise ValueError(f"a picture is uint8 (H, W, 3 or 4), got {image.dtype} {image.shape}")
+    if min(image.shape[:2]) < 64:
+        raise ValueError(f"a picture is at least 64 px a side, got {image.shape[:2]}")
+    if image.shape[2] == 4 and alpha is None and image[..., 3].min() < 255:
+        alpha = image[..., 3]
+    if alpha is not None and alpha.shape != image.shape[:2]:
+        raise ValueError(f"the mask {alpha.shape} does not fit the picture {image.shape[:2]}")
+    return image[..., :3], alpha
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """The picture cut to the frame, at the output's size and at the texture's."""
+
+    camera: Camera
+    frame: F32  # (H, W, 3)
+    picture: F32  # (TEXELS H, TEXELS W, 3)
+    alpha: F32 | None  # of ``picture``'s size, 0..1
+    source: float  # texels per pixel of the picture that was handed in
+
+
+def _cut(
+    picture: NDArray[np.uint8],
+    alpha: NDArray[np.uint8] | None,
+    camera: Camera,
+    posed: F32,
+    width: int,
+    height: int,
+) -> _Scene:
+    """The largest part of the picture with the frame's proportions that keeps the head central."""
+    high, wide = picture.shape[:2]
+    cut_w, cut_h = min(wide, high * width / height), min(high, wide * height / width)
+    head = camera.project(posed[posed[:, 1] > posed[:, 1].max() - 0.2], wide, high)
+    if head[:, 2].min() <= 0.1 or not (0 <= head[:, 0].mean() < wide and -high < head[:, 1].mean() < high):
+        raise ValueError("the fitted person's head is outside the picture")
+    left = float(np.clip(head[:, 0].mean() - cut_w / 2, 0, wide - cut_w))
+    top = float(np.clip(head[:, 1].min() - 0.15 * cut_h, 0, high - cut_h))
+    box = (left, top, left + cut_w, top + cut_h)
+    frame = _resized(picture, box, width, height)
+    fine = _resized(picture, box, TEXELS * width, TEXELS * height)
+    for _ in range(2):  # so that the mean of a pixel's texels is the pixel
+        fine += np.kron(frame - _halved(fine), np.ones((TEXELS, TEXELS, 1), np.float32))
+    mask = None
+    if alpha is not None:
+        mask = _resized(alpha[..., None], box, TEXELS * width, TEXELS * height)[..., 0] / 255
+    view = replace(
+        camera,
+        focal=camera.focal * high / cut_h,
+        center_x=(camera.center_x * wide - left) / cut_w,
+        center_y=(camera.center_y * high - top) / cut_h,
+    )
+    return _Scene(view, frame, fine, mask, TEXELS * height / cut_h)
+
+
+def _resized(
+    picture: NDArray[np.uint8], box: tuple[float, float, float, float], width: int, height: int
+) -> F32:
+    channels = [
+        Image.fromarray(picture[..., c]).resize((width, height), Image.Resampling.LANCZOS, box)
+        for c in range(picture.shape[2])
+    ]
+    return np.stack([np.asarray(channel) for channel in channels], -1).astype(np.float32)
+
+
+def _halved(picture: F32) -> F32:
+    high, wide = picture.shape[0] // TEXELS, picture.shape[1] // TEXELS
+    return np.asarray(picture.reshape(high, TEXELS, wide, TEXELS, -1).mean((1, 3)), np.float32)
+
+
+def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAnchor:
+    """See, texture and light the surface; make plate and sheet."""
+    height, width = scene.frame.shape[:2]
+    fine_h, fine_w = scene.picture.shape[:2]
+    surface = Surface.of(person)
+    normals = person.normals(posed)[surface.vertex]
+    points = scene.camera.project(posed, fine_w, fine_h)[surface.vertex]
+    eye = np.array([0, scene.camera.look_y, scene.camera.distance], np.float32)
+    view = View.of(surface, points, facing(posed[surface.vertex], normals, eye), fine_w, fine_h)
+    if not view.covered.any():
+        raise ValueError("the fitted body is outside the picture")
+    alpha = scene.alpha
+    if alpha is None:
+        alpha = plate.foreground(scene.picture, view.covered)
+    mixed = max(_MIXED * scene.source, 1.0)
+    solid = plate.shrink(alpha > 0.9, mixed)
+    atlas = paint.atlas(scene.picture, surface, view, solid)
+    pixel = float(np.median(points[:, 2])) / (scene.camera.focal * fine_h)
+    sure = view.seen(surface, pixel) * atlas.known
+    vertices, relight, direction = _rows(person, surface, atlas, sure, normals)
+    vertices[:, [shade.X, shade.Y]] = points[:, :2] / TEXELS
+    vertices[:, shade.DEPTH] = points[:, 2]
+    return IdentityAnchor(
+        width=width,
+        height=height,
+        fit=fit,
+        camera=scene.camera,
+        surface=surface,
+        vertices=vertices,
+        offset=np.zeros((len(vertices), 2), np.float32),
+        relight=relight,
+        light=direction,
+        texture=shade.pack(atlas.texture),
+        plate=_plate(scene, view, alpha),
+        sheet=_sheet(scene, view, alpha, solid, vertices, sure),
+        tolerance=max(0.008, 12 * pixel),
+        reference=reference_vector(fit, scene.camera),
+        features=_features(surface, atlas, sure),
+    )
+
+
+def _rows(
+    person: Person, surface: Surface, atlas: paint.Atlas, sure: F32, normals: F32
+) -> tuple[F32, F32, F32]:
+    """The vertex table but for its places, what to multiply brightness with, and the light."""
+    colours = paint.sample(atlas.texture, atlas.position)
+    plain = np.isin(surface.layer, [LAYERS.index(n) for n in ("skin", "clothes", "hair")])
+    chosen = (sure > 0.95) & plain
+    direction = light.estimate(colours[chosen], normals[chosen], surface.material[chosen])
+    bright = light.brightness(normals, direction)
+    twin = surface.mirrored(person.body.mirror)
+    other = sure[twin] * (twin != np.arange(len(twin)))
+    other[np.isin(surface.layer, [LAYERS.index("eyes"), LAYERS.index("mouth")])] = 0
+    table = np.zeros((len(sure), shade.VERTEX_WIDTH), np.float32)
+    table[:, [shade.U, shade.V]] = atlas.position
+    table[:, [shade.MIRROR_U, shade.MIRROR_V]] = atlas.position[twin]
+    table[:, shade.SEEN], table[:, shade.MIRROR_SEEN] = sure, other
+    table[:, shade.RED : shade.BLUE + 1] = paint.fill_colours(
+        surface, colours / bright[:, None], sure
+    )
+    table[:, shade.COVER] = table[:, shade.SHADE] = 1
+    base = sure * bright + (1 - sure) * (other * bright[twin] + 1 - other)
+    return table, (1 / base).astype(np.float32), direction
+
+
+def _plate(scene: _Scene, view: View, alpha: F32) -> NDArray[np.uint8]:
+    height, width = scene.frame.shape[:2]
+    gone = (view.covered > 0) | (alpha > 0.04)
+    gone = gone.reshape(height, TEXELS, width, TEXELS).any((1, 3))
+    background = plate.without(scene.frame, gone, _PLATE_MARGIN * height / 512)
+    return np.clip(background + 0.5, 0, 255).astype(np.uint8)
+
+
+def _sheet(
+    scene: _Scene, view: View, alpha: F32, solid: NDArray[np.bool_], vertices: F32, sure: F32
+) -> Sheet:
+    """What is foreground and not covered by the mesh, with a strip under the mesh's border."""
+    height, width = scene.frame.shape[:2]
+    wanted = (alpha > 0.1) & ~plate.grow(view.covered > 0.5, 1.5 * TEXELS)
+    colours = plate.extended(scene.picture, solid, 0.0) if wanted.any() else scene.picture
+    texture = np.dstack([colours, alpha * 255])
+    packed = shade.pack(np.clip(texture + 0.5, 0, 255).astype(np.uint8))
+    return sheet.build(packed, alpha, wanted, vertices[:, :3], sure, width, height)
+
+
+def reference_vector(fit: Fit, camera: Camera) -> F32:
+    """What the generator is told of a person: [shape | rest state | framing]."""
+    if fit.shape.shape != (SHAPE_DIM,):
+        raise ValueError(f"the generator knows {SHAPE_DIM} shape numbers, got {len(fit.shape)}")
+    out = np.concatenate([fit.shape, fit.state, camera.vector()]).astype(np.float32)
+    if out.shape != (REF_DIM,):
+        raise ValueError(f"a reference has {REF_DIM} numbers, got {len(out)}")
+    return out
+
+
+def _features(surface: Surface, atlas: paint.Atlas, sure: F32) -> F32:
+    """Mean colour of every layer where the picture shows it."""
+    colours = paint.sample(atlas.texture, atlas.position)
+    out = np.full((len(LAYERS), 3), np.nan, np.float32)
+    for number in range(len(LAYERS)):
+        mine = (surface.layer == number) & (sure > 0.9)
+        if mine.any():
+            out[number] = colours[mine].mean(0) / 255
+    return out

@@ -1,0 +1,89 @@
+"""``Painter``: a body state becomes a frame.
+
+Poses the person, projects and relights the surface, draws sheet and surface over the background.
+One painter serves one thread at a time; painters of one anchor share all that does not change.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipeline import sheet
+from pipeline.anchor import IdentityAnchor, bundled_body
+from pipeline.body import Body
+from pipeline.light import BRIGHTEST, DARKEST
+from pipeline.raster import COMPILED
+from pipeline.shade import DEPTH, SHADE, Canvas, X, Y, draw
+
+F32 = NDArray[np.float32]
+
+_NEAREST: Final = np.float32(0.05)  # metres before the camera
+
+
+@njit(**COMPILED)
+def _place(posed, normals, vertex, offset, relight, light, view, vertices):  # type: ignore[no-untyped-def]
+    """Project and light every row; ``view`` is centre x, y px, scale px, distance, height, cos, sin."""
+    x0, y0, scale, distance, height, cos, sin = view
+    for r in range(vertex.shape[0]):
+        i = vertex[r]
+        up, ahead = posed[i, 1] - height, distance - posed[i, 2]
+        depth = max(cos * ahead + sin * up, _NEAREST)
+        ratio = scale / depth
+        vertices[r, X] = x0 + ratio * posed[i, 0] + offset[r, 0]
+        vertices[r, Y] = y0 - ratio * (cos * up - sin * ahead) + offset[r, 1]
+        vertices[r, DEPTH] = depth
+        bright = np.float32(1.0) + light[0] * normals[i, 0] + light[1] * normals[i, 1]
+        bright += light[2] * normals[i, 2]
+        vertices[r, SHADE] = min(max(bright, DARKEST), BRIGHTEST) * relight[r]
+
+
+class Painter:
+    """Draws frames of one anchor, at its size."""
+
+    def __init__(self, anchor: IdentityAnchor, body: Body | None = None) -> None:
+        self.anchor = anchor
+        self._person = (body or bundled_body()).person(anchor.fit.shape, anchor.fit.wear)
+        self._posed = np.empty_like(self._person.rest)
+        self._normals = np.empty_like(self._person.rest)
+        self._vertices = anchor.vertices.copy()
+        self._moved = np.empty_like(anchor.sheet.nodes)
+        self._canvas = Canvas(anchor.width, anchor.height, len(anchor.surface.faces))
+        camera = anchor.camera
+        numbers = (
+            camera.center_x * anchor.width,
+            camera.center_y * anchor.height,
+            camera.focal * anchor.height,
+            camera.distance,
+            camera.look_y,
+            math.cos(camera.pitch),
+            math.sin(camera.pitch),
+        )
+        self._view = tuple(np.float32(number) for number in numbers)
+
+    def paint(self, state: F32, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The frame (H, W, 3) of a state (STATE_DIM,), into ``out`` when it is given."""
+        anchor = self.anchor
+        shape = (anchor.height, anchor.width, 3)
+        if out is None:
+            out = np.empty(shape, np.uint8)
+        elif out.shape != shape or out.dtype != np.uint8:
+            raise ValueError(f"out must be uint8 {shape}, got {out.dtype} {out.shape}")
+        self._person.pose(state, self._posed)
+        self._person.normals(self._posed, self._normals)
+        _place(
+            self._posed, self._normals, anchor.surface.vertex, anchor.offset, anchor.relight,
+            anchor.light, self._view, self._vertices,
+        )  # fmt: skip
+        out[:] = anchor.plate
+        sheet.draw(anchor.sheet, self._vertices, self._moved, out)
+        surface = anchor.surface
+        draw(
+            self._vertices, surface.faces, surface.face_layer, surface.two_sided, anchor.texture,
+            out, self._canvas, anchor.tolerance,
+        )  # fmt: skip
+        return out

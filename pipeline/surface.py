@@ -1,0 +1,152 @@
+"""The drawn surface of a person: layers, and what a picture shows of each.
+
+Faces are sorted into *layers*, parts that slide over each other: trunk skin, each arm's skin, eyes,
+mouth, clothes, sleeves. Every layer has a texture of its own, in which the pixels that something
+else hides are filled in from around; a hand in front of a chest leaves no print on it. Vertices
+where two layers meet are doubled: a *row* is a vertex as one layer has it. Within a layer, a row is
+seen if it faces the camera and nothing of its own layer is in front of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import plate
+from pipeline.body import MATERIALS, Person
+from pipeline.raster import Buffer, rasterise
+from pipeline.skeleton import BONES
+
+LAYERS: Final = (
+    "skin", "left_skin", "right_skin", "eyes", "mouth",
+    "clothes", "left_sleeve", "right_sleeve", "hair", "legs",
+)  # fmt: skip
+_OF_MATERIAL: Final = {
+    "skin": "skin", "lips": "skin", "brow": "skin", "nail": "skin",
+    "gum": "mouth", "teeth": "mouth", "tongue": "mouth",
+    "eye": "eyes", "iris": "eyes", "pupil": "eyes",
+    "top": "clothes", "sleeve": "clothes", "collar": "clothes",
+    "hair": "hair", "bottom": "legs", "shoes": "legs", "skirt": "legs",
+}  # fmt: skip
+_NOT_DRAWN: Final = ("lash",)  # its hairs are in the picture, on lid and eye
+_ARM_LAYERS: Final = {
+    "skin": ("left_skin", "right_skin"),
+    "clothes": ("left_sleeve", "right_sleeve"),
+}
+_ARM_BONES: Final = ("upperarm", "lowerarm", "wrist", "finger", "metacarpal")
+_TWO_SIDED: Final = ("hair", "clothes", "left_sleeve", "right_sleeve", "legs")
+_STEP: Final = 0.0015  # metres of depth by which a row may lie behind its own layer ...
+_STEP_SLOPE: Final = 3.0  # ... and pixels more, times the slope
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """R rows and F faces of what is drawn of a person."""
+
+    vertex: I32  # (R,) the body's vertex behind each row
+    layer: NDArray[np.uint8]  # (R,)
+    material: NDArray[np.uint8]  # (R,) the lowest material number of its faces
+    faces: I32  # (F, 3) rows
+    face_layer: NDArray[np.uint8]  # (F,)
+    two_sided: NDArray[np.bool_]  # (F,)
+
+    @classmethod
+    def of(cls, person: Person) -> Surface:
+        """Sort a clothed person's faces into layers."""
+        drawn = ~np.isin(person.material, [MATERIALS.index(name) for name in _NOT_DRAWN])
+        faces, material = person.faces[drawn], person.material[drawn]
+        face_layer = _layers(person, faces, material)
+        keys = faces.astype(np.int64) * len(LAYERS) + face_layer[:, None]
+        used, rows = np.unique(keys, return_inverse=True)
+        rows = rows.reshape(-1, 3)
+        row_material = np.full(len(used), 255, np.uint8)
+        np.minimum.at(row_material, rows.reshape(-1), np.repeat(material, 3))
+        sided = [LAYERS.index(name) for name in _TWO_SIDED]
+        return cls(
+            vertex=(used // len(LAYERS)).astype(np.int32),
+            layer=(used % len(LAYERS)).astype(np.uint8),
+            material=row_material,
+            faces=np.ascontiguousarray(rows, np.int32),
+            face_layer=face_layer,
+            two_sided=np.isin(face_layer, sided),
+        )
+
+    def mirrored(self, mirror: I32) -> I32:
+        """The row (R,) that is each row's twin on the other side of the body, or itself."""
+        swap = np.arange(len(LAYERS))
+        for left, right in _ARM_LAYERS.values():
+            a, b = LAYERS.index(left), LAYERS.index(right)
+            swap[a], swap[b] = b, a
+        keys = self.vertex.astype(np.int64) * len(LAYERS) + self.layer
+        wanted = mirror[self.vertex].astype(np.int64) * len(LAYERS) + swap[self.layer]
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where(keys[at] == wanted, at, np.arange(len(keys))).astype(np.int32)
+
+
+def _layers(person: Person, faces: I32, material: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    of_material = [LAYERS.index(_OF_MATERIAL.get(name, "skin")) for name in MATERIALS]
+    layer = np.array(of_material, np.uint8)[material]
+    arm = np.array([bone.startswith(_ARM_BONES) for bone in BONES])
+    on_arm = arm[person.body.bone[faces, 0]].all(1)
+    left = person.rest[faces, 0].mean(1) > 0
+    for whole, (left_name, right_name) in _ARM_LAYERS.items():
+        mine = on_arm & (layer == LAYERS.index(whole))
+        layer[mine & left] = LAYERS.index(left_name)
+        layer[mine & ~left] = LAYERS.index(right_name)
+    return layer
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A posed surface before a camera, as a picture of some size sees it."""
+
+    points: F32  # (R, 3) x px, y px, depth
+    facing: F32  # (R,) cosine between normal and the way to the camera
+    depth: F32  # (H, W) of the nearest sample of each pixel, FAR where nothing is
+    layer: NDArray[np.int16]  # (H, W) that sample's layer, -1 where nothing is
+    covered: F32  # (H, W) share of the pixel that is covered, 0..1
+
+    @classmethod
+    def of(cls, surface: Surface, points: F32, facing: F32, width: int, height: int) -> View:
+        """Find what is visible of the surface."""
+        buffer = Buffer(width, height)
+        rasterise(points, surface.faces, surface.face_layer, surface.two_sided, buffer)
+        depths, faces = buffer.depth_map(), buffer.face_map()
+        nearest = depths.argmin(1)[:, None]
+        face = np.take_along_axis(faces, nearest, 1)[:, 0]
+        layer = np.where(face >= 0, surface.face_layer[face], -1).astype(np.int16)
+        return cls(points, facing, depths.min(1), layer, (faces >= 0).mean(1, dtype=np.float32))
+
+    def seen(self, surface: Surface, pixel: float) -> F32:
+        """How far (R,) the picture shows each row, 0..1; ``pixel`` is a pixel's width in metres.
+
+        What another layer hides counts as seen: its colour is filled in within the layer's texture.
+        """
+        height, width = self.depth.shape
+        x, y = np.floor(self.points[:, 0]).astype(int), np.floor(self.points[:, 1]).astype(int)
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+        slope = np.sqrt(1 - np.minimum(self.facing, 1) ** 2) / np.maximum(self.facing, 0.1)
+        allowed = _STEP + _STEP_SLOPE * pixel * slope
+        behind = self.points[:, 2] - self.depth[y, x]
+        own = self.layer[y, x] == surface.layer
+        hidden = np.where(own, np.clip(behind / allowed - 1, 0, 1), 0)
+        towards = np.clip((self.facing - 0.08) / 0.2, 0, 1)
+        return (inside * towards * (1 - hidden)).astype(np.float32)
+
+    def shows(self, layer: int, margin: float) -> NDArray[np.bool_]:
+        """The pixels (H, W) where the layer alone is seen, ``margin`` px from anything else."""
+        return plate.shrink(self.layer == layer, margin)
+
+
+def facing(points: F32, normals: F32, eye: F32) -> F32:
+    """Cosine (N,) between unit normals and the way from the points (N, 3) to ``eye`` (3,)."""
+    way = eye - points
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    return np.einsum("nc,nc->n", way, normals).astype(np.float32)
