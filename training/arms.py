@@ -66,7 +66,7 @@ def _sized(shape: F64, rest: F64, size: float) -> F64:
     """A dictionary pose at a size: smaller ones stay lower and nearer to the rest pose."""
     lift = float(np.clip(0.62 + 0.33 * size, 0.5, 1.0))
     base = rest + lift * (READY - rest)
-    return np.asarray(base + min(size, 1.4) * (shape - READY))
+    return np.asarray(base + min(size, 1.3) * (shape - READY))
 
 
 def _stroke_time(stroke: Stroke, style: Style, gap: float) -> float:
@@ -74,8 +74,19 @@ def _stroke_time(stroke: Stroke, style: Style, gap: float) -> float:
     return float(np.clip(natural / style.gesture_speed, 0.16, min(0.42, 0.42 * gap)))
 
 
+def _uses(stroke: Stroke, side: str) -> bool:
+    return stroke.left if side == "left" else stroke.right
+
+
 def _mine(strokes: list[Stroke], side: str) -> list[Stroke]:
-    return [stroke for stroke in strokes if (stroke.left if side == "left" else stroke.right)]
+    return [stroke for stroke in strokes if _uses(stroke, side)]
+
+
+def _hold_end(previous: Stroke, landed: float, strokes: list[Stroke], side: str) -> float:
+    """When a raised arm may sink: its phrase is over, a second has passed, or the other arm has
+    taken the word."""
+    others = [s.time - 0.25 for s in strokes if s.time > previous.time and not _uses(s, side)]
+    return min([previous.hold_until, landed + 1.1, *others])
 
 
 def _variant(stroke: Stroke, side: str) -> F64:
@@ -94,19 +105,19 @@ def _go_home(keys: Keys, rest: F64, until: float, style: Style, rng: np.random.G
 
 
 def _arm_keys(
-    side: str, strokes: list[Stroke], rest: F64, style: Style, seconds: float,
+    side: str, strokes: list[Stroke], rest: F64, style: Style,
     rng: np.random.Generator,
 ) -> Keys:  # fmt: skip
     keys = Keys([-5.0], [rest], [0.0], [0.0])
     habit = rng.normal(0.0, 0.6, 14) * _JITTER
     before, previous = -9.0, None
-    for stroke in strokes:
+    for stroke in _mine(strokes, side):
         both = stroke.left and stroke.right
         late = float(rng.uniform(0.0, 0.05)) if both and side == "left" else 0.0
         size = stroke.size * (float(rng.uniform(0.72, 1.0)) if both else 1.0)
         land = stroke.time + late
         if previous is not None and land - before > _KEEP_UP_S + 0.5:
-            _go_home(keys, rest, min(previous.hold_until, before + 1.1), style, rng)
+            _go_home(keys, rest, _hold_end(previous, before, strokes, side), style, rng)
             previous = None
         gap = land - before
         fast = _stroke_time(stroke, style, gap)
@@ -128,7 +139,7 @@ def _arm_keys(
         keys.add(land, down, 1.0, margin)
         before, previous = land, stroke
     if previous is not None:
-        _go_home(keys, rest, min(previous.hold_until, before + 1.1), style, rng)
+        _go_home(keys, rest, _hold_end(previous, before, strokes, side), style, rng)
     return keys
 
 
@@ -165,7 +176,7 @@ def move_arm(
     """One arm's angles per frame, absolute, (frames, 14)."""
     rest = performer.rest[SLICES[f"{side}_arm"]].astype(np.float64)
     mine = _mine(strokes, side)
-    keys = _arm_keys(side, mine, rest, style, score.seconds, rng)
+    keys = _arm_keys(side, strokes, rest, style, rng)
     out = _trace(keys, score.times)
     up = moves(score.times, keys.times, np.array(keys.up))[:, None]
     stir = _STIR_UP * up + _STIR_DOWN * (1.0 - up)

@@ -1,8 +1,8 @@
 """Where a pose puts the hand, on an average body, and poses bent until hands have room.
 
 A plain chain of shoulder, elbow, wrist and fingers with the body's own order of turns. Hands
-must not go through the trunk, nor through each other when both are up; ``make_room`` turns
-the upper arm out and lifts it forwards as little as that takes.
+must not go through the trunk, nor through each other when both are up, nor before the face;
+``make_room`` turns the arm out, lifts it forwards or lowers it as little as that takes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _TIP: Final = np.array([0.0, -0.165, 0.003])
 _AT: Final = {name: i for i, name in enumerate(ARM)}
 TRUNK_DEPTH: Final = 0.195  # a palm's centre stays this far before the spine's axis
 _TRUNK_WIDTH: Final = 0.20
+HIGHEST: Final = -0.02  # of a palm over the shoulders
+WIDEST: Final = 0.37  # of a palm from the middle
 _ROUNDS: Final = 10
 
 
@@ -66,17 +68,30 @@ def trunk_front(x: F64) -> F64:
     return np.asarray(TRUNK_DEPTH * np.sqrt(inside))
 
 
+def _excess(poses: F64, margin: F64) -> tuple[F64, F64, F64, F64]:
+    """How far hands are past the middle, in the trunk, too high and too far out, in metres."""
+    _, palm, tip = hand_points(poses)
+    over = margin - np.minimum(palm[:, 0], tip[:, 0])
+    sunk = np.maximum(
+        trunk_front(palm[:, 0]) - palm[:, 2], trunk_front(tip[:, 0]) - 0.02 - tip[:, 2]
+    )
+    high, wide = palm[:, 1] - HIGHEST, palm[:, 0] - WIDEST
+    return (
+        np.maximum(over, 0.0), np.maximum(sunk, 0.0), np.maximum(high, 0.0), np.maximum(wide, 0.0)
+    )  # fmt: skip
+
+
 def make_room(poses: F64, margin: F64) -> F64:
-    """Poses (k, 14) whose hands stay ``margin`` (k,) metres on their side, before the trunk."""
+    """Poses (k, 14) whose hands stay ``margin`` (k,) metres on their side, before the trunk, below
+    the chin and near the body."""
     out = poses.copy()
     for _ in range(_ROUNDS):
-        _, palm, tip = hand_points(out)
-        inner = np.minimum(palm[:, 0], tip[:, 0])
-        over = np.maximum(margin - inner, 0.0)
-        sunk = np.maximum(trunk_front(palm[:, 0]) - palm[:, 2], 0.0)
-        sunk = np.maximum(sunk, trunk_front(tip[:, 0]) - 0.02 - tip[:, 2])
-        if over.max(initial=0.0) < 0.003 and sunk.max(initial=0.0) < 0.003:
+        over, sunk, high, wide = _excess(out, margin)
+        if max(x.max(initial=0.0) for x in (over, sunk, high, wide)) < 0.003:
             break
         out[:, _AT["twist"]] -= np.minimum(over / 0.30, 0.25)
-        out[:, _AT["flex"]] += np.minimum(sunk / 0.28, 0.25)
+        out[:, _AT["flex"]] += np.minimum(sunk / 0.28, 0.25) - np.minimum(high / 0.6, 0.2)
+        out[:, _AT["elbow"]] -= np.minimum(high / 0.35, 0.25)
+        out[:, _AT["abduct"]] -= np.minimum(wide / 0.5, 0.15)
+        out[:, _AT["twist"]] += np.minimum(wide / 0.5, 0.15)
     return out

@@ -21,7 +21,7 @@ from training.phonetics import is_vowel
 F64 = NDArray[np.float64]
 
 ENERGY: Final[Mapping[str, float]] = {
-    "flat": 0.55, "plain": 1.0, "emphatic": 1.55, "silence": 0.0, "noise": 0.0,
+    "flat": 0.45, "plain": 1.0, "emphatic": 1.6, "silence": 0.0, "noise": 0.0,
 }  # fmt: skip
 _PAUSE_S: Final = 0.16
 _CLAUSE: Final = re.compile(r"[^.!?,;:…。！？，；：।¿¡]+([.!?,;:…。！？，；：।]*)")

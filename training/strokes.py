@@ -7,6 +7,7 @@ many. What is made of the plan is the business of ``arms.py``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from training.performer import Performer
 from training.score import Beat, Score
 from training.styles import Style
 
-HIDDEN = 0.35  # gestures of people whose hands are out of the frame
+_FIRST_S: Final = 0.75  # a clip starts at rest; this is the time to raise the hands
+HIDDEN: Final = 0.35  # gestures of people whose hands are out of the frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def _chosen(score: Score, rate: float, style: Style, rng: np.random.Generator) -
         taken: list[Beat] = []
         for beat in sorted(beats, key=lambda beat: -beat.strength):
             apart = all(abs(beat.start - other.start) >= gap for other in chosen + taken)
-            if apart and (beat.strength > floor or not taken) and beat.start > 0.25:
+            if apart and (beat.strength > floor or not taken) and beat.start > _FIRST_S:
                 taken.append(beat)
         chosen += taken
     return sorted(chosen, key=lambda beat: beat.start)
@@ -70,7 +72,7 @@ def plan_strokes(
     rate = gesture_rate(score, style, performer)
     if rate <= 0.0 or not score.beats:
         return []
-    size = style.gesture_size * (0.48 + 0.52 * score.energy) * performer.liveliness
+    size = style.gesture_size * (0.45 + 0.55 * score.energy) * performer.liveliness
     strokes: list[Stroke] = []
     gesture, index, left_to_make, last = draw(rng), 0, 0, -9.0
     hands = (False, True)
