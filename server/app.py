@@ -1,0 +1,148 @@
+"""Routes and lifecycle: HTTP in front of the house."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import av
+from aiohttp import web
+
+from server import __version__, calls, openapi, rtc
+from server.encode import h264_encoder
+from server.errors import NotFound, NotReady
+from server.house import House
+from server.settings import Settings
+from server.web import HOUSE, SETTINGS, cors, problems, respond
+
+log = logging.getLogger(__name__)
+
+WEB = Path(__file__).resolve().parent.parent / "client" / "web"
+OpenHouse = Callable[[Settings], Awaitable[House]]
+
+
+def build(settings: Settings, open_house: OpenHouse) -> web.Application:
+    """The application; the house is opened when it starts and closed when it ends."""
+    rtc.check()
+    av.logging.set_level(av.logging.ERROR)
+    app = web.Application(middlewares=[cors, problems], client_max_size=calls.MAX_BODY)
+    app[SETTINGS] = settings
+    app.cleanup_ctx.append(_house(open_house))
+    app.add_routes(
+        [
+            web.get("/healthz", healthz),
+            web.get("/readyz", readyz),
+            web.get("/metrics", metrics),
+            web.get("/openapi.json", openapi_json),
+            web.get("/v1/avatars", avatars),
+            web.get("/v1/avatars/{avatar}", avatar),
+            web.get("/v1/avatars/{avatar}/picture", picture),
+            *calls.routes(),
+            web.get("/{file:.*}", page),
+        ]
+    )
+    return app
+
+
+def _house(open_house: OpenHouse) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def lifecycle(app: web.Application) -> AsyncIterator[None]:
+        house = await open_house(app[SETTINGS])
+        app[HOUSE] = house
+        warming = asyncio.create_task(_warm(house), name="warm-up")
+        yield
+        warming.cancel()
+        await asyncio.gather(warming, return_exceptions=True)
+        await house.close()
+
+    return lifecycle
+
+
+async def _warm(house: House) -> None:
+    try:
+        await house.open()
+    except Exception as failure:
+        log.exception("warm-up failed")
+        house.problem = f"{type(failure).__name__}: {failure}"
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """What runs, on which device, and why."""
+    house = request.app[HOUSE]
+    name, why = h264_encoder()
+    return respond(
+        {
+            "status": "ok" if house.problem is None else "failed",
+            "problem": house.problem,
+            "version": __version__,
+            "door": house.slots.door.value,
+            "slots": {"total": house.slots.total, "taken": house.slots.taken},
+            "model": house.describe_model(),
+            "cost_ms": house.describe_cost(),
+            "quality_level": house.governor.level,
+            "h264": {"encoder": name, "reason": why},
+            "versions": {
+                "python": platform.python_version(),
+                "aiortc": version("aiortc"),
+                "av": version("av"),
+                "aiohttp": version("aiohttp"),
+            },
+        }
+    )
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """200 only when a session would be let in, if there is a slot."""
+    house = request.app[HOUSE]
+    if house.problem is not None:
+        raise NotReady(f"Warm-up failed: {house.problem}", retry_after_s=30)
+    house.slots.check()
+    return respond({"status": "ready", "slots": house.slots.total})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Prometheus text."""
+    house = request.app[HOUSE]
+    return web.Response(
+        body=house.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"}
+    )
+
+
+async def openapi_json(request: web.Request) -> web.Response:
+    """The protocol for machines."""
+    return respond(openapi.document())
+
+
+async def avatars(request: web.Request) -> web.Response:
+    """Every avatar on offer."""
+    cards = request.app[HOUSE].avatars.cards()
+    if not cards:
+        request.app[HOUSE].slots.check()
+    listed: list[Any] = [card.describe() for card in cards]
+    return respond({"avatars": listed})
+
+
+async def avatar(request: web.Request) -> web.Response:
+    """One avatar."""
+    return respond(request.app[HOUSE].avatars.card(request.match_info["avatar"]).describe())
+
+
+async def picture(request: web.Request) -> web.Response:
+    """Its reference picture."""
+    card = request.app[HOUSE].avatars.card(request.match_info["avatar"])
+    headers = {"Cache-Control": "public, max-age=3600"}
+    return web.Response(body=card.picture, content_type=card.picture_type, headers=headers)
+
+
+async def page(request: web.Request) -> web.StreamResponse:
+    """The page and its files."""
+    name = request.match_info["file"] or "index.html"
+    path = (WEB / name).resolve()
+    if not path.is_relative_to(WEB) or not path.is_file():
+        raise NotFound(f"There is nothing at /{name[:80]}. The page is at /.")
+    return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
+

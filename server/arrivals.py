@@ -1,0 +1,105 @@
+"""Where on the media timeline a packet belongs: RTP timestamps against arrival. Pure.
+
+The sender's timestamps give the spacing, arrival gives the anchor. A packet that maps behind `now` is
+late (jitter); one that maps ahead is early (a burst from a TTS, or a microphone whose first packet
+was held up). The anchor follows slow drift in whole blocks, so that packets stay aligned with the
+chunks that need them. All positions count 48 kHz samples.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+RATE = 48_000
+BLOCK = RATE // 50
+STALE = RATE // 5  # later than this, the sender paused or the path stalled: begin again
+EARLY_LIMIT = 60 * RATE  # further ahead than this, the timestamps have jumped
+WINDOW_S = 2.0
+WRAP = 1 << 32
+
+
+class Arrivals:
+    """Maps one source's RTP timestamps to timeline positions."""
+
+    def __init__(self, clock_rate: int = RATE) -> None:
+        if clock_rate <= 0:
+            raise ValueError(f"clock rate must be positive, not {clock_rate}")
+        self._clock_rate = clock_rate
+        self._base: int | None = None
+        self._unwrapped: int | None = None
+        self._recent: deque[tuple[int, int, int]] = deque(maxlen=512)  # now, end, lateness
+        self.anchors = 0
+
+    def place(self, timestamp: int, samples: int, now: int) -> int:
+        """The position of a packet of ``samples`` that arrives at position ``now``."""
+        stamp = self._unwrap(timestamp) * RATE // self._clock_rate
+        if self._base is None or not -EARLY_LIMIT < now - (stamp + samples + self._base) <= STALE:
+            self._anchor(stamp + samples, now)
+        assert self._base is not None
+        end = stamp + samples + self._base
+        self._recent.append((now, end, now - end))
+        return end - samples
+
+    def rtp(self, position: int) -> int | None:
+        """The RTP timestamp, as sent, of the sample at ``position``."""
+        if self._base is None:
+            return None
+        return (position - self._base) * self._clock_rate // RATE % WRAP
+
+    def reset(self) -> None:
+        """Forgets the anchor: the next packet belongs now."""
+        self._base = None
+        self._recent.clear()
+
+    def shift(self, samples: int) -> None:
+        """Moves everything still to come by ``samples``."""
+        if self._base is not None:
+            self._base += samples
+            self._recent.clear()
+
+    @property
+    def jitter(self) -> int:
+        """How late packets come (95 of 100), counted from where the anchor expects them."""
+        if len(self._recent) < 25:
+            return 0
+        late = np.fromiter((max(0, lateness) for _, _, lateness in self._recent), int)
+        return int(np.percentile(late, 95))
+
+    def correction(self) -> int:
+        """By how many whole blocks of samples to shift: positive is later, negative drops some.
+
+        Only for a source that runs in real time: a burst is early on purpose.
+        """
+        window = self._window()
+        if window is None:
+            return 0
+        lateness = [late for _, _, late in window]
+        prompt, early = min(lateness), -max(lateness)
+        if prompt >= BLOCK:
+            return prompt // BLOCK * BLOCK
+        return -(early // BLOCK * BLOCK) if early >= BLOCK else 0
+
+    def _window(self) -> list[tuple[int, int, int]] | None:
+        """The last two seconds, if they came at real time's pace."""
+        if not self._recent:
+            return None
+        last = self._recent[-1]
+        window = [row for row in self._recent if row[0] > last[0] - WINDOW_S * RATE]
+        elapsed, heard = last[0] - window[0][0], last[1] - window[0][1]
+        if elapsed < 0.8 * WINDOW_S * RATE or not 0.9 * elapsed <= heard <= 1.1 * elapsed:
+            return None
+        return window
+
+    def _anchor(self, end: int, now: int) -> None:
+        self._base = -(-now // BLOCK) * BLOCK - end
+        self._recent.clear()
+        self.anchors += 1
+
+    def _unwrap(self, timestamp: int) -> int:
+        if self._unwrapped is None:
+            self._unwrapped = timestamp
+        step = (timestamp - self._unwrapped + WRAP // 2) % WRAP - WRAP // 2
+        self._unwrapped += step
+        return self._unwrapped

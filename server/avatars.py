@@ -1,0 +1,86 @@
+"""Who can be called: the avatars on offer, their pictures, and each one made ready once.
+
+An avatar comes with the consent grant that opens it. Grants are asked for anew for every session;
+what is kept is the enrolled avatar, because enrolling takes seconds and a grant must be fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from server.errors import UnknownAvatar
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a person sees before the call."""
+
+    id: str
+    name: str
+    description: str
+    picture: bytes
+    picture_type: str
+
+    def describe(self) -> dict[str, object]:
+        """As JSON."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "picture": f"/v1/avatars/{self.id}/picture",
+            "ai_generated": True,
+        }
+
+
+class Source(Protocol):
+    """Where avatars come from. Blocking calls; made on a thread."""
+
+    def cards(self) -> list[Card]:
+        """Every avatar on offer, the default first."""
+
+    def grant(self, avatar: str) -> object:
+        """A fresh consent grant. Raises the pipeline's ``ConsentError``."""
+
+    def enrol(self, avatar: str, grant: object) -> object:
+        """The avatar, ready to be opened."""
+
+
+class Avatars:
+    """Cards by id, and avatars made ready on first use."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._cards: dict[str, Card] = {}
+        self._ready: dict[str, object] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def load(self) -> None:
+        """Reads the cards."""
+        cards = await asyncio.to_thread(self._source.cards)
+        self._cards = {card.id: card for card in cards}
+
+    def cards(self) -> list[Card]:
+        """Every card, the default first."""
+        return list(self._cards.values())
+
+    def card(self, avatar: str) -> Card:
+        """Raises ``UnknownAvatar``, which lists those there are."""
+        if avatar not in self._cards:
+            known = list(self._cards)
+            raise UnknownAvatar(
+                f"There is no avatar {avatar[:60]!r}. Available: {', '.join(known)}.",
+                avatars=known,
+            )
+        return self._cards[avatar]
+
+    async def open(self, avatar: str) -> tuple[object, object]:
+        """The avatar and a fresh grant for it."""
+        self.card(avatar)
+        grant = await asyncio.to_thread(self._source.grant, avatar)
+        async with self._locks.setdefault(avatar, asyncio.Lock()):
+            if avatar not in self._ready:
+                enrolled = await asyncio.to_thread(self._source.enrol, avatar, grant)
+                self._ready[avatar] = enrolled
+        return self._ready[avatar], grant

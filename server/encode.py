@@ -1,0 +1,200 @@
+"""Pictures and sound to packets. Owns the codecs' settings and the bitrate policy.
+
+One encoder serves every viewer whose settings agree. The bitrate changes rarely, because
+each change of a VP8 or H.264 context costs a key frame.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import av
+import numpy as np
+from av.audio.codeccontext import AudioCodecContext
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
+from numpy.typing import NDArray
+
+from server.clock import FPS
+
+log = logging.getLogger(__name__)
+
+VIDEO_CLOCK = 90_000
+AUDIO_CLOCK = 48_000
+SETTLE_S = 6.0  # between two steps up
+AUDIO_BITRATE = 48_000
+HARDWARE_H264 = ("h264_nvenc", "h264_vaapi", "h264_v4l2m2m")
+
+
+@dataclass(frozen=True, slots=True)
+class Bitrates:
+    """Bounds of the video bitrate, bits per second."""
+
+    start: int = 1_500_000
+    least: int = 300_000
+    most: int = 3_000_000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least <= self.start <= self.most:
+            raise ValueError(
+                f"bitrates must satisfy 0 < least {self.least} <= start {self.start}"
+                f" <= most {self.most}"
+            )
+
+
+class BitratePolicy:
+    """Which bitrate to encode at, given what receivers say. Pure.
+
+    A receiver's estimate follows what it gets, and a quiet picture is far below its target; so an
+    estimate only counts against us when it is below what is truly being sent.
+    """
+
+    def __init__(self, bitrates: Bitrates) -> None:
+        self._limits = bitrates
+        self.target = bitrates.start
+        self._changed_s = float("-inf")
+
+    def estimate(self, remb: int, sent: int, now_s: float) -> int:
+        """A receiver estimates ``remb`` while ``sent`` is on the wire; returns the target."""
+        if remb < sent * 0.95:
+            self._step(int(remb * 0.85), now_s)
+        elif remb > self.target and now_s - self._changed_s > SETTLE_S:
+            self._step(min(remb, self.target * 3 // 2), now_s)
+        return self.target
+
+    def _step(self, wanted: int, now_s: float) -> None:
+        wanted = min(max(wanted, self._limits.least), self._limits.most)
+        if wanted < self.target * 0.85 or wanted > self.target * 1.25:
+            self.target, self._changed_s = wanted, now_s
+
+
+class VideoEncoder:
+    """yuv420p pictures to VP8 or H.264 packets. Not thread-safe: one call at a time."""
+
+    def __init__(self, mime: str, bitrate: int) -> None:
+        self.mime = mime
+        self.bitrate = bitrate
+        self._codec: VideoCodecContext | None = None
+        self._shape = (0, 0, 0)
+        self._pts = -1  # must grow, also when the playout delay has just shrunk
+
+    def encode(self, picture: av.VideoFrame, timestamp: int, key: bool) -> av.Packet | None:
+        """One packet, stamped in 90 kHz units; None when the codec holds it back."""
+        shape = (picture.width, picture.height, self.bitrate)
+        if self._codec is None or shape != self._shape:
+            self._codec, self._shape = open_video(self.mime, *shape), shape
+        self._pts = max(self._pts + 1, timestamp * FPS // VIDEO_CLOCK)
+        picture.pts = self._pts
+        picture.time_base = Fraction(1, FPS)
+        picture.pict_type = PictureType.I if key else PictureType.NONE
+        data = b"".join(bytes(packet) for packet in self._codec.encode(picture))
+        return stamped(data, timestamp, VIDEO_CLOCK) if data else None
+
+
+class AudioEncoder:
+    """20 ms blocks of 48 kHz mono to Opus packets."""
+
+    def __init__(self, bitrate: int = AUDIO_BITRATE) -> None:
+        codec = av.CodecContext.create("libopus", "w")
+        assert isinstance(codec, AudioCodecContext)
+        codec.bit_rate = bitrate
+        codec.format, codec.layout, codec.sample_rate = "s16", "mono", AUDIO_CLOCK
+        codec.time_base = Fraction(1, AUDIO_CLOCK)
+        codec.options = {"application": "voip", "frame_duration": "20"}
+        self._codec = codec
+
+    def encode(self, pcm: NDArray[np.int16], timestamp: int) -> av.Packet | None:
+        """One packet, stamped in 48 kHz units."""
+        data = b"".join(bytes(packet) for packet in self._codec.encode(sound(pcm, timestamp)))
+        return stamped(data, timestamp, AUDIO_CLOCK) if data else None
+
+
+def sound(pcm: NDArray[np.int16], timestamp: int) -> av.AudioFrame:
+    """A block of 48 kHz mono as PyAV's frame."""
+    frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+    frame.sample_rate, frame.pts = AUDIO_CLOCK, timestamp
+    frame.time_base = Fraction(1, AUDIO_CLOCK)
+    return frame
+
+
+def stamped(data: bytes, timestamp: int, clock: int) -> av.Packet:
+    """A packet that carries ``data`` at ``timestamp``."""
+    packet = av.Packet(data)
+    packet.pts, packet.time_base = timestamp, Fraction(1, clock)
+    return packet
+
+
+def yuv(image: NDArray[np.uint8], scale: float = 1.0) -> av.VideoFrame:
+    """(H, W, 3) RGB to a yuv420p picture, smaller by ``scale``; sides are kept even."""
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+    width, height = (int(side * scale) // 2 * 2 for side in (frame.width, frame.height))
+    return frame.reformat(width=width, height=height, format="yuv420p")
+
+
+def open_video(mime: str, width: int, height: int, bitrate: int) -> VideoCodecContext:
+    """A codec context for live video: no look-ahead, no reordering."""
+    name = "libvpx" if mime == "video/VP8" else h264_encoder()[0]
+    codec = av.CodecContext.create(name, "w")
+    assert isinstance(codec, VideoCodecContext)
+    codec.width, codec.height, codec.bit_rate = width, height, bitrate
+    codec.pix_fmt, codec.gop_size = "yuv420p", 3000
+    codec.framerate, codec.time_base = Fraction(FPS), Fraction(1, FPS)
+    codec.options = _vp8(bitrate) if name == "libvpx" else _h264(name, bitrate)
+    codec.thread_count = 1 if width * height <= 640 * 640 else 2
+    if name == "libvpx":
+        codec.qmin, codec.qmax = 4, 54
+    else:
+        codec.profile = "Baseline" if name == "libx264" else None
+    return codec
+
+
+def _vp8(bitrate: int) -> dict[str, str]:
+    return {
+        "deadline": "realtime",
+        "cpu-used": "-7",
+        "lag-in-frames": "0",
+        "error-resilient": "0",
+        "static-thresh": "1",
+        "maxrate": str(bitrate),
+        "minrate": str(bitrate),
+        "bufsize": str(bitrate * 6 // 10),
+        "undershoot-pct": "100",
+        "overshoot-pct": "15",
+    }
+
+
+def _h264(name: str, bitrate: int) -> dict[str, str]:
+    if name == "libx264":
+        rates = {"maxrate": str(bitrate), "bufsize": str(bitrate // 2)}
+        return {"preset": "veryfast", "tune": "zerolatency", "level": "31", **rates}
+    return {"zerolatency": "1", "delay": "0"} if name == "h264_nvenc" else {}
+
+
+@lru_cache(maxsize=1)
+def h264_encoder() -> tuple[str, str]:
+    """The H.264 encoder that works here, and why it was chosen; probed once."""
+    reasons = []
+    for name in HARDWARE_H264:
+        reason = _probe(name)
+        if reason is None:
+            return name, f"{name} encoded a test picture"
+        reasons.append(f"{name}: {reason}")
+    return "libx264", "software; " + "; ".join(reasons)
+
+
+def _probe(name: str) -> str | None:
+    """None when ``name`` encodes a picture, otherwise the reason why not."""
+    try:
+        codec = av.CodecContext.create(name, "w")
+        assert isinstance(codec, VideoCodecContext)
+        codec.width, codec.height, codec.pix_fmt = 256, 256, "yuv420p"
+        codec.time_base, codec.framerate = Fraction(1, FPS), Fraction(FPS)
+        picture = yuv(np.zeros((256, 256, 3), np.uint8))
+        picture.pts = 0
+        data = [*codec.encode(picture), *codec.encode(None)]
+    except (av.FFmpegError, ValueError, OSError) as failure:
+        return str(failure).splitlines()[0]
+    return None if data else "no packet came out"

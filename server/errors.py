@@ -1,0 +1,134 @@
+"""What can go wrong in the server, as one tree; each leaf is one status and one stable type.
+
+    ServerError
+    ├── BadRequest              400   JSON, query or fragment that cannot be read
+    │   └── BadSdp              400   the body is not SDP
+    ├── Unauthorized            401
+    ├── ConsentRequired         403
+    ├── NotFound                404
+    │   ├── UnknownAvatar, UnknownSession, UnknownPeer
+    ├── SourceTaken             409
+    ├── TooLarge                413
+    ├── UnsupportedMediaType    415
+    ├── Unprocessable           422
+    │   ├── UnusableOffer, IceRestart, CannotMeasure
+    └── Unavailable             503   retryable, with Retry-After
+        ├── NoSlot, NotReady, Draining
+
+Knows RFC 9457 (problem+json); knows nothing of aiohttp.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ServerError(Exception):
+    """Root of everything that a client is told as a problem."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "/problems/internal"
+    title: ClassVar[str] = "Internal error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, **extra: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra
+        self.headers: dict[str, str] = {}
+
+    def problem(self) -> dict[str, object]:
+        """The RFC 9457 body."""
+        return {
+            "type": self.type,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "retryable": self.retryable,
+            **self.extra,
+        }
+
+
+class BadRequest(ServerError):
+    status, type, title = 400, "/problems/bad-request", "The request cannot be read"
+
+
+class BadSdp(BadRequest):
+    type, title = "/problems/bad-sdp", "The body is not an SDP offer"
+
+
+class Unauthorized(ServerError):
+    status, type, title = 401, "/problems/unauthorized", "Token missing or wrong"
+
+    def __init__(self, detail: str, **extra: object) -> None:
+        super().__init__(detail, **extra)
+        self.headers["WWW-Authenticate"] = "Bearer"
+
+
+class ConsentRequired(ServerError):
+    status, type, title = 403, "/problems/consent-required", "Consent required"
+
+
+class NotFound(ServerError):
+    status, type, title = 404, "/problems/not-found", "Not found"
+
+
+class UnknownAvatar(NotFound):
+    type, title = "/problems/unknown-avatar", "No such avatar"
+
+
+class UnknownSession(NotFound):
+    type, title = "/problems/unknown-session", "No such session"
+
+
+class UnknownPeer(NotFound):
+    type, title = "/problems/unknown-peer", "No such peer"
+
+
+class SourceTaken(ServerError):
+    status, type, title = 409, "/problems/source-taken", "The session has a source already"
+
+
+class TooLarge(ServerError):
+    status, type, title = 413, "/problems/too-large", "The body is too large"
+
+
+class UnsupportedMediaType(ServerError):
+    status, type, title = 415, "/problems/unsupported-media-type", "Unsupported media type"
+
+
+class Unprocessable(ServerError):
+    status, type, title = 422, "/problems/unprocessable", "Understood, but cannot be done"
+
+
+class UnusableOffer(Unprocessable):
+    type, title = "/problems/unusable-offer", "The offer cannot be served"
+
+
+class IceRestart(Unprocessable):
+    type, title = "/problems/ice-restart", "ICE restarts are not supported"
+
+
+class CannotMeasure(Unprocessable):
+    type, title = "/problems/cannot-measure", "Frames are too narrow for the measuring strip"
+
+
+class Unavailable(ServerError):
+    status, type, title = 503, "/problems/unavailable", "Not now"
+    retryable = True
+
+    def __init__(self, detail: str, retry_after_s: int = 5, **extra: object) -> None:
+        super().__init__(detail, **extra)
+        self.headers["Retry-After"] = str(retry_after_s)
+
+
+class NoSlot(Unavailable):
+    type, title = "/problems/no-slot", "Every slot is taken"
+
+
+class NotReady(Unavailable):
+    type, title = "/problems/not-ready", "Still warming up"
+
+
+class Draining(Unavailable):
+    type, title = "/problems/draining", "The server is shutting down"

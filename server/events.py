@@ -1,0 +1,135 @@
+"""Messages of the ``events`` data channel: parse what comes, build what goes. Pure.
+
+docs/protocol.md, section 6, is the contract.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+MAX_BYTES = 4096
+MAX_PROMPT = 500
+MAX_ID = 64
+RATE_PER_S = 20.0
+BURST = 40.0
+MAX_REFUSED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Drop everything not yet played."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The manner from now on."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """Hear silence, or hear again."""
+
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks for a pong with the same id."""
+
+    id: int | float | str | None
+
+
+Command = Interrupt | Prompt | Mute | Ping
+
+
+class Refused(ValueError):
+    """A message that gets an ``error`` back; ``code`` is stable."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def parse(message: str | bytes) -> Command:
+    """One message from a client. Raises ``Refused``."""
+    fields = _object(message)
+    kind = fields.get("type")
+    if kind == "interrupt":
+        return Interrupt()
+    if kind == "prompt":
+        return Prompt(_text(fields))
+    if kind == "mute":
+        return Mute(_flag(fields))
+    if kind == "ping":
+        return Ping(_id(fields))
+    raise Refused("unknown_type", f"type must be interrupt, prompt, mute or ping, not {kind!r:.60}")
+
+
+def build(kind: str, **fields: object) -> str:
+    """One message to a client."""
+    return json.dumps({"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False)
+
+
+def error(code: str, message: str, retryable: bool = False) -> str:
+    """An ``error`` message."""
+    return build("error", code=code, message=message, retryable=retryable)
+
+
+class Allowance:
+    """A token bucket that says whether one more message is welcome; ``now`` in seconds."""
+
+    def __init__(self, now: float, rate: float = RATE_PER_S, burst: float = BURST) -> None:
+        self._rate, self._burst = rate, burst
+        self._tokens, self._last = burst, now
+
+    def take(self, now: float) -> bool:
+        """Spends one token if there is one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate)
+        self._last = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+def _object(message: str | bytes) -> dict[str, object]:
+    raw = message.encode() if isinstance(message, str) else message
+    if len(raw) > MAX_BYTES:
+        raise Refused("too_large", f"a message has at most {MAX_BYTES} bytes, not {len(raw)}")
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as failure:
+        raise Refused("bad_json", f"a message is one JSON object: {failure}") from failure
+    if not isinstance(fields, dict):
+        raise Refused("bad_json", f"a message is one JSON object, not {type(fields).__name__}")
+    return fields
+
+
+def _text(fields: dict[str, object]) -> str:
+    text = fields.get("text")
+    if not isinstance(text, str):
+        raise Refused("bad_message", "prompt needs a string 'text'")
+    if len(text) > MAX_PROMPT:
+        raise Refused(
+            "bad_message", f"a prompt has at most {MAX_PROMPT} characters, not {len(text)}"
+        )
+    return text
+
+
+def _flag(fields: dict[str, object]) -> bool:
+    muted = fields.get("muted")
+    if not isinstance(muted, bool):
+        raise Refused("bad_message", "mute needs a boolean 'muted'")
+    return muted
+
+
+def _id(fields: dict[str, object]) -> int | float | str | None:
+    value = fields.get("id")
+    if isinstance(value, bool) or not isinstance(value, int | float | str | None):
+        raise Refused("bad_message", "ping's 'id' is a number or a string")
+    if isinstance(value, str) and len(value) > MAX_ID:
+        raise Refused("bad_message", f"ping's 'id' has at most {MAX_ID} characters")
+    return value

@@ -1,0 +1,257 @@
+"""The house: one model, its engine, its slots, and every session in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+
+from server import marks
+from server.avatars import Avatars
+from server.clock import FPS
+from server.encode import Bitrates, VideoEncoder, yuv
+from server.engine import BatchEngine, Engine
+from server.errors import CannotMeasure, ConsentRequired, ServerError, UnknownSession
+from server.governor import Governor
+from server.metrics import Metrics
+from server.performer import LOOKAHEAD, TICK, Stream
+from server.playout import DelayLimits, ms
+from server.session import Limits, Options, Session
+from server.settings import Settings
+from server.slots import Cost, Door, Slots
+
+log = logging.getLogger(__name__)
+
+WARM_TICKS = 25
+PACKETS_S = 0.002  # per frame: packets, SRTP and the loop; measured with an idle model
+
+
+class Pipeline(Protocol):
+    """``pipeline.AvatarPipeline``, as far as the server knows it."""
+
+    @property
+    def engine(self) -> Any: ...
+    def open(self, avatar: Any, grant: Any, prompt: str = "", seed: int = 0) -> Any: ...
+
+
+class House:
+    """Made in the running loop; ``close`` ends everything."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline, avatars: Avatars) -> None:
+        self.settings, self.avatars = settings, avatars
+        self.metrics = Metrics()
+        self.slots = Slots()
+        self.governor = Governor()
+        self.cost: Cost | None = None
+        self.problem: str | None = None  # why warm-up failed
+        self._pipeline = pipeline
+        self._busy_s = 0.0
+        batch: BatchEngine = pipeline.engine
+        self._engine = Engine(batch, self._ticked)
+        self._media = ThreadPoolExecutor(settings.threads, thread_name_prefix="media")
+        self._sessions: dict[str, Session] = {}
+        self._seconds: asyncio.Task[None] | None = None
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Warms the model up, measures what a stream costs, and opens the door."""
+        self._engine.start()
+        await self.avatars.load()
+        self.cost = await self._measure()
+        total = self.settings.slots or self.cost.slots()
+        self.slots.open(total)
+        self.metrics.slots.set(total)
+        self._seconds = asyncio.create_task(self._watch(), name="house")
+        log.info(
+            "ready: %d slots; a tick of 80 ms takes %.0f ms to generate, %.0f ms of media",
+            total,
+            self.cost.generate_s * 1e3,
+            self.cost.media_s * 1e3,
+        )
+
+    async def close(self) -> None:
+        """Waits for running sessions up to the drain time, then ends them and the engine."""
+        self.slots.drain()
+        ends = time.monotonic() + self.settings.drain_s
+        for session in self._sessions.values():
+            session.notice("session_ending", f"the server stops within {self.settings.drain_s:.0f} s")
+        while self._sessions and time.monotonic() < ends:
+            await asyncio.sleep(0.1)
+        await asyncio.gather(*(s.end("the server stops") for s in list(self._sessions.values())))
+        if self._seconds is not None:
+            self._seconds.cancel()
+            await asyncio.gather(self._seconds, return_exceptions=True)
+        await self._engine.stop()
+        await asyncio.to_thread(self._media.shutdown)
+
+    # -- sessions ----------------------------------------------------------------------------
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Everybody who holds a slot and performs."""
+        return list(self._sessions.values())
+
+    def session(self, name: str) -> Session:
+        """Raises ``UnknownSession``."""
+        if name not in self._sessions:
+            raise UnknownSession("There is no such session, or it has ended.")
+        return self._sessions[name]
+
+    async def create(self, options: Options) -> Session:
+        """A session that performs; raises what stands in the way."""
+        self.avatars.card(options.avatar)
+        session = Session(options, self._limits(), self._engine, self._media, self.metrics)
+        self.slots.take(session.id)
+        session.on_ended = self._ended
+        try:
+            await self._start(session)
+        except BaseException:
+            self.slots.give_back(session.id)
+            raise
+        self._sessions[session.id] = session
+        self.metrics.sessions.set(self.slots.taken)
+        log.info("session opens: avatar %s", options.avatar, extra={"session": session.id})
+        return session
+
+    async def _start(self, session: Session) -> None:
+        options = session.options
+        stream, size = await self._stream(options)
+        if options.measure and not marks.can_mark(*size):
+            await self._engine.call(stream.close)
+            raise CannotMeasure(f"Frames are {size[0]} pixels wide; the strip needs 256.")
+        session.size = size
+        session.start(stream)
+
+    async def _stream(self, options: Options) -> tuple[Stream, tuple[int, int]]:
+        avatar, grant = await self._granted(options.avatar)
+        stream: Stream = await self._engine.call(
+            lambda: self._pipeline.open(avatar, grant, prompt=options.prompt, seed=options.seed)
+        )
+        return stream, frame_size(avatar)
+
+    async def _granted(self, name: str) -> tuple[object, object]:
+        try:
+            return await self.avatars.open(name)
+        except ServerError:
+            raise
+        except Exception as failure:
+            if any(kind.__name__ == "ConsentError" for kind in type(failure).__mro__):
+                raise ConsentRequired(str(failure)) from failure
+            raise
+
+    def _limits(self) -> Limits:
+        s = self.settings
+        delay = DelayLimits(
+            start=ms(min(max(s.delay_min_ms, self._first_delay_ms()), s.delay_max_ms)),
+            least=ms(s.delay_min_ms),
+            most=ms(s.delay_max_ms),
+        )
+        bitrates = Bitrates(s.bitrate_start, s.bitrate_min, s.bitrate_max)
+        return Limits(s.grace_s, s.backlog_s, bitrates, delay, s.video_codecs)
+
+    def _first_delay_ms(self) -> int:
+        """Chunk and look-ahead, what warm-up measured, and room to start with."""
+        generate_s = self.cost.generate_s if self.cost else 0.05
+        return int(1000 * ((TICK + LOOKAHEAD) / 16_000 + 1.3 * generate_s)) + 25
+
+    def _ended(self, session: Session) -> None:
+        self._sessions.pop(session.id, None)
+        self.slots.give_back(session.id)
+        self.metrics.ended.inc()
+        self.metrics.sessions.set(self.slots.taken)
+
+    def describe_model(self) -> dict[str, object]:
+        """For ``/healthz``."""
+        pipeline: Any = self._pipeline
+        return {
+            "name": self.settings.model,
+            "device": getattr(pipeline, "device", "unknown"),
+            "reason": getattr(pipeline, "reason", ""),
+        }
+
+    def describe_cost(self) -> dict[str, float] | None:
+        """What warm-up measured, in milliseconds a tick of 80 ms."""
+        if self.cost is None:
+            return None
+        return {
+            "generate": round(self.cost.generate_s * 1e3, 1),
+            "media": round(self.cost.media_s * 1e3, 1),
+        }
+
+    # -- load --------------------------------------------------------------------------------
+
+    def _ticked(self, streams: int, seconds: float) -> None:
+        self._busy_s += seconds
+        self.metrics.tick.labels(str(streams)).observe(seconds)
+
+    async def _watch(self) -> None:
+        """Once a second: load, and what the governor makes of it."""
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            load, self._busy_s, last = self._busy_s / (now - last), 0.0, now
+            self._govern(load)
+            self.metrics.load.set(load)
+            delays = [s.playout.delay.samples / 16_000 for s in self.sessions]
+            self.metrics.delay.set(max(delays, default=0.0))
+            self.metrics.backlog.set(max((s.intake.backlog / 48_000 for s in self.sessions), default=0))
+
+    def _govern(self, load: float) -> None:
+        change = self.governor.second(load)
+        if not change:
+            return
+        code = "quality_reduced" if change > 0 else "quality_restored"
+        log.warning("load %.0f %%: %s, pictures at %.2f", load * 100, code, self.governor.scale)
+        self.metrics.level.set(self.governor.level)
+        for session in self.sessions:
+            session.set_scale(self.governor.scale)
+            session.notice(code, f"the server is at {load:.0%} of what it can do")
+
+    async def _measure(self) -> Cost:
+        """Runs one stream flat out for two seconds of speech-like noise."""
+        default = self.avatars.cards()[0].id
+        stream, size = await self._stream(Options(default))
+        try:
+            return await self._engine.call(lambda: measure(stream, size, cores()))
+        finally:
+            await self._engine.call(stream.close)
+
+
+def measure(stream: Stream, size: tuple[int, int], available: int) -> Cost:
+    """What a tick of ``stream`` costs here, the first few not counted."""
+    rng = np.random.default_rng(0)
+    noise = (rng.standard_normal(TICK) * 0.1).astype(np.float32)
+    encoder = VideoEncoder("video/VP8", 1_500_000)
+    stream.push(noise[:LOOKAHEAD])
+    generate, media = [], []
+    for tick in range(WARM_TICKS):
+        stream.push(noise)
+        started = time.perf_counter()
+        frames = list(stream.step())
+        made = time.perf_counter()
+        for frame in frames:
+            encoder.encode(yuv(frame.image), frame.index * 90_000 // FPS, tick == 0)
+        generate.append(made - started)
+        media.append(time.perf_counter() - made + PACKETS_S * len(frames))
+    settled = slice(WARM_TICKS // 3, None)
+    return Cost(float(np.median(generate[settled])), float(np.median(media[settled])), available)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def frame_size(avatar: object) -> tuple[int, int]:
+    """Width and height of an avatar's frames."""
+    anchor: Any = getattr(avatar, "anchor", avatar)
+    return int(anchor.width), int(anchor.height)
+
+

@@ -1,0 +1,45 @@
+"""Logs: one line an event, for people or for machines, with the session they belong to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+
+
+class People(logging.Formatter):
+    """``12:30:01.204 info server.house: ready [s-4f1c]``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%H:%M:%S", time.localtime(record.created))
+        session = getattr(record, "session", None)
+        line = f"{at}.{int(record.msecs):03d} {record.levelname.lower()} {record.name}: "
+        line += record.getMessage() + (f" [{session}]" if session else "")
+        return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+class Machines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if session := getattr(record, "session", None):
+            entry["session"] = session
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def configure(level: str, as_json: bool) -> None:
+    """Sends every log to stderr; libraries are kept to warnings unless debugging."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Machines() if as_json else People())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in ("aiortc", "aioice", "libav", "aiohttp.access"):
+        logging.getLogger(name).setLevel("INFO" if level == "debug" else "WARNING")

@@ -1,0 +1,130 @@
+"""``/openapi.json``: docs/protocol.md for machines. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server import __version__
+from server.events import MAX_PROMPT
+
+SDP = "application/sdp"
+FRAGMENT = "application/trickle-ice-sdpfrag"
+
+
+def document() -> dict[str, Any]:
+    """An OpenAPI 3.1 document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Continuum", "version": __version__},
+        "paths": _paths(),
+        "components": {
+            "securitySchemes": {"session": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Problem": _PROBLEM, "NewSession": _NEW_SESSION},
+        },
+    }
+
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "retryable"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "retryable": {"type": "boolean"},
+    },
+}
+_NEW_SESSION = {
+    "type": "object",
+    "required": ["avatar"],
+    "properties": {
+        "avatar": {"type": "string"},
+        "prompt": {"type": "string", "maxLength": MAX_PROMPT},
+        "seed": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+        "measure": {"type": "boolean"},
+    },
+}
+_PROBLEM_ANSWER = {
+    "description": "a problem",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
+
+def _paths() -> dict[str, Any]:
+    session = "/v1/sessions/{session}"
+    peer = [_inside("session"), _inside("peer")]
+    ours = {"security": [{"session": []}], "parameters": [_inside("session")]}
+    return {
+        "/v1/calls": {"post": _door("Call an avatar", _call_parameters())},
+        "/v1/sessions": {"post": _operation("Make a session", 201, _json_body())},
+        session: {
+            **ours,
+            "get": _operation("State, media time, latency by stage"),
+            "delete": _operation("End the session"),
+            "patch": _operation("Trickle the caller's candidates", 204, _body(FRAGMENT)),
+        },
+        **{
+            f"{session}/{role}": {**ours, "post": _door(text)}
+            for role, text in _DOORS.items()
+        },
+        **{
+            f"{session}/{role}/{{peer}}": {
+                **ours,
+                "parameters": peer,
+                "patch": _operation("Trickle candidates", 204, _body(FRAGMENT)),
+                "delete": _operation("Leave"),
+            }
+            for role in ("whip", "whep")
+        },
+        **_plain(),
+    }
+
+
+_DOORS = {"call": "Come back to a session", "whip": "Feed speech", "whep": "Watch"}
+
+
+def _plain() -> dict[str, Any]:
+    avatar = {"parameters": [_inside("avatar")]}
+    return {
+        "/v1/avatars": {"get": _operation("List avatars")},
+        "/v1/avatars/{avatar}": {**avatar, "get": _operation("One avatar")},
+        "/v1/avatars/{avatar}/picture": {**avatar, "get": _operation("Its picture")},
+        "/healthz": {"get": _operation("What runs, on which device, and why")},
+        "/readyz": {"get": _operation("Whether sessions are let in")},
+        "/metrics": {"get": _operation("Prometheus text")},
+    }
+
+
+def _operation(summary: str, status: int = 200, body: dict[str, Any] | None = None) -> Any:
+    answers = {str(status): {"description": "done"}, "default": _PROBLEM_ANSWER}
+    operation: dict[str, Any] = {"summary": summary, "responses": answers}
+    return operation | ({"requestBody": body} if body else {})
+
+
+def _door(summary: str, parameters: list[Any] | None = None) -> Any:
+    answer = {"description": "the SDP answer", "content": {SDP: {"schema": {"type": "string"}}}}
+    operation = _operation(summary, 201, _body(SDP))
+    operation["responses"]["201"] = answer
+    return operation | ({"parameters": parameters} if parameters else {})
+
+
+def _body(media_type: str) -> dict[str, Any]:
+    return {"required": True, "content": {media_type: {"schema": {"type": "string"}}}}
+
+
+def _json_body() -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/NewSession"}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _inside(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _call_parameters() -> list[Any]:
+    properties: dict[str, Any] = _NEW_SESSION["properties"]  # type: ignore[assignment]
+    return [
+        {"name": name, "in": "query", "required": name == "avatar", "schema": schema}
+        for name, schema in properties.items()
+    ]

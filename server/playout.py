@@ -1,0 +1,180 @@
+"""What is due now: pure, handed its positions, knows no clock, no task and no codec.
+
+Audio is the master: a sample that arrived at position p leaves at p + ``delay``, whether or not the
+model kept up. Video shows the newest frame that is due, again if need be. The delay moves only
+as far as measured lateness asks, at once in silence, and by two parts in a hundred in speech.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.clock import FRAME, RATE
+
+Pcm = NDArray[np.int16]
+
+WIDE = 3  # 48 kHz samples per media-time sample
+BLOCK = RATE // 50  # media samples in one outgoing audio packet
+SLEW = BLOCK // 50
+FADE = 240
+MAX_SHOTS = 32
+
+
+def ms(milliseconds: float) -> int:
+    """Milliseconds in samples."""
+    return round(milliseconds * RATE / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A finished frame, ready to be encoded. ``picture`` is opaque here."""
+
+    index: int
+    media_time: int
+    picture: object
+
+
+class Voice:
+    """The last seconds of 48 kHz audio, read at any position; what was never written is silence."""
+
+    def __init__(self, capacity_s: float = 4.0) -> None:
+        self._ring = np.zeros(int(capacity_s * RATE) * WIDE, np.int16)
+        self._end = 0
+
+    def write(self, position: int, pcm: Pcm) -> None:
+        """Writes audio that starts at the 48 kHz ``position``, not before anything written."""
+        if position > self._end:
+            self._put(self._end, np.zeros(min(position - self._end, len(self._ring)), np.int16))
+        self._put(position, pcm)
+        self._end = position + len(pcm)
+
+    def read(self, position: int, size: int) -> Pcm:
+        """``size`` samples from ``position``."""
+        at = np.arange(position, position + size)
+        known = (at >= 0) & (at < self._end) & (at >= self._end - len(self._ring))
+        return np.where(known, self._ring[at % len(self._ring)], 0).astype(np.int16)
+
+    def silence_from(self, position: int) -> None:
+        """Fades out at ``position``; everything written after it is gone."""
+        size = self._end - position
+        if size <= 0:
+            return
+        fade = min(FADE, size)
+        kept = self.read(position, fade) * np.linspace(1.0, 0.0, fade)
+        self._put(position, np.concatenate([kept.astype(np.int16), np.zeros(size - fade, np.int16)]))
+
+    def _put(self, position: int, pcm: Pcm) -> None:
+        pcm = pcm[-len(self._ring) :]
+        self._ring[np.arange(position, position + len(pcm)) % len(self._ring)] = pcm
+
+
+@dataclass(frozen=True, slots=True)
+class DelayLimits:
+    """Bounds of the playout delay, in samples."""
+
+    start: int = ms(230)
+    least: int = ms(150)
+    most: int = ms(450)
+    margin: int = ms(12)
+    chunk: int = 3 * FRAME  # a chunk and its look-ahead: what must be heard before it is made
+
+
+class Delay:
+    """How long a sample waits: for its chunk, for late packets, for the model, and a margin."""
+
+    def __init__(self, limits: DelayLimits) -> None:
+        if not 0 < limits.least <= limits.start <= limits.most:
+            raise ValueError(
+                f"delays must satisfy 0 < least {limits.least} <= start {limits.start}"
+                f" <= most {limits.most}"
+            )
+        self._limits = limits
+        self._made: deque[int] = deque(maxlen=8 * 25)
+        self.jitter = 0  # how late packets come; set by the session
+        self.samples = limits.start
+
+    def observe(self, took: int) -> None:
+        """A frame was finished ``took`` samples after its chunk's audio was complete."""
+        self._made.append(took)
+
+    @property
+    def wanted(self) -> int:
+        """What lateness asks for now."""
+        if len(self._made) < 25:
+            return self.samples
+        made = int(np.percentile(self._made, 97))
+        wanted = self._limits.chunk + self.jitter + made + self._limits.margin
+        return min(max(wanted, self._limits.least), self._limits.most)
+
+    def move(self, speaking: bool) -> int:
+        """Steps towards what is wanted; returns by how many samples the delay grew."""
+        step = self.wanted - self.samples
+        if abs(step) < ms(5) or (speaking and step < 0):
+            return 0
+        if speaking:
+            step = min(step, SLEW)
+        elif step < 0:
+            step = max(step, -ms(10))
+        self.samples += step
+        return step
+
+
+class Playout:
+    """Finished frames and their audio, waiting for their time."""
+
+    def __init__(self, limits: DelayLimits | None = None) -> None:
+        self.delay = Delay(limits or DelayLimits())
+        self.voice = Voice()
+        self._shots: deque[Shot] = deque(maxlen=MAX_SHOTS)
+        self._shown: Shot | None = None
+
+    def add(self, shot: Shot) -> bool:
+        """Takes a finished frame; False when a later one has been shown already."""
+        if self._shown is not None and shot.index <= self._shown.index:
+            return False
+        self._shots.append(shot)
+        return True
+
+    def playing(self, now: int) -> int:
+        """The media time that leaves at position ``now``."""
+        return now - self.delay.samples
+
+    def due(self, index: int) -> int:
+        """The position at which frame ``index`` leaves."""
+        return index * FRAME + self.delay.samples
+
+    def index_at(self, now: int) -> int:
+        """The frame that is due at position ``now``; negative before the first."""
+        return self.playing(now) // FRAME
+
+    def frame(self, index: int) -> tuple[Shot | None, bool]:
+        """The newest frame not after ``index``, and whether it is a new one."""
+        new = False
+        while self._shots and self._shots[0].index <= index:
+            self._shown, new = self._shots.popleft(), True
+        return self._shown, new
+
+    def audio(self, now: int, grew: int = 0) -> Pcm:
+        """20 ms of 48 kHz audio that leave at ``now``.
+
+        When the delay has just grown by ``grew`` samples in speech, the block goes on where the last
+        one ended and is stretched to reach where the next one begins.
+        """
+        start, size = self.playing(now) * WIDE, BLOCK * WIDE
+        if not 0 < grew <= SLEW:
+            return self.voice.read(start, size)
+        short = size - grew * WIDE
+        source = self.voice.read(start + grew * WIDE, short)
+        at = np.linspace(0, short, size, endpoint=False)
+        return np.interp(at, np.arange(short), source).astype(np.int16)
+
+    def clear(self, now: int) -> int:
+        """Drops every frame and sample not yet played; returns the media time of the cut."""
+        cut = self.playing(now)
+        self._shots.clear()
+        self.voice.silence_from(cut * WIDE)
+        return cut

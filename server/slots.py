@@ -1,0 +1,86 @@
+"""Admission: how many sessions this machine carries, and who may still come in. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+from server.errors import Draining, NoSlot, NotReady
+
+TICK_S = 0.080
+SHARE = 0.85  # of the machine that may be promised
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one stream was measured to take, in seconds a tick of 80 ms."""
+
+    generate_s: float  # on the engine's one thread
+    media_s: float  # conversion, encoding, packets: on any core
+    cores: int
+
+    def slots(self) -> int:
+        """Sessions that fit; at least one, for a slow machine still serves one, less well."""
+        by_engine = SHARE * TICK_S / max(self.generate_s, 1e-6)
+        by_cores = SHARE * TICK_S * self.cores / max(self.generate_s + self.media_s, 1e-6)
+        return max(1, math.floor(min(by_engine, by_cores)))
+
+
+class Door(Enum):
+    """Whether sessions are let in."""
+
+    WARMING = "warming"
+    OPEN = "open"
+    DRAINING = "draining"
+
+
+class Slots:
+    """Counts sessions in and out. One slot is one session, whoever watches it."""
+
+    def __init__(self) -> None:
+        self.door = Door.WARMING
+        self.total = 0
+        self.refused = 0
+        self._taken: set[str] = set()
+
+    @property
+    def taken(self) -> int:
+        """Sessions that hold a slot."""
+        return len(self._taken)
+
+    def open(self, total: int) -> None:
+        """Warm-up is over and ``total`` sessions fit."""
+        if self.door is not Door.WARMING:
+            raise ValueError(f"expected {Door.WARMING}, got {self.door}")
+        self.total, self.door = total, Door.OPEN
+
+    def drain(self) -> None:
+        """Nobody else comes in."""
+        self.door = Door.DRAINING
+
+    def check(self) -> None:
+        """Raises ``NotReady`` or ``Draining`` unless the door is open."""
+        if self.door is Door.WARMING:
+            raise NotReady("The model is warming up; ask again in a moment.", retry_after_s=2)
+        if self.door is Door.DRAINING:
+            raise Draining("This server is shutting down; ask another one.", retry_after_s=10)
+
+    def take(self, session: str) -> None:
+        """Gives ``session`` a slot. Raises ``NoSlot``, ``NotReady`` or ``Draining``."""
+        try:
+            self.check()
+            if self.taken >= self.total:
+                raise NoSlot(
+                    f"All {self.total} slots are taken; ask again when somebody has hung up.",
+                    retry_after_s=5,
+                    slots=self.total,
+                )
+        except (NoSlot, NotReady, Draining):
+            self.refused += 1
+            raise
+        self._taken.add(session)
+
+    def give_back(self, session: str) -> None:
+        """The session has ended; giving a slot back twice is harmless."""
+        self._taken.discard(session)

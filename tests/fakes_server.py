@@ -1,0 +1,149 @@
+"""A pipeline with the real one's surface that draws a cheap pattern; it can be slowed or broken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.avatars import Card
+
+FRAME = 640
+TICK = 2 * FRAME
+LOOKAHEAD = FRAME
+
+
+@dataclass(frozen=True, slots=True)
+class FakeFrame:
+    image: NDArray[np.uint8]
+    index: int
+    media_time: int
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """What the fake does: seconds a tick, and an exception to raise at the next one."""
+
+    tick_s: float = 0.0
+    failure: Exception | None = None
+
+
+class FakeStream:
+    def __init__(self, size: int, behaviour: Behaviour) -> None:
+        self.media_time = 0
+        self.closed = False
+        self.prompts: list[str] = []
+        self.interrupts = 0
+        self._size = size
+        self._behaviour = behaviour
+        self._pending = np.zeros(0, np.float32)
+
+    def push(self, pcm: NDArray[np.float32]) -> None:
+        assert not self.closed and pcm.dtype == np.float32 and pcm.ndim == 1
+        self._pending = np.concatenate([self._pending, pcm])
+
+    @property
+    def ready(self) -> bool:
+        return len(self._pending) >= TICK + LOOKAHEAD
+
+    def step(self) -> Iterator[FakeFrame]:
+        if self.ready:
+            yield from self._tick()
+
+    def _tick(self) -> Iterator[FakeFrame]:
+        if self._behaviour.failure:
+            raise self._behaviour.failure
+        time.sleep(self._behaviour.tick_s)
+        start = self.media_time
+        loudness = float(np.abs(self._pending[:TICK]).mean())
+        self._pending = self._pending[TICK:]
+        self.media_time += TICK
+        for half in range(2):
+            at = start + half * FRAME
+            yield FakeFrame(self._draw(at, loudness), at // FRAME, at)
+
+    def _draw(self, media_time: int, loudness: float) -> NDArray[np.uint8]:
+        """Grey, a bar that moves with time, and a block that is as bright as the speech is loud."""
+        image = np.full((self._size, self._size, 3), 96, np.uint8)
+        x = media_time // 64 % self._size
+        image[: self._size // 8, x : x + 16] = (40, 200, 80)
+        image[self._size // 3 : self._size // 2, self._size // 3 : self._size // 2] = min(
+            255, int(loudness * 2000)
+        )
+        return image
+
+    @property
+    def samples_pushed(self) -> int:
+        return self.media_time + len(self._pending)
+
+    def skip(self, samples: int) -> int:
+        dropped = min(samples, len(self._pending)) // TICK * TICK
+        self._pending = self._pending[dropped:]
+        self.media_time += dropped
+        return dropped
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+        self.skip(len(self._pending))
+
+    def set_prompt(self, prompt: str) -> None:
+        self.prompts.append(prompt)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeEngine:
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def step(self, streams: Sequence[FakeStream]) -> list[list[FakeFrame]]:
+        self.batches.append(len(streams))
+        return [list(stream.step()) for stream in streams]
+
+
+@dataclass(slots=True)
+class FakePipeline:
+    """``AvatarPipeline`` for tests."""
+
+    size: int = 256
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    engine: FakeEngine = field(default_factory=FakeEngine)
+    streams: list[FakeStream] = field(default_factory=list)
+
+    def open(self, avatar: object, grant: object, prompt: str = "", seed: int = 0) -> FakeStream:
+        stream = FakeStream(self.size, self.behaviour)
+        self.streams.append(stream)
+        return stream
+
+
+@dataclass(frozen=True, slots=True)
+class FakeAvatar:
+    name: str
+    width: int = 256
+    height: int = 256
+
+
+class FakeSource:
+    """Avatars from nowhere; ``refusal`` is raised when a grant is asked for."""
+
+    def __init__(self, size: int = 256) -> None:
+        self.size = size
+        self.refusal: Exception | None = None
+
+    def cards(self) -> list[Card]:
+        return [
+            Card(name, name.title(), f"{name}, who does not exist", b"\x89PNG", "image/png")
+            for name in ("mira", "tomo")
+        ]
+
+    def grant(self, avatar: str) -> object:
+        if self.refusal:
+            raise self.refusal
+        return f"grant for {avatar}"
+
+    def enrol(self, avatar: str, grant: object) -> FakeAvatar:
+        return FakeAvatar(avatar, self.size, self.size)

@@ -1,0 +1,56 @@
+"""A server on loopback with a fake pipeline, for each test that asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestClient, TestServer
+
+from server.app import build
+from server.avatars import Avatars
+from server.house import House
+from server.settings import Settings
+from server.slots import Door
+from tests.fakes_server import FakePipeline, FakeSource
+
+
+@dataclass(slots=True)
+class Served:
+    """A running server, seen from both sides."""
+
+    http: TestClient
+    house: House
+    pipeline: FakePipeline
+    source: FakeSource
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(slots=3, grace_s=2.0, drain_s=0.5)
+
+
+@pytest_asyncio.fixture
+async def served(settings: Settings) -> AsyncIterator[Served]:
+    pipeline, source, houses = FakePipeline(), FakeSource(), []
+
+    async def open_house(settings: Settings) -> House:
+        houses.append(House(settings, pipeline, Avatars(source)))
+        return houses[0]
+
+    client = TestClient(TestServer(build(settings, open_house)))
+    await client.start_server()
+    async with asyncio.timeout(10):
+        while houses[0].slots.door is Door.WARMING and houses[0].problem is None:
+            await asyncio.sleep(0.01)
+    try:
+        yield Served(client, houses[0], pipeline, source)
+    finally:
+        await client.close()
+
+
+__all__ = ["ClientSession"]
