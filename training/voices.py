@@ -3,8 +3,10 @@
     python -m training.voices --out .data/voices --hours 6 --seed 1
 
 writes shards of ten minutes, `train-*.npz` and half an hour of `heldout-*.npz` with voices,
-languages and sentences that training never hears. A shard depends on the seed and its own number
-alone and appears whole, so a run that was stopped goes on where it was, and may be made longer.
+languages and sentences that training never hears. Who says what and how depends on the seed and
+the shard's number alone (the sound may differ by a breath: espeak-ng carries noise from one
+utterance into the next). A shard appears whole, so a run that was stopped goes on where it was,
+and may be made longer.
 """
 
 import argparse
