@@ -53,8 +53,8 @@ def _blinks(score: Score, starts: list[float], rng: np.random.Generator) -> F64:
 
 def _raises(score: Score, style: Style, rng: np.random.Generator) -> tuple[F64, F64]:
     """Brow raise and frown, (frames,) each, from the beats and the ends of phrases."""
-    strong = [beat for beat in score.beats if beat.strength > 0.72]
-    size = np.array([0.30 * beat.strength + 0.20 * beat.emphasis - 0.12 for beat in strong])
+    strong = [beat for beat in score.beats if beat.strength > 0.66]
+    size = np.array([0.60 * (beat.strength - 0.45) + 0.15 * beat.emphasis for beat in strong])
     size *= style.brow * (0.4 + 0.6 * score.energy)
     size *= np.exp(rng.normal(0.0, 0.25, len(strong)))
     down = rng.random(len(strong)) < 0.12 + 0.5 * style.frown

@@ -16,7 +16,7 @@ def _nodding(score: Score, style: Style) -> list[Beat]:
     """Beats strong enough to nod at, no two closer than a nod takes."""
     chosen: list[Beat] = []
     for beat in sorted(score.beats, key=lambda beat: -beat.strength):
-        if beat.strength < 0.95 - 0.25 * min(style.nod, 2.0):
+        if beat.strength < 0.78 - 0.20 * min(style.nod, 2.0):
             break
         if all(abs(beat.start - other.start) > 0.34 for other in chosen):
             chosen.append(beat)
@@ -33,13 +33,13 @@ def _nods(score: Score, style: Style, rng: np.random.Generator) -> F64:
     size = np.array([max(beat.strength, 0.2) for beat in chosen]) * style.nod
     size = size * (0.45 + 0.55 * score.energy) * np.exp(rng.normal(0.0, 0.18, len(chosen)))
     upward = np.array([beat.emphasis and rng.random() < 0.3 for beat in chosen])
-    pitch = np.where(upward, 0.045, -0.075) * size
+    pitch = np.where(upward, 0.06, -0.105) * size
     aside = rng.normal(0.0, 1.0, (2, len(chosen)))
     rise, fall = rng.uniform(0.16, 0.24, len(chosen)), rng.uniform(0.28, 0.48, len(chosen))
     out[:, 1] = bumps(score.times, peaks, pitch, rise, fall)
     out[:, 1] += bumps(score.times, peaks - rise, -0.3 * pitch, 0.14, rise)
-    out[:, 0] = bumps(score.times, peaks, 0.026 * size * aside[0], rise, 1.4 * fall)
-    out[:, 2] = bumps(score.times, peaks, 0.020 * size * aside[1], rise, 1.4 * fall)
+    out[:, 0] = bumps(score.times, peaks, 0.036 * size * aside[0], rise, 1.4 * fall)
+    out[:, 2] = bumps(score.times, peaks, 0.028 * size * aside[1], rise, 1.4 * fall)
     return out
 
 

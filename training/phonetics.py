@@ -101,7 +101,7 @@ def _vowel(letter: str) -> tuple[F64, F64]:
     open_ = 1.0 - rounding
     target[JAW] = 0.09 + 0.39 * height - 0.05 * rounding * height
     target[PUCKER] = rounding * (0.95 - 0.75 * height)
-    target[FUNNEL] = rounding * (0.10 + 0.75 * min(height, 0.7))
+    target[FUNNEL] = rounding * (0.07 + 0.60 * min(height, 0.7))
     target[SPREAD] = open_ * (1.0 - back) * (0.75 - 0.55 * height)
     target[LOWER] = 0.12 + 0.22 * height * open_ + 0.1 * open_ * (1.0 - back)
     target[UPPER] = 0.05 + 0.16 * open_ * (1.0 - back) + 0.05 * height

@@ -21,9 +21,10 @@ from training.phonetics import is_vowel
 F64 = NDArray[np.float64]
 
 ENERGY: Final[Mapping[str, float]] = {
-    "flat": 0.45, "plain": 1.0, "emphatic": 1.6, "silence": 0.0, "noise": 0.0,
+    "flat": 0.45, "plain": 0.9, "emphatic": 1.65, "silence": 0.0, "noise": 0.0,
 }  # fmt: skip
 _PAUSE_S: Final = 0.16
+_NEAR: Final = 0.1  # of the text, between a pause and the mark it is taken for
 _CLAUSE: Final = re.compile(r"[^.!?,;:…。！？，；：।¿¡]+([.!?,;:…。！？，；：।]*)")
 
 
@@ -99,18 +100,27 @@ def _spans(phones: Sequence[Phone]) -> list[tuple[float, float]]:
     return spans
 
 
-def _endings(text: str, count: int) -> list[str]:
-    """The punctuation that closes each of ``count`` phrases; only the last one's if in doubt."""
-    marks = [match.group(1) for match in _CLAUSE.finditer(text) if match.group(0).strip()]
-    last = marks[-1] if marks else ""
-    return marks if len(marks) == count else [""] * (count - 1) + [last or "."]
+def _endings(text: str, spans: Sequence[tuple[float, float]]) -> list[str]:
+    """The punctuation that closes each phrase: the mark at the same share of the text as the
+    phrase's end is of the speech, if one is near."""
+    clauses = [m for m in _CLAUSE.finditer(text) if m.group(0).strip() and m.group(1)]
+    if not clauses:
+        return [""] * (len(spans) - 1) + ["."]
+    at = np.array([match.end() / len(text) for match in clauses])
+    said = np.cumsum([end - start for start, end in spans])
+    near = [int(np.abs(at - share).argmin()) for share in said / said[-1]]
+    near[-1] = len(clauses) - 1
+    return [
+        clauses[i].group(1) if abs(at[i] - share) < _NEAR else ""
+        for i, share in zip(near, said / said[-1], strict=True)
+    ]
 
 
 def _phrases(clip: Clip) -> tuple[Phrase, ...]:
     spans = _spans(clip.phones)
     if not spans:
         return ()
-    marks = _endings(clip.text, len(spans))
+    marks = _endings(clip.text, spans)
     before = [0.0] + [end for _, end in spans[:-1]]
     return tuple(
         Phrase(
@@ -121,25 +131,30 @@ def _phrases(clip: Clip) -> tuple[Phrase, ...]:
     )  # fmt: skip
 
 
-def _strength(phone: Phone, loudness: float, length: float) -> float:
-    stress = (0.0, 0.42, 0.24)[phone.stress]
-    return stress + 0.38 * loudness + 0.25 * min(length / 0.22, 1.3) + 0.45 * phone.emphasis
+def _strengths(vowels: Sequence[Phone], loudness: F64) -> F64:
+    """Strength of stressed vowels: their stress, and how loud and long they are for this clip."""
+    stress = np.array([(0.0, 0.34, 0.20)[phone.stress] for phone in vowels])
+    lean = np.array([0.42 * phone.emphasis for phone in vowels])
+    length = np.log2([phone.end - phone.start for phone in vowels])
+    louder = np.clip(0.5 + 2.4 * (loudness - np.median(loudness)), 0.0, 1.0)
+    longer = np.clip(0.5 + 0.5 * (length - np.median(length)), 0.0, 1.0)
+    return np.asarray(stress + lean + 0.30 * louder + 0.26 * longer)
 
 
 def _beats(clip: Clip, phrases: Sequence[Phrase], loudness: F64) -> tuple[Beat, ...]:
     """The strongest stressed vowel of every word."""
-    best: dict[tuple[int, int], Beat] = {}
+    where = [i for i, phone in enumerate(clip.phones) if phone.stress and is_vowel(phone.ipa)]
+    if not where:
+        return ()
+    vowels = [clip.phones[i] for i in where]
     starts = np.array([phrase.start for phrase in phrases])
-    for i, phone in enumerate(clip.phones):
-        if not phone.stress or not is_vowel(phone.ipa):
-            continue
+    best: dict[tuple[int, int], Beat] = {}
+    for phone, strength in zip(vowels, _strengths(vowels, loudness[where]), strict=True):
         start, end = phone.start / SAMPLE_RATE, phone.end / SAMPLE_RATE
-        where = int(np.searchsorted(starts, start + 1e-6)) - 1
-        strength = _strength(phone, float(loudness[i]), end - start)
-        beat = Beat(start, end, strength, max(where, 0), phone.emphasis)
-        key = (where, phone.word if phone.word >= 0 else -2 - i)
+        phrase = max(int(np.searchsorted(starts, start + 1e-6)) - 1, 0)
+        key = (phrase, phone.word if phone.word >= 0 else -2 - phone.start)
         if key not in best or best[key].strength < strength:
-            best[key] = beat
+            best[key] = Beat(start, end, float(strength), phrase, phone.emphasis)
     return tuple(sorted(best.values(), key=lambda beat: beat.start))
 
 

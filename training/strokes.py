@@ -47,7 +47,7 @@ def _chosen(score: Score, rate: float, style: Style, rng: np.random.Generator) -
         beats = [beat for beat in score.beats if beat.phrase == index]
         if not beats or rng.random() > 1.0 - np.exp(-1.9 * rate * (0.35 + 0.25 * phrase.length)):
             continue
-        floor = 0.92 - 0.30 * min(rate, 1.8) + rng.normal(0.0, 0.06)
+        floor = 0.86 - 0.26 * min(rate, 1.8) + rng.normal(0.0, 0.06)
         taken: list[Beat] = []
         for beat in sorted(beats, key=lambda beat: -beat.strength):
             apart = all(abs(beat.start - other.start) >= gap for other in chosen + taken)
@@ -82,7 +82,7 @@ def plan_strokes(
             left_to_make = int(rng.integers(1, 3)) + len(gesture.strokes) - 1
             hands = _hands(gesture, style, performer, rng)
         time = beat.start - rng.uniform(0.004, 0.036)
-        strong = size * (0.62 + 0.38 * beat.strength) * float(np.exp(rng.normal(0.0, 0.10)))
+        strong = size * (0.56 + 0.58 * beat.strength) * float(np.exp(rng.normal(0.0, 0.10)))
         hold = min(score.phrases[beat.phrase].end, time + 1.8)
         strokes.append(Stroke(time, strong, gesture, index, *hands, hold))
         index, left_to_make, last = index + 1, left_to_make - 1, beat.start

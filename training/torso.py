@@ -52,7 +52,7 @@ def _weight_shifts(score: Score, style: Style, rng: np.random.Generator) -> F64:
 
 def _lean(score: Score, style: Style) -> F64:
     """Towards the viewer while strong beats come, in radians."""
-    strong = [beat for beat in score.beats if beat.strength > 0.7]
+    strong = [beat for beat in score.beats if beat.strength > 0.66]
     size = [0.02 * (beat.strength + 0.4 * beat.emphasis) * score.energy for beat in strong]
     peaks = [beat.start + 0.05 for beat in strong]
     return spring(np.minimum(bumps(score.times, peaks, size, 0.35, 0.9), 0.07), 1.4) * style.nod
@@ -62,7 +62,7 @@ def _shrugs(score: Score, style: Style, rng: np.random.Generator) -> F64:
     """Clavicle lift of left and right on emphasis, (frames, 2)."""
     out = np.zeros((score.frames, 2))
     for beat in score.beats:
-        if beat.strength < 0.85 or rng.random() > 0.35 * style.nod * score.energy:
+        if beat.strength < 0.72 or rng.random() > 0.35 * style.nod * score.energy:
             continue
         size = rng.uniform(0.03, 0.09) * beat.strength * rng.uniform(0.5, 1.0, 2)
         for side in range(2):

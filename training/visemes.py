@@ -2,7 +2,7 @@
 
 Every sound pulls each lip and jaw channel to its target with a weight that grows before the sound
 and decays after it (Cohen and Massaro, 1993), on a 200 Hz grid; frames take the mean over their
-own 40 ms. Lip closures are envelopes of their own and frames take their maximum, so that a fast
+own 40 ms. Lip closures are envelopes of their own that never miss a frame, so that a fast
 "p" still shuts the mouth. Nearly nothing here is random: the mouth follows from the sound.
 """
 
@@ -42,6 +42,7 @@ _LEAD: Final = np.array([22.0, 11.0, 12.0, 14.0, 22.0, 22.0, 40.0, 20.0])
 _LAG: Final = np.array([24.0, 17.0, 17.0, 18.0, 24.0, 24.0, 40.0, 22.0])
 _REACH_S: Final = 0.35
 _SHUT_S: Final = 0.055  # the lips come together and part in this time
+_TUCK_S: Final = 0.075  # and the lower lip goes under the teeth in this
 _REST: Final = np.array([0.012, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
 
 
@@ -104,18 +105,22 @@ def _timeline(score: Score, gain: float) -> tuple[F64, F64, F64, F64]:
     return np.array(begin), np.array(end), np.array(target), np.array(weight)
 
 
-def _envelope(begin: F64, end: F64, depth: F64, points: int) -> F64:
-    """Per frame, how far closures of ``depth`` have come: full over a phone's core, at least."""
-    out = np.zeros(points)
+def _envelope(begin: F64, end: F64, depth: F64, frames: int, shut_s: float) -> F64:
+    """Per frame, how far closures of ``depth`` have come.
+
+    Full for at least a frame's length, so that one frame's middle always falls into it.
+    """
+    out = np.zeros(frames)
     for b, e, size in zip(begin, end, depth, strict=True):
-        half = max(0.5 * (e - b), 0.012) * 1.25
+        core = e - b
+        half, ramp = max(0.55 * core, 0.5 / FPS + 0.001), min(0.032 + 0.4 * core, shut_s)
         middle = 0.5 * (b + e)
-        first = max(0, int((middle - half - _SHUT_S) * _RATE))
-        last = min(points, int((middle + half + _SHUT_S) * _RATE) + 2)
-        outside = np.abs((np.arange(first, last) + 0.5) / _RATE - middle) - half
-        hill = size * minimum_jerk(1.0 - outside / _SHUT_S)
+        first = max(0, int((middle - half - ramp) * FPS))
+        last = min(frames, int((middle + half + ramp) * FPS) + 2)
+        outside = np.abs((np.arange(first, last) + 0.5) / FPS - middle) - half
+        hill = size * minimum_jerk(1.0 - outside / ramp)
         out[first:last] = np.maximum(out[first:last], hill)
-    return np.asarray(out.reshape(-1, _GRID).max(axis=1))
+    return out
 
 
 def mouth_channels(score: Score, gain: float = 1.0) -> F64:
@@ -128,9 +133,9 @@ def mouth_channels(score: Score, gain: float = 1.0) -> F64:
     )  # fmt: skip
     out = np.empty((score.frames, len(CHANNELS)))
     out[:, :_BLENDED] = blended.reshape(score.frames, _GRID, _BLENDED).mean(axis=1)
-    for channel in (CLOSE, TUCK):
+    for channel, shut_s in ((CLOSE, _SHUT_S), (TUCK, _TUCK_S)):
         on = target[:, channel] > 0.0
-        out[:, channel] = _envelope(begin[on], end[on], target[on, channel], points)
+        out[:, channel] = _envelope(begin[on], end[on], target[on, channel], score.frames, shut_s)
     return out
 
 
