@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from pipeline.consent.registry import ConsentRecord, Kind, Scope, sha256_of
 from pipeline.errors import AvatarDamaged, UnknownAvatar
 
@@ -46,6 +50,11 @@ class BundledAvatar:
         if not path.is_file():
             raise self._damaged("has no fit.json")
         return path
+
+    def mask(self) -> NDArray[np.uint8] | None:
+        """The person's alpha in the picture, uint8 (H, W), if the folder has ``mask.png``."""
+        path = self.folder / "mask.png"
+        return np.asarray(Image.open(path).convert("L")) if path.is_file() else None
 
     def card(self) -> dict[str, Any]:
         """Title, description and whatever else its card says."""

@@ -18,14 +18,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.anchor import REF_DIM, IdentityAnchor
+from pipeline.anchor import IdentityAnchor, build_anchor
 from pipeline.audio import AudioStream
+from pipeline.avatars import find_avatar
 from pipeline.config import SAMPLE_RATE, SAMPLES_PER_FRAME, ModelConfig, load_config
 from pipeline.consent import ConsentGrant
 from pipeline.continuum import Trace
 from pipeline.draw import Painter
+from pipeline.errors import LandmarksMissing
+from pipeline.fit import Fit, Landmarks
 from pipeline.generator import Generator, load_generator
 from pipeline.performance import Denoiser, Performance, causal_plan, parallel_plan
+from pipeline.picture import Picture, hash_picture, load_picture
+from pipeline.reference import REF_DIM
 from pipeline.stream import Avatar, AvatarFrame, AvatarStream
 from pipeline.vae import MotionDecoder
 
@@ -80,10 +85,42 @@ class AvatarPipeline:
 
     # -- identities --------------------------------------------------------------------------
 
-    def avatar(self, name: str, anchor: IdentityAnchor, grant: ConsentGrant) -> Avatar:
-        """An anchor as an avatar under a grant for its picture."""
-        grant.check()
-        return Avatar(name, grant.image_sha256, anchor)
+    def bundled(
+        self, name: str, grant: ConsentGrant, *, size: tuple[int, int] = DEFAULT_SIZE
+    ) -> Avatar:
+        """Enrol a bundled avatar at a frame size (width, height), from its exact fit.
+
+        Raises ``UnknownAvatar``, ``AvatarDamaged``, or a ``ConsentError``.
+        """
+        found = find_avatar(name)
+        file = hash_picture(found.reference)
+        grant.check(image_sha256=file.sha256)
+        picture = load_picture(file)
+        fit = Fit.from_json(found.fit.read_text("utf-8"))
+        anchor = build_anchor(picture.pixels, fit, *size, alpha=found.mask())
+        return Avatar(name, file.sha256, anchor)
+
+    def enrol(
+        self,
+        image: Picture,
+        grant: ConsentGrant,
+        *,
+        landmarks: Landmarks | None = None,
+        size: tuple[int, int] = DEFAULT_SIZE,
+    ) -> Avatar:
+        """Enrol somebody's own picture from its landmarks (px), at a frame size (width, height).
+
+        Raises a ``ConsentError`` before anything is computed, then a ``PictureError``.
+        """
+        grant.check(image_sha256=image.sha256)
+        if landmarks is None:
+            raise LandmarksMissing(
+                "this picture has no landmarks: put them into a JSON file beside it, "
+                "docs/avatars.md says how"
+            )
+        fit = fit_landmarks(image.pixels, landmarks)
+        anchor = build_anchor(image.pixels, fit, *size, alpha=image.alpha)
+        return Avatar(grant.avatar, image.sha256, anchor)
 
     # -- performances ------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ from pipeline.audio import HOP, SpeechFeatures
 from pipeline.config import load_config
 from training.clips import Clip, load_shard
 from training.degrade import degrade
-from training.director import Performer, direct
+from training.director import direct
+from training.performer import Performer
 from training.styles import STYLES, mix, prompt
 
 STRIDE = 8  # feature frames per latent
@@ -116,7 +117,9 @@ def build_shard(source: Path, target: Path, takes_per_clip: int, clean: bool, se
     """Perform every clip of a shard; returns the number of latents."""
     torch.set_num_threads(1)
     rng = np.random.default_rng([seed, *source.stem.encode()])
-    takes = [perform(clip, rng, clean) for clip in load_shard(source) for _ in range(takes_per_clip)]
+    takes = [
+        perform(clip, rng, clean) for clip in load_shard(source) for _ in range(takes_per_clip)
+    ]
     takes = [take for take in takes if take.latents >= MIN_LATENTS]
     save_takes(target, takes)
     return sum(take.latents for take in takes)

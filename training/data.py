@@ -5,7 +5,7 @@ Letters: B batch, L latents of a chunk, M latents of context, R latents of the e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,16 @@ from training.corpus import STRIDE, Take, load_takes
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    features: Tensor  # (B, 8 (R + M + L) + look-ahead, F)
     latents: Tensor  # (B, C, M + L, 1, P)
     context_valid: Tensor  # bool (B, M)
+    audio: Tensor  # (B, M + L, A)
     audio_known: Tensor  # bool (B, M + L)
     reference: Tensor  # (B, R)
     prompts: list[str]
+
+    def to(self, device: torch.device) -> Batch:
+        values = (getattr(self, f.name) for f in fields(self))
+        return Batch(*(v.to(device) if isinstance(v, Tensor) else v for v in values))
 
 
 def read_corpus(folder: Path, prefix: str) -> list[Take]:
@@ -35,49 +39,68 @@ def read_corpus(folder: Path, prefix: str) -> list[Take]:
 
 
 class Crops:
-    """Draws chunks with their context from takes whose latents are precomputed."""
+    """Draws from takes whose latents are precomputed."""
 
     def __init__(self, takes: list[Take], vae: MotionVae, config: ModelConfig) -> None:
         self._config, self._takes = config, takes
-        self._past = config.chunks.context
-        self._lead = self._past + 20  # AudioEncoder.reach
+        self._extra = config.audio.look_ahead_ms // 10
+        self._reach = 20  # AudioEncoder.reach
         silence = SpeechFeatures(config.audio.mel_bands).push(
-            np.zeros(HOP * STRIDE * self._lead, np.float32)
+            np.zeros(HOP * STRIDE * self._reach, np.float32)
         )
         self._silence: NDArray[np.float16] = silence.numpy().astype(np.float16)
-        with torch.inference_mode():
-            self._latents = [vae.encode(torch.from_numpy(t.states)[None])[0] for t in takes]
+        device = vae.state_mean.device
+        with torch.no_grad():
+            self._latents = [
+                vae.encode(torch.from_numpy(t.states)[None].to(device))[0].cpu() for t in takes
+            ]
+        self._audio: list[Tensor] = []
         weights = np.array([t.latents for t in takes], np.float64)
         self._weights = weights / weights.sum()
 
+    def _pick(self, rng: np.random.Generator, batch: int, length: int) -> list[tuple[int, int]]:
+        picks = rng.choice(len(self._takes), batch, p=self._weights)
+        return [(int(p), int(rng.integers(0, self._takes[p].latents - length + 1))) for p in picks]
+
     def _features(self, take: Take, start: int, length: int) -> NDArray[np.float16]:
-        first = STRIDE * (start - self._lead)
-        last = STRIDE * (start + length) + self._config.audio.look_ahead_ms // 10
+        """Features under latents [start, start + length) with the encoder's reach before them."""
+        first, last = STRIDE * (start - self._reach), STRIDE * (start + length) + self._extra
         if first >= 0:
             return take.features[first:last]
         return np.concatenate([self._silence[first:], take.features[:last]])
 
-    def draw(self, rng: np.random.Generator, batch: int, length: int, live: bool) -> Batch:
-        """``live`` chunks hear only their first latent, or nothing (a speculation)."""
-        picks = rng.choice(len(self._takes), batch, p=self._weights)
-        past = self._past
-        features, latents, valid, known, references, prompts = [], [], [], [], [], []
-        for pick in picks:
-            take = self._takes[pick]
-            start = int(rng.integers(0, take.latents - length + 1))
-            if rng.random() < 0.08:
-                start = 0
-            features.append(torch.from_numpy(self._features(take, start, length)).float())
-            chunk = torch.zeros(self._latents[pick].shape[0], past + length, 1, 5)
-            first = max(0, start - past)
-            span = self._latents[pick][:, first : start + length]
-            chunk[:, past + length - span.shape[1] :] = span
-            latents.append(chunk)
+    def hearing(self, rng: np.random.Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        """Features (B, 8 (R + L) + look-ahead, F) and the latents (B, C, L, 1, P) under them."""
+        picks = self._pick(rng, batch, length)
+        features = np.stack([self._features(self._takes[p], s, length) for p, s in picks])
+        latents = torch.stack([self._latents[p][:, s : s + length] for p, s in picks])
+        return torch.from_numpy(features).float(), latents
+
+    @torch.no_grad()
+    def hear(self, encoder: AudioEncoder, device: torch.device) -> None:
+        """Embed the sound of every take with a finished encoder, for ``chunks``."""
+        self._audio = []
+        for take in self._takes:
+            features = torch.from_numpy(self._features(take, 0, take.latents))
+            embedded = encoder(features[None].float().to(device))[0, self._reach :]
+            self._audio.append(embedded.cpu())
+
+    def chunks(self, rng: np.random.Generator, batch: int, length: int, live: bool) -> Batch:
+        """Chunks as the schedules meet them; needs ``hear`` first.
+
+        ``live`` chunks hear only their first latent, or nothing (a speculation, which also lacks
+        the latent that is made beside it); half of the others have no context (inside a window).
+        """
+        past, hop = self._config.chunks.context, self._config.chunks.live_hop
+        latents, valid, audio, known, references, prompts = [], [], [], [], [], []
+        for pick, start in self._pick(rng, batch, length):
+            start = 0 if rng.random() < 0.06 else start
+            latents.append(self._padded(self._latents[pick], 1, start, past + length))
+            audio.append(self._padded(self._audio[pick], 0, start, past + length))
             ok = np.arange(start - past, start) >= 0
-            heard = np.arange(-past, length) + start >= 0
+            heard = np.arange(start - past, start + length) >= 0
             if live:
                 speculative = rng.random() < 0.35
-                hop = self._config.chunks.live_hop
                 if speculative:
                     ok[-hop:] = False
                 heard[past + (0 if speculative else hop + int(rng.integers(0, 2))) :] = False
@@ -85,14 +108,18 @@ class Crops:
                 ok[:] = False
             valid.append(torch.from_numpy(ok))
             known.append(torch.from_numpy(heard))
-            references.append(torch.from_numpy(take.reference))
-            prompts.append(take.prompt if rng.random() > 0.1 else "")
+            references.append(torch.from_numpy(self._takes[pick].reference))
+            prompts.append(self._takes[pick].prompt if rng.random() > 0.1 else "")
         return Batch(
-            torch.stack(features), torch.stack(latents), torch.stack(valid), torch.stack(known),
+            torch.stack(latents), torch.stack(valid), torch.stack(audio), torch.stack(known),
             torch.stack(references), prompts,
         )  # fmt: skip
 
-
-def encode_audio(encoder: AudioEncoder, features: Tensor, lead: int) -> Tensor:
-    """Embeddings of the context and the chunk alone."""
-    return encoder(features)[:, lead:]  # type: ignore[no-any-return]
+    def _padded(self, whole: Tensor, dim: int, start: int, length: int) -> Tensor:
+        """Columns [start - M, start - M + length), zeros before the beginning."""
+        first = start - self._config.chunks.context
+        piece = whole.narrow(dim, max(0, first), length + min(0, first))
+        if first >= 0:
+            return piece
+        zeros = torch.zeros_like(whole.narrow(dim, 0, 1)).repeat_interleave(-first, dim=dim)
+        return torch.cat([zeros, piece], dim=dim)

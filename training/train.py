@@ -4,16 +4,17 @@
 one, and leaves resumable state in ``--run`` and weights (the running average) in ``--out``.
 
 1. *vae*: body states -> latents -> body states, then the statistics of the latents.
-2. *audio*: the encoder alone learns to tell the latents of face and head, which gives the DiT
-   ears that already know phones, stress and pauses.
-3. *dit*: flow matching on chunks with clean context, as the schedules will meet them: with and
-   without context, with the future unheard, conditions dropped now and then.
+2. *audio*: the encoder alone learns to tell the latents and how much each part moves, which gives
+   the DiT ears that already know phones, stress and pauses; then it is frozen.
+3. *dit*: flow matching on chunks as the schedules will meet them: with and without clean context,
+   with the future unheard, conditions dropped now and then.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +24,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.anchor import REF_DIM
 from pipeline.config import MODELS, ModelConfig, load_config
 from pipeline.dit import Condition
 from pipeline.generator import Generator, save_generator
-from training.data import Batch, Crops, encode_audio, read_corpus
+from pipeline.reference import REF_DIM
+from pipeline.vae import PART_COUNT
+from training.data import Batch, Crops, read_corpus
 
-LEAD = 20  # AudioEncoder.reach
+AUDIO_REACH = 20  # AudioEncoder.reach
 PART_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0])
-HEARD_PARTS = (0, 1, 2)  # mouth, upper face, torso: what the encoder alone is taught
+EARS_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 0.3, 0.3])
 
 
 class Trainer:
@@ -40,8 +42,8 @@ class Trainer:
     def __init__(self, config: ModelConfig, run: Path, device: torch.device) -> None:
         self.config, self.run, self.device = config, run, device
         self.model = Generator(config, REF_DIM).to(device)
-        parts = len(HEARD_PARTS) * config.vae.channels
-        self.ears = nn.Linear(config.audio.embed_dim, parts).to(device)
+        told = PART_COUNT * (config.vae.channels + 1)
+        self.ears = nn.Linear(config.audio.embed_dim, told).to(device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.steps = {"vae": 0, "audio": 0, "dit": 0}
         self.spent = {"vae": 0.0, "audio": 0.0, "dit": 0.0}
@@ -92,6 +94,11 @@ class Trainer:
             if value.is_floating_point():
                 self.average[name].lerp_(value, 1 - decay)
 
+    def settle(self, name: str) -> None:
+        """Put the running average into the network ``name``, whose training is over."""
+        own = {k[len(name) + 1 :]: v for k, v in self.average.items() if k.startswith(f"{name}.")}
+        self.model.get_submodule(name).load_state_dict(own)
+
     def save(self, out: Path) -> None:
         """Resumable state and deliverable weights, each whole or not at all."""
         self.run.mkdir(parents=True, exist_ok=True)
@@ -111,7 +118,7 @@ def schedule(progress: float, peak: float) -> float:
     """Linear warm-up over 2 %, then cosine to 2 % of the peak; ``progress`` in [0, 1]."""
     if progress < 0.02:
         return peak * (progress / 0.02 + 0.01)
-    return peak * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(progress, 1.0))))
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
 
 def timed(trainer: Trainer, stage: str, minutes: float, until: float) -> Iterator[float]:
@@ -142,20 +149,20 @@ def train_vae(trainer: Trainer, states: list[np.ndarray], minutes: float, until:
     rng, loss = np.random.default_rng(trainer.steps["vae"]), torch.zeros(())
     longest = [s for s in states if len(s) > frames]
     for progress in timed(trainer, "vae", minutes, until):
-        picks = rng.integers(0, len(longest), 128)
+        picks = rng.integers(0, len(longest), 64)
         starts = [int(rng.integers(0, (len(longest[p]) - frames) // 2)) * 2 for p in picks]
         batch = np.stack([longest[p][s : s + frames] for p, s in zip(picks, starts, strict=True)])
         loss = vae_loss(trainer.model, torch.from_numpy(batch).to(trainer.device))
         trainer.descend(loss, schedule(progress, 2e-3))
-        report(trainer, float(loss), 200)
+        report(trainer, loss, 200)
     _fix_latent_statistics(trainer, longest)
-    return float(loss)
+    return float(loss.detach())
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _fix_latent_statistics(trainer: Trainer, states: list[np.ndarray]) -> None:  # type: ignore[type-arg]
     vae = trainer.model.vae
-    vae.load_state_dict({k[4:]: v for k, v in trainer.average.items() if k.startswith("vae.")})
+    trainer.settle("vae")
     sample = [torch.from_numpy(s[: len(s) // 2 * 2])[None].to(trainer.device) for s in states[:400]]
     latents = torch.cat([vae.moments(s)[0][0] for s in sample], dim=1)
     vae.latent_mean.copy_(latents.mean((1, 2), keepdim=True))
@@ -163,16 +170,18 @@ def _fix_latent_statistics(trainer: Trainer, states: list[np.ndarray]) -> None: 
     trainer.average.update({f"vae.{k}": v.clone() for k, v in vae.state_dict().items()})
 
 
-def ears_loss(trainer: Trainer, embedded: Tensor, batch: Batch) -> Tensor:
-    """How well the embeddings alone tell the latents of the parts that follow the voice."""
-    told = trainer.ears(embedded).unflatten(-1, (len(HEARD_PARTS), -1))  # (B, M + L, 3, C)
-    target = batch.latents[:, :, :, 0][..., list(HEARD_PARTS)].permute(0, 2, 3, 1)
-    weight = PART_WEIGHT[list(HEARD_PARTS)].to(told)[:, None]
-    known = batch.audio_known[..., None, None]
-    return ((told - target).square() * weight * known).mean()
+def ears_loss(trainer: Trainer, embedded: Tensor, latents: Tensor) -> Tensor:
+    """How well embeddings (B, L, A) alone tell the latents (B, C, L, 1, P) and how much each part
+    moves; arms count little, for the voice tells when they move but not where.
+    """
+    told = trainer.ears(embedded).unflatten(-1, (PART_COUNT, -1))  # (B, L, P, C + 1)
+    target = latents[:, :, :, 0].permute(0, 2, 3, 1)
+    motion = F.pad(target.diff(dim=1), (0, 0, 0, 0, 1, 0)).abs().mean(-1, keepdim=True)
+    error = (told - torch.cat([target, 2.0 * motion], dim=-1)).square()
+    return (error * EARS_WEIGHT.to(told)[:, None]).mean()
 
 
-def flow_loss(trainer: Trainer, embedded: Tensor, batch: Batch, sigma: float = 0.05) -> Tensor:
+def flow_loss(trainer: Trainer, batch: Batch, sigma: float = 0.05) -> Tensor:
     """Velocity error of noisy chunks at random levels, the mouth counting double."""
     model, past = trainer.model, trainer.config.chunks.context
     latents, size = batch.latents, len(batch.latents)
@@ -182,7 +191,7 @@ def flow_loss(trainer: Trainer, embedded: Tensor, batch: Batch, sigma: float = 0
     t = torch.where(torch.rand_like(t) < 0.3, torch.ones_like(t), t.clamp(min=0.02))
     known = batch.audio_known & (torch.rand(size, 1, device=clean.device) > 0.05)
     condition = Condition(
-        batch.reference, model.text(batch.prompts), context, batch.context_valid, embedded, known
+        batch.reference, model.text(batch.prompts), context, batch.context_valid, batch.audio, known
     )
     noise = torch.randn_like(clean)
     level = t[:, None, None, None, None]
@@ -191,55 +200,51 @@ def flow_loss(trainer: Trainer, embedded: Tensor, batch: Batch, sigma: float = 0
     return ((v - (noise - clean)).square() * PART_WEIGHT.to(v)).mean()
 
 
-def draw(trainer: Trainer, crops: Crops, rng: np.random.Generator, size: int) -> Batch:
-    live = rng.random() < 0.5
-    chunks = trainer.config.chunks
-    length = chunks.live_hop + chunks.live_tail if live else chunks.length
-    b = crops.draw(rng, size * (2 if live else 1), length, live)
-    to = trainer.device
-    return Batch(
-        b.features.to(to), b.latents.to(to), b.context_valid.to(to), b.audio_known.to(to),
-        b.reference.to(to), b.prompts,
-    )  # fmt: skip
-
-
-def train_audio(
-    trainer: Trainer, crops: Crops, minutes: float, until: float, size: int
-) -> None:
-    trainer.begin("audio", [trainer.model.audio, trainer.ears], 1.5e-3)
+def train_audio(trainer: Trainer, crops: Crops, minutes: float, until: float, size: int) -> None:
+    """The encoder alone, on long crops."""
+    trainer.begin("audio", [trainer.model.audio, trainer.ears], 2e-3)
     rng = np.random.default_rng([7, trainer.steps["audio"]])
     for progress in timed(trainer, "audio", minutes, until):
-        b = crops.draw(rng, size, trainer.config.chunks.length, live=False)
-        embedded = encode_audio(trainer.model.audio, b.features.to(trainer.device), LEAD)
-        loss = ears_loss(trainer, embedded, b)
-        trainer.descend(loss, schedule(progress, 1.5e-3))
-        report(trainer, float(loss), 50)
+        features, latents = crops.hearing(rng, size, 48)
+        embedded = trainer.model.audio(features.to(trainer.device))[:, AUDIO_REACH:]
+        loss = ears_loss(trainer, embedded, latents.to(trainer.device))
+        trainer.descend(loss, schedule(progress, 2e-3))
+        report(trainer, loss, 50)
 
 
 def train_dit(
     trainer: Trainer, crops: Crops, minutes: float, until: float, size: int, out: Path
 ) -> None:
-    model = trainer.model
-    trainer.begin("dit", [model.dit, model.text, model.audio, trainer.ears], 1.2e-3)
+    """The transformer and the prompt encoder, on what the finished encoder hears."""
+    model, chunks = trainer.model, trainer.config.chunks
+    trainer.settle("audio")
+    crops.hear(model.audio, trainer.device)
+    trainer.begin("dit", [model.dit, model.text], 1.5e-3)
     rng = np.random.default_rng([11, trainer.steps["dit"]])
     saved = time.monotonic()
     for progress in timed(trainer, "dit", minutes, until):
-        b = draw(trainer, crops, rng, size)
-        embedded = encode_audio(model.audio, b.features, LEAD)
-        loss = flow_loss(trainer, embedded, b)
-        trainer.descend(loss + 0.3 * ears_loss(trainer, embedded, b), schedule(progress, 1.2e-3))
-        report(trainer, float(loss), 50)
+        live = rng.random() < 0.5
+        length = chunks.live_hop + chunks.live_tail if live else chunks.length
+        batch = crops.chunks(rng, 2 * size if live else size, length, live).to(trainer.device)
+        loss = flow_loss(trainer, batch)
+        trainer.descend(loss, schedule(progress, 1.5e-3))
+        report(trainer, loss, 50)
         if time.monotonic() - saved > 240:
             trainer.save(out)
             saved = time.monotonic()
 
 
-def report(trainer: Trainer, loss: float, every: int) -> None:
+def report(trainer: Trainer, loss: Tensor, every: int) -> None:
     """One JSON line every ``every`` steps."""
     step = trainer.steps[trainer.stage]
     if step % every == 0:
         minutes = round(trainer.spent[trainer.stage] / 60, 2)
-        line = {"stage": trainer.stage, "step": step, "minutes": minutes, "loss": round(loss, 4)}
+        line = {
+            "stage": trainer.stage,
+            "step": step,
+            "minutes": minutes,
+            "loss": round(loss.item(), 4),
+        }
         print(json.dumps(line), flush=True)
 
 

@@ -87,7 +87,9 @@ def test_streams_batched_together_perform_as_they_would_alone():
     alone = performance(c, strength)
     for _ in range(4):
         together = d.advance(pair, [causal_plan(c, p.position) for p in pair])
-        torch.testing.assert_close(together[0], d.advance([alone], [causal_plan(c, alone.position)])[0])
+        torch.testing.assert_close(
+            together[0], d.advance([alone], [causal_plan(c, alone.position)])[0]
+        )
 
 
 def test_a_speculation_pulls_posture_but_the_last_step_belongs_to_the_speech():
@@ -105,7 +107,9 @@ def test_windows_of_the_parallel_schedule_join_as_chunks_inside_them_do():
     c = config(length=8, overlap=4, window=2)
     d = denoiser(c, LinearFlow(sees_neighbours=True))
     p = performance(c, (1.0, 1.0, 1.0))
-    joined = torch.cat([d.advance([p], [parallel_plan(c, p.position, None)])[0] for _ in range(3)], 1)
+    joined = torch.cat(
+        [d.advance([p], [parallel_plan(c, p.position, None)])[0] for _ in range(3)], 1
+    )
     long = config(length=8, overlap=4, window=6)
     whole = denoiser(long, LinearFlow(sees_neighbours=True)).advance(
         [performance(long)], [parallel_plan(long, 0, None)]
