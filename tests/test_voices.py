@@ -256,9 +256,9 @@ def test_no_voice_is_both_trained_on_and_held_out() -> None:
 @needs_all
 def test_drawn_clips_hold_what_they_promise() -> None:
     rng = np.random.default_rng(7)
-    clips = [make_clip(rng) for _ in range(25)]
+    clips = [make_clip(rng) for _ in range(12)]
     assert all(3.5 <= clip.seconds <= 30 for clip in clips)
-    assert len({clip.voice for clip in clips}) > 15
+    assert len({clip.voice for clip in clips}) > 6
     for clip in clips:
         emphasised = any(phone.emphasis for phone in clip.phones)
         assert emphasised or clip.delivery != "emphatic"

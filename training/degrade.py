@@ -105,12 +105,12 @@ def lose_packets(sound: NDArray[np.float32], rng: np.random.Generator) -> NDArra
     losses = rng.random(len(sound) // packet) < rng.uniform(0.005, 0.05)
     repeat = rng.random() < 0.5
     for i in np.flatnonzero(losses):
-        gap = slice(i * packet, min((i + int(rng.integers(1, 4))) * packet, len(sound)))
-        heard[gap] = 0
+        start, packets = int(i) * packet, int(rng.integers(1, 4))
+        gap = heard[start : start + packets * packet]  # a view: the sound ends where it ends
+        gap[:] = 0
         if repeat and i > 0:
-            before = heard[(i - 1) * packet : i * packet]
-            fill = np.resize(before, gap.stop - gap.start)
-            heard[gap] = fill * np.linspace(0.9, 0.1, len(fill), dtype=np.float32)
+            before = heard[start - packet : start]
+            gap[:] = np.resize(before, len(gap)) * np.linspace(0.9, 0.1, len(gap))
     return heard
 
 

@@ -217,10 +217,8 @@ def _close_stops(
     return closed
 
 
-def _spoken(
-    audio: NDArray[np.int16], rate: int, phones: list[Phone], starts: list[int]
-) -> Spoken:
-    sound = to_16k(audio.astype(np.float32) / 32768, rate)
+def _spoken(audio: NDArray[np.int16], rate: int, phones: list[Phone], starts: list[int]) -> Spoken:
+    sound = to_16k((audio / 32768).astype(np.float32), rate)
     scale = SAMPLE_RATE / rate
     ends = [*starts[1:], len(audio)]
     whole, stops = [Phone(0, 1, "")], [starts[0] * scale if starts else len(sound)]

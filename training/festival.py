@@ -89,7 +89,7 @@ class Festival:
             raise ValueError(f"festival failed on {text!r}: {' '.join(lines)[:200]}")
         rate, pcm = wavfile.read(path)
         path.unlink()
-        audio = to_16k(pcm.astype(np.float32) / 32768, int(rate))
+        audio = to_16k((pcm / 32768).astype(np.float32), int(rate))
         return _read(rows, audio, starred(text), voice in ITALIAN)
 
     def _prepare(self, voice: str, manner: Manner) -> None:
@@ -137,7 +137,9 @@ def _read(
             phones.append(Phone(0, 1, ""))
             continue
         stressed = name.endswith("1") if italian else stress == "1"
-        phones.append(Phone(0, 1, ipa, int(is_vowel(ipa) and stressed), int(word), int(token) in leaned))
+        phones.append(
+            Phone(0, 1, ipa, int(is_vowel(ipa) and stressed), int(word), int(token) in leaned)
+        )
     return Spoken(audio, lay(ends, phones, len(audio)))
 
 

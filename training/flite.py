@@ -5,11 +5,11 @@ statistical voices (slt, rms, awb) and the diphone voice kal16 are loaded from t
 """
 
 import ctypes as C
-import os
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.clips import Phone
 from training.spoken import Spoken, is_vowel, lay, starred, to_16k
@@ -50,9 +50,9 @@ class Flite:
     """The library and its voices. Raises OSError where flite is not installed."""
 
     def __init__(self) -> None:
-        for name in ("flite", "flite_usenglish", "flite_cmulex"):
-            library = C.CDLL(f"lib{name}.so.1", C.RTLD_GLOBAL)
-            self._lib = library if name == "flite" else self._lib
+        self._lib = C.CDLL("libflite.so.1", C.RTLD_GLOBAL)
+        for name in ("usenglish", "cmulex"):
+            C.CDLL(f"libflite_{name}.so.1", C.RTLD_GLOBAL)
         self._lib.flite_init()
         self._declare()
         self._voices = {name: self._load(name) for name in VOICES}
@@ -112,10 +112,11 @@ class Flite:
             lib.item_set_float(token, b"order", i)
         lib.utt_synth_tokens(utterance)
         wave = lib.utt_wave(utterance).contents
-        audio = np.ctypeslib.as_array(wave.samples, (wave.num_samples,)).astype(np.float32) / 32768
-        return self._read(utterance, to_16k(audio, wave.sample_rate), leaned)
+        audio = np.ctypeslib.as_array(wave.samples, (wave.num_samples,)) / 32768
+        sound = to_16k(audio.astype(np.float32), wave.sample_rate)
+        return self._read(utterance, sound, leaned)
 
-    def _read(self, utterance: int, audio: "np.ndarray", leaned: set[int]) -> Spoken:  # type: ignore[type-arg]
+    def _read(self, utterance: int, audio: NDArray[np.float32], leaned: set[int]) -> Spoken:
         phones, ends, word, before = [], [], -1, ""
         for item in self._items(utterance, b"Segment"):
             ipa = IPA[self._text(item, "name")]
@@ -147,12 +148,3 @@ class Flite:
 def engine() -> Flite:
     """The one engine of this process."""
     return Flite()
-
-
-def available() -> bool:
-    """Whether the libraries of flite are installed."""
-    try:
-        engine()
-    except OSError:
-        return False
-    return os.name == "posix"

@@ -1,6 +1,7 @@
 """Speech through Opus and back, as a call carries it, and in its old place in time."""
 
 from fractions import Fraction
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -37,21 +38,19 @@ def through_opus(audio: NDArray[np.float32], bitrate: int) -> NDArray[np.float32
         for frame in decoder.decode(packet)
     ]
     sound = np.concatenate(decoded)
-    sound = sound.astype(np.float32) / (32768 if sound.dtype == np.int16 else 1)
+    sound = (sound / (32768 if sound.dtype == np.int16 else 1)).astype(np.float32)
     return to_16k(sound, _DECODED_RATE)[: len(audio)]
 
 
-def _context(mode: str) -> AudioCodecContext:
+def _context(mode: Literal["r", "w"]) -> AudioCodecContext:
     context = av.CodecContext.create("libopus", mode)
-    if not isinstance(context, AudioCodecContext):
-        raise TypeError(f"libopus gave {type(context).__name__}, not an audio codec")
     context.sample_rate = SAMPLE_RATE if mode == "w" else _DECODED_RATE
     context.layout = "mono"
     context.format = "s16"
     return context
 
 
-def _encode(encoder: AudioCodecContext, pcm: NDArray[np.int16]) -> list[av.Packet]:
+def _encode(encoder: AudioCodecContext, pcm: NDArray[np.int16]) -> "list[av.Packet[Any]]":
     packets = []
     for at in range(0, len(pcm) - len(pcm) % _FRAME, _FRAME):
         frame = av.AudioFrame.from_ndarray(pcm[None, at : at + _FRAME], "s16", "mono")

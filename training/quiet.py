@@ -35,7 +35,7 @@ def coloured(samples: int, exponent: float, rng: np.random.Generator) -> Sound:
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequency = np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLE_RATE), 30)
     noise = np.fft.irfft(spectrum * frequency ** (-exponent / 2), samples)
-    return (noise / (noise.std() + 1e-12)).astype(np.float32)
+    return np.asarray(noise / (noise.std() + 1e-12), np.float32)
 
 
 def hum(samples: int, rng: np.random.Generator) -> Sound:
@@ -45,7 +45,7 @@ def hum(samples: int, rng: np.random.Generator) -> Sound:
     total = np.zeros(samples)
     for k in range(1, 9):
         total += rng.random() / k * np.sin(2 * np.pi * (k * base * time + rng.random()))
-    return (total / (total.std() + 1e-12)).astype(np.float32)
+    return np.asarray(total / (total.std() + 1e-12), np.float32)
 
 
 def _silence(samples: int, rng: np.random.Generator) -> Sound:
@@ -61,7 +61,7 @@ def _breath(rng: np.random.Generator) -> Sound:
     band = butter(2, [low, rng.uniform(3, 6) * low], "bandpass", fs=SAMPLE_RATE, output="sos")
     noise = sosfilt(band, rng.standard_normal(length))
     shape = np.sin(np.pi * np.linspace(0, 1, length) ** rng.uniform(0.6, 1.8)) ** 2
-    return (noise * shape / noise.std()).astype(np.float32)
+    return np.asarray(noise * shape / noise.std(), np.float32)
 
 
 def _hum(samples: int, rng: np.random.Generator) -> Sound:
@@ -80,7 +80,7 @@ def _tones(samples: int, rng: np.random.Generator) -> Sound:
             pitch = note * root
             wave = sum(np.sin(2 * np.pi * k * pitch * time) / k**1.5 for k in range(1, 5))
             music[at : at + len(time)] += (wave * np.exp(-decay * time)).astype(np.float32)
-    return music / (music.std() + 1e-6)
+    return np.asarray(music / (music.std() + 1e-6), np.float32)
 
 
 def _clicks(samples: int, rng: np.random.Generator) -> Sound:
@@ -99,7 +99,7 @@ def _swells(samples: int, rng: np.random.Generator) -> Sound:
     noise = coloured(samples, rng.uniform(0.0, 2.0), rng)
     points = rng.uniform(0.05, 1, size=3 + samples // SAMPLE_RATE)
     shape = np.interp(np.linspace(0, len(points) - 1, samples), np.arange(len(points)), points)
-    return (noise * shape**2).astype(np.float32)
+    return np.asarray(noise * shape**2, np.float32)
 
 
 def _add(onto: Sound, piece: Sound, at: int) -> None:

@@ -98,7 +98,7 @@ def split_ipa(name: str) -> list[str]:
 
 def _decompose(name: str) -> str:
     plain = "".join(_SPELLING.get(symbol, symbol) for symbol in name)
-    return plain if plain not in _WHOLE else _WHOLE[plain]
+    return _WHOLE.get(plain, plain)
 
 
 def _same_kind(part: str, symbol: str) -> bool:

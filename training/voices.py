@@ -37,9 +37,7 @@ _PEAKS = {"flat": (0.08, 0.35), "plain": (0.15, 0.7), "emphatic": (0.35, 0.95)}
 _LEAN_DB = {"flat": 0.0, "plain": 1.5, "emphatic": 4.0}
 
 
-def say(
-    text: str, voice: str = "espeak/en-us", delivery: str = "plain", *, seed: int = 0
-) -> Clip:
+def say(text: str, voice: str = "espeak/en-us", delivery: str = "plain", *, seed: int = 0) -> Clip:
     """Speak `text`, with *stars* around words to lean on, by "espeak/VOICE", "flite/VOICE" or
     "festival/VOICE".
 
