@@ -70,7 +70,7 @@ class Mp4Writer:
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
     def __enter__(self) -> Self:
-        _check_target(self.path)
+        check_target(self.path)
         try:
             with _reported(self.path):
                 self._open()
@@ -149,7 +149,8 @@ class Mp4Writer:
         self._part.unlink(missing_ok=True)
 
 
-def _check_target(path: Path) -> None:
+def check_target(path: Path) -> None:
+    """Raises an ``OutputError`` unless a file of this name can be made here."""
     if not path.parent.is_dir():
         raise OutputFolderMissing(f"output folder {path.parent} does not exist: create it first")
     if path.is_dir():

@@ -31,16 +31,21 @@ FORMATS: Final = ("PNG", "JPEG", "WEBP")
 MIN_SIDE: Final = 128
 MAX_PIXELS: Final = 40_000_000
 MAX_BYTES: Final = 64 * 1024 * 1024
-_BACKGROUND: Final = (255, 255, 255)  # what shows through transparent pictures
+_BACKGROUND: Final = (255, 255, 255, 255)  # what shows through transparent pictures
 _WARNINGS: Final = threading.Lock()  # Python's warning filters are shared by all threads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """Upright pixels, uint8 (H, W, 3) RGB, and the SHA-256 of the file that they came from."""
+    """Upright pixels and the SHA-256 of the file that they came from.
+
+    ``pixels`` is uint8 (H, W, 3) RGB, on white where the file is transparent; ``alpha`` is the
+    file's own transparency, uint8 (H, W), or None.
+    """
 
     pixels: NDArray[np.uint8]
     sha256: str
+    alpha: NDArray[np.uint8] | None = None
 
     @property
     def width(self) -> int:
@@ -91,12 +96,12 @@ def load_picture(file: PictureFile) -> Picture:
     _check_still(image, file.name)
     _check_size(image.size, file.name)
     try:
-        pixels = _rgb(ImageOps.exif_transpose(image))
+        pixels, alpha = _decoded(ImageOps.exif_transpose(image))
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
         raise PictureUnreadable(
             f"picture {file.name} is damaged or cut off ({error}): export it again"
         ) from error
-    return Picture(pixels, file.sha256)
+    return Picture(pixels, file.sha256, alpha)
 
 
 def _header(file: PictureFile) -> Image.Image:
@@ -141,10 +146,12 @@ def _too_large(name: str, what: str) -> str:
     )
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+def _decoded(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
         image = Image.fromarray((np.asarray(image, np.float32) / 257).round().astype(np.uint8))
-    if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, (*_BACKGROUND, 255))
-        image = Image.alpha_composite(opaque, image.convert("RGBA"))
-    return np.array(image.convert("RGB"), np.uint8)
+    if not image.has_transparency_data:
+        return np.array(image.convert("RGB"), np.uint8), None
+    image = image.convert("RGBA")
+    opaque = Image.new("RGBA", image.size, _BACKGROUND)
+    pixels = Image.alpha_composite(opaque, image).convert("RGB")
+    return np.array(pixels, np.uint8), np.array(image.getchannel("A"), np.uint8)

@@ -92,9 +92,13 @@ def test_every_colour_mode_becomes_rgb(mode: str) -> None:
     assert pixels[-40:, -40:].mean() > pixels[:40, :40].mean() + 60
 
 
-def test_transparency_shows_white() -> None:
+def test_transparency_shows_white_and_is_kept() -> None:
     clear = np.zeros((128, 128, 4), np.uint8)
-    assert load_picture(hashed(encoded(Image.fromarray(clear)))).pixels.min() == 255
+    clear[:64, :, 3] = 200
+    picture = load_picture(hashed(encoded(Image.fromarray(clear))))
+    assert picture.pixels[100, 100].tolist() == [255, 255, 255]
+    np.testing.assert_array_equal(picture.alpha, clear[..., 3])
+    assert load_picture(hashed(encoded(Image.fromarray(gradient())))).alpha is None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])

@@ -1,0 +1,241 @@
+"""``python -m pipeline.render``: an avatar speaks a file, into a file.
+
+Arguments to result: checks everything that can be checked before the model is loaded, asks the
+consent gate, renders, prints one line. Whatever the user can mend is one line on stderr and exit
+status 2, and leaves no file behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, Self
+
+from tqdm import tqdm
+
+from pipeline.avatars import AVATARS, find_avatar
+from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
+from pipeline.consent.command import add_registry_option
+from pipeline.errors import ContinuumError, OutputUnwritable
+from pipeline.landmarks import Points, load_landmarks, sidecar
+from pipeline.media import AudioFile, Samples, open_audio
+from pipeline.mp4 import FPS, check_size, check_target
+from pipeline.picture import Picture, hash_picture, load_picture
+from pipeline.recording import Frame, Result, Stages, record
+
+SCHEDULES = ("parallel", "causal")
+BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} left"
+
+
+class Pipeline(Protocol):
+    """What this command needs of ``AvatarPipeline``."""
+
+    def bundled(self, name: str, grant: ConsentGrant, *, size: tuple[int, int]) -> Any: ...
+    def enrol(
+        self,
+        image: Picture,
+        grant: ConsentGrant,
+        *,
+        landmarks: Points | None,
+        size: tuple[int, int],
+    ) -> Any: ...
+    def render(
+        self,
+        avatar: Any,
+        grant: ConsentGrant,
+        speech: Iterator[Samples],
+        *,
+        prompt: str,
+        seed: int,
+        schedule: str,
+    ) -> Iterator[Frame]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who is to speak: a grant, and either a bundled name or a picture with its landmarks."""
+
+    grant: ConsentGrant
+    picture: Picture | None = None
+    landmarks: Points | None = None
+
+    def enrolled(self, pipeline: Pipeline, size: tuple[int, int]) -> Any:
+        """The avatar of this person at the size asked for."""
+        if self.picture is None:
+            return pipeline.bundled(self.grant.avatar, self.grant, size=size)
+        return pipeline.enrol(self.picture, self.grant, landmarks=self.landmarks, size=size)
+
+
+def load_mini() -> Pipeline:
+    """The bundled model. Imported when it is needed: bad input is refused within a moment."""
+    from pipeline.engine import AvatarPipeline
+
+    return AvatarPipeline.load("mini")
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    load: Callable[[], Pipeline] = load_mini,
+    avatars: Path = AVATARS,
+) -> int:
+    """Renders one file; 0 when it stands complete, 2 when the input is at fault, 130 on Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    try:
+        result = _render(arguments, load, avatars)
+    except ContinuumError as error:
+        print("render: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("render: interrupted, nothing was written", file=sys.stderr)
+        return 130
+    print(json.dumps(asdict(result)) if arguments.json else _summary(result))
+    return 0
+
+
+def _render(arguments: argparse.Namespace, load: Callable[[], Pipeline], avatars: Path) -> Result:
+    size = (arguments.width, arguments.height)
+    check_size(*size)
+    _check_output(arguments)
+    audio = open_audio(arguments.audio)
+    registry = Registry(arguments.registry.expanduser())
+    try:
+        person = _person(arguments, ConsentGate(registry), avatars)
+        stages = Stages()
+        with stages.time("load"):
+            pipeline = load()
+        with stages.time("enrol"):
+            avatar = person.enrolled(pipeline, size)
+
+        def perform(speech: Iterator[Samples]) -> Iterator[Frame]:
+            return pipeline.render(
+                avatar,
+                person.grant,
+                speech,
+                prompt=arguments.prompt,
+                seed=arguments.seed,
+                schedule=arguments.schedule,
+            )
+
+        with _Progress(audio) as progress:
+            return record(audio, perform, arguments.out, size, stages, progress.at)
+    finally:
+        registry.close()
+
+
+def _check_output(arguments: argparse.Namespace) -> None:
+    check_target(arguments.out)
+    sources = [path for path in (arguments.audio, arguments.image) if path is not None]
+    if arguments.out.resolve() in {path.resolve() for path in sources}:
+        raise OutputUnwritable(f"{arguments.out} is the input: name another file for the output")
+
+
+def _person(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> Person:
+    """Asks the gate first; a picture is decoded, and landmarks are read, only after it agreed."""
+    if arguments.image is None:
+        return Person(gate.grant_bundled(find_avatar(arguments.avatar, avatars), Scope.RECORDING))
+    file = hash_picture(arguments.image)
+    grant = gate.grant(
+        avatar=arguments.avatar,
+        image_sha256=file.sha256,
+        scope=Scope.RECORDING,
+        consent_id=arguments.consent,
+    )
+    picture = load_picture(file)
+    path = arguments.landmarks or sidecar(arguments.image)
+    return Person(grant, picture, load_landmarks(path, picture.width, picture.height, _points()))
+
+
+def _points() -> Collection[str]:
+    from pipeline.body import Body  # only a picture of one's own needs the body this early
+
+    return Body.load().landmarks.keys()
+
+
+class _Progress:
+    """The bar on a terminal: how much is done, how fast, how much time is left."""
+
+    def __init__(self, audio: AudioFile) -> None:
+        total = None if audio.duration_s is None else round(audio.duration_s, 2)
+        self._bar = tqdm(total=total, bar_format=BAR, disable=None, leave=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def at(self, frames: int) -> None:
+        """So many frames are written."""
+        if self._bar.disable:
+            return
+        self._bar.n = round(frames / FPS, 2)
+        speed = self._bar.n / max(self._bar.format_dict["elapsed"], 1e-3)
+        self._bar.set_postfix_str(f"{speed:.2f} x real time", refresh=False)
+        self._bar.update(0)
+
+
+def _summary(result: Result) -> str:
+    return (
+        f"{result.out}: {result.seconds:.2f} s in {result.frames} frames of"
+        f" {result.width}x{result.height}, {result.speed:.2f} x real time,"
+        f" {result.peak_memory_mb:.0f} MB"
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a wrong command line in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"render: {message} (--help shows the options)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m pipeline.render", description="An avatar speaks a file.")
+    parser.add_argument(
+        "--avatar", required=True, metavar="NAME", help="a bundled avatar, or a name for --image"
+    )
+    parser.add_argument(
+        "--audio", required=True, type=Path, metavar="IN", help="speech, any format"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="OUT.mp4", help="H.264 + AAC")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help='manner, as "calm, friendly"')
+    parser.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="same seed, same video (default 0)"
+    )
+    parser.add_argument("--image", type=Path, metavar="REF.png", help="a picture of one's own")
+    parser.add_argument("--consent", metavar="ID", help="the consent record of --image")
+    parser.add_argument(
+        "--landmarks",
+        type=Path,
+        metavar="FILE.json",
+        help="landmarks of --image (default: REF.landmarks.json beside it)",
+    )
+    parser.add_argument("--width", type=int, default=512, metavar="W", help="even (default 512)")
+    parser.add_argument("--height", type=int, default=512, metavar="H", help="even (default 512)")
+    parser.add_argument(
+        "--schedule", choices=SCHEDULES, default="parallel", help="causal is what live calls use"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON line")
+    add_registry_option(parser)
+    return parser
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"must be in 0..2^63-1, got {value}")
+    return value
+
+
+def _stop(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)  # a stopped service leaves no half-written file either
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Stand-ins for what is slow or not at hand, shared by the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.consent import ConsentGrant
+from pipeline.landmarks import Points
+from pipeline.media import Samples
+from pipeline.picture import Picture
+
+SAMPLES_PER_FRAME = 640
+
+
+@dataclass(frozen=True)
+class FakeAvatar:
+    name: str
+    size: tuple[int, int]
+    grant: ConsentGrant
+    picture: Picture | None = None
+    landmarks: Points | None = None
+
+
+@dataclass(frozen=True)
+class FakeFrame:
+    image: NDArray[np.uint8]
+    index: int
+    media_time: int
+
+
+@dataclass
+class FakePipeline:
+    """Draws a bar as high as the speech is loud, on a ground that the seed colours."""
+
+    calls: list[str] = field(default_factory=list)
+    avatar: FakeAvatar | None = None
+    asked: dict[str, object] = field(default_factory=dict)
+    at_frame: Callable[[int], None] = lambda index: None
+
+    def load(self) -> FakePipeline:
+        self.calls.append("load")
+        return self
+
+    def bundled(self, name: str, grant: ConsentGrant, *, size: tuple[int, int]) -> FakeAvatar:
+        return self._keep(FakeAvatar(name, size, grant))
+
+    def enrol(
+        self,
+        image: Picture,
+        grant: ConsentGrant,
+        *,
+        landmarks: Points | None,
+        size: tuple[int, int],
+    ) -> FakeAvatar:
+        grant.check(image_sha256=image.sha256)
+        return self._keep(FakeAvatar(grant.avatar, size, grant, image, landmarks))
+
+    def render(
+        self,
+        avatar: FakeAvatar,
+        grant: ConsentGrant,
+        speech: Iterator[Samples],
+        *,
+        prompt: str,
+        seed: int,
+        schedule: str,
+    ) -> Iterator[FakeFrame]:
+        self.asked = {"prompt": prompt, "seed": seed, "schedule": schedule}
+        for index, part in enumerate(_framed(speech)):
+            grant.check()
+            self.at_frame(index)
+            yield FakeFrame(_drawn(part, avatar.size, seed), index, index * SAMPLES_PER_FRAME)
+
+    def _keep(self, avatar: FakeAvatar) -> FakeAvatar:
+        self.calls.append("enrol")
+        self.avatar = avatar
+        return avatar
+
+
+def _framed(speech: Iterator[Samples]) -> Iterator[Samples]:
+    held = np.zeros(0, np.float32)
+    for block in speech:
+        held = np.concatenate([held, block])
+        while len(held) >= SAMPLES_PER_FRAME:
+            yield held[:SAMPLES_PER_FRAME]
+            held = held[SAMPLES_PER_FRAME:]
+    if len(held):
+        yield held
+
+
+def _drawn(part: Samples, size: tuple[int, int], seed: int) -> NDArray[np.uint8]:
+    width, height = size
+    image = np.full((height, width, 3), 40 + seed % 100, np.uint8)
+    loud = int(min(1.0, float(np.abs(part).max()) * 2) * height)
+    image[height - loud :, : width // 2] = 230
+    return image

@@ -1,0 +1,159 @@
+"""The house rules that a machine can hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("pipeline", "server", "client", "training", "benchmarks")
+
+
+def modules(package: str) -> Iterator[Path]:
+    yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything a file imports, at the top or inside a function."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def offenders(package: str, forbidden: set[str]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules(package)
+        for name in sorted(imports(path))
+        if name.split(".")[0] in forbidden
+    ]
+
+
+def test_the_pipeline_knows_nothing_of_servers_sockets_or_training() -> None:
+    forbidden = {"server", "client", "training", "benchmarks", "asyncio", "aiohttp", "aiortc"}
+    assert offenders("pipeline", forbidden | {"http", "socket"}) == []
+
+
+def test_the_server_knows_nothing_of_tensors_or_training() -> None:
+    assert offenders("server", {"torch", "numba", "training", "benchmarks", "client"}) == []
+
+
+def test_the_client_stands_alone() -> None:
+    assert offenders("client", {"server", "pipeline", "training", "torch"}) == []
+
+
+def test_only_the_servers_settings_read_the_environment() -> None:
+    reads = re.compile(r"\bos\.(environ|getenv)\b")
+    sources = [path for package in ("pipeline", "server") for path in modules(package)]
+    readers = {str(p.relative_to(ROOT)) for p in sources if reads.search(p.read_text("utf-8"))}
+    assert readers <= {"server/settings.py"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_says_what_it_is(package: str) -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in modules(package)
+        if path.read_text("utf-8").strip()
+        and not ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    ]
+    assert silent == []
+
+
+def test_no_module_is_a_drawer_for_everything() -> None:
+    names = [p for package in PACKAGES for p in modules(package) if "util" in p.stem]
+    assert names == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_grows_far_past_what_can_be_read_at_once(package: str) -> None:
+    lines = {path: path.read_text("utf-8").count("\n") for path in modules(package)}
+    assert {str(path): count for path, count in lines.items() if count > 450} == {}
+
+
+def requirements() -> Iterator[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    for line in chain(project["dependencies"], *extras):
+        requirement = Requirement(line)
+        if requirement.name != project["name"]:
+            yield requirement
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(package): version for package, version in pairs}
+
+
+def test_every_dependency_is_pinned_within_its_range() -> None:
+    tested, training = pins("constraints.txt"), pins("constraints-train.txt")
+    for requirement in requirements():
+        name = canonicalize_name(requirement.name)
+        version = tested.get(name) or training.get(name)
+        assert version is not None, f"{name} is not pinned"
+        assert requirement.specifier.contains(version, prereleases=True), (name, version)
+
+
+def test_torch_is_the_tested_release_in_both_environments() -> None:
+    assert pins("constraints.txt")["torch"] == pins("constraints-train.txt")["torch"] == "2.13.0"
+
+
+def test_the_model_files_are_part_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (pattern, *_) = [
+        p for p in project["tool"]["setuptools"]["package-data"]["pipeline"] if "*" in p
+    ]
+    files = {path.name for path in (ROOT / "pipeline").glob(pattern)}
+    assert {"mini.toml", "body.safetensors", "NOTICE"} <= files
+
+
+def test_make_names_every_target_of_the_developer_interface() -> None:
+    text = (ROOT / "Makefile").read_text()
+    for target in ("setup", "serve", "test", "lint", "bench", "train"):
+        assert re.search(rf"^{target}:", text, re.MULTILINE), target
+
+
+def test_documents_link_to_files_that_exist() -> None:
+    broken = []
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
+            if not (path.parent / target).exists():
+                broken.append(f"{path.relative_to(ROOT)} -> {target}")
+    assert broken == []
+
+
+def test_tracked_files_name_no_path_of_one_machine() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    pattern = re.compile(r"(?<![\w.$~/])/(home|root|Users)/\w")
+    texts = (".py", ".md", ".toml", ".txt", ".js", ".html", ".css", ".json", "Makefile")
+    named = [
+        name
+        for name in listed.stdout.split("\0")
+        if name.endswith(texts) and (ROOT / name).is_file()
+        if pattern.search((ROOT / name).read_text("utf-8", "replace"))
+    ]
+    assert named == []
+
+
+def test_the_package_imports_without_the_model() -> None:
+    code = "import sys, pipeline.errors, pipeline.consent; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
