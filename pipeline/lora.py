@@ -14,45 +14,57 @@ Pairs = dict[str, tuple[str, str]]
 
 
 class LoraSource:
-    """A base with an adapter merged in: W + scale B A, and the adapter's whole tensors instead of
-    the base's. Products are taken in float32."""
+    """A base with an adapter merged in: W + alpha / rank B A, products in float32; tensors that
+    the adapter holds whole replace the base's. Without a base, the adapter's file holds it too.
+    """
 
-    def __init__(self, base: Source, adapter: Source, alpha: float | None) -> None:
-        pairs, alphas, whole = _sort_adapter(adapter.infos)
-        names = {name[: -len(".weight")] for name in base.infos if name.endswith(".weight")}
-        lost = sorted(pairs.keys() - names)
-        if lost:
-            raise ModelMismatch(f"the adapter changes {len(lost)} layers that the base does not "
-                                f"have: {', '.join(lost[:5])}")  # fmt: skip
-        self._base, self._adapter, self._pairs, self._whole = base, adapter, pairs, whole
-        self._alphas, self._alpha = alphas, alpha
+    def __init__(self, base: Source | None, adapter: Source, alpha: float | None) -> None:
+        self._pairs, self._alphas, self._whole = _sort_adapter(adapter.infos)
+        self._base, self._adapter, self._alpha = base, adapter, alpha
+        whole = {name: adapter.infos[raw] for name, raw in self._whole.items()}
+        self.infos = {**(base.infos if base else {}), **whole}
         self._check()
-        self.infos = {**base.infos, **{name: adapter.infos[raw] for name, raw in whole.items()}}
 
     def _check(self) -> None:
+        lost = sorted(name for name in self._pairs if f"{name}.weight" not in self.infos)
+        if lost:
+            raise ModelMismatch(
+                f"the adapter changes {len(lost)} layers that the base does not have: "
+                f"{', '.join(lost[:5])}"
+            )
         for target, (down, up) in self._pairs.items():
-            wanted = self._base.infos[f"{target}.weight"].shape
+            wanted = self.infos[f"{target}.weight"].shape
             a, b = self._adapter.infos[down].shape, self._adapter.infos[up].shape
             if (b[0], a[1]) != wanted or a[0] != b[1]:
-                raise ModelMismatch(f"{target} is {wanted} and the adapter's product "
-                                    f"{b} x {a} does not fit it")  # fmt: skip
-            if target not in self._alphas and self._alpha is None:
-                raise ModelMismatch(f"the adapter tells no alpha for {target}: neither its file "
-                                    "nor a config.json beside it nor the model's card")  # fmt: skip
+                raise ModelMismatch(
+                    f"{target} is {wanted} and the adapter's product {b} x {a} does not fit it"
+                )
+        told = self._alpha is not None or self._alphas.keys() >= self._pairs.keys()
+        if not told:
+            raise ModelMismatch(
+                "the adapter's alpha is told neither by its file, nor by a config.json beside it, "
+                "nor by the model's card"
+            )
 
     def read(self, name: str) -> Tensor:
-        if name in self._whole:
-            return self._adapter.read(self._whole[name])
         target = name.removesuffix(".weight")
-        weight = self._base.read(name)
-        if target not in self._pairs or target == name:
+        weight = self._read_whole(name)
+        if target == name or target not in self._pairs:
             return weight
         down, up = (self._adapter.read(raw).float() for raw in self._pairs[target])
-        alpha = self._alpha
+        return weight.float() + (self._strength(target) / down.shape[0]) * (up @ down)
+
+    def _read_whole(self, name: str) -> Tensor:
+        if name in self._whole:
+            return self._adapter.read(self._whole[name])
+        if self._base is None:
+            raise KeyError(name)
+        return self._base.read(name)
+
+    def _strength(self, target: str) -> float:
         if target in self._alphas:
-            alpha = float(self._adapter.read(self._alphas[target]))
-        assert alpha is not None  # _check
-        return weight.float() + (alpha / down.shape[0]) * (up @ down)
+            return float(self._adapter.read(self._alphas[target]))
+        return float(self._alpha or 0.0)
 
 
 def _sort_adapter(infos: Mapping[str, TensorInfo]) -> tuple[Pairs, dict[str, str], dict[str, str]]:

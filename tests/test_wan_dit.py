@@ -120,8 +120,11 @@ def test_a_ring_that_is_not_full_equals_the_block_causal_pass(relative: bool) ->
     grouped = group_frames(speech)
     whole = model(x, torch.full((1, 6), 500.0), model.encode(text, audio=grouped),
                   causal=Causal(block=2))  # fmt: skip
-    parts = ring_run(model, KvRing(6, 2, relative), x,
-                     lambda at, n: model.encode(text, audio=grouped[:, at : at + n]), 2)  # fmt: skip
+
+    def told_for(at: int, count: int) -> object:
+        return model.encode(text, audio=grouped[:, at : at + count])
+
+    parts = ring_run(model, KvRing(6, 2, relative), x, told_for, 2)
     assert small.relative(parts, whole) < 1e-5
 
 

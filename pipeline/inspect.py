@@ -1,0 +1,238 @@
+"""``continuum model inspect PATH``: what weights are, before any gigabyte of them is read.
+
+Reads headers alone: what it is, whether it is complete, what memory it needs, which published
+checkpoint it may be, under which licence, and what to bring besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from pipeline.errors import ModelError, ModelMismatch
+from pipeline.lora import LoraSource, is_adapter
+from pipeline.models.wan.cards import Card, candidates, card
+from pipeline.models.wan.config import WanConfig, config_from_shapes
+from pipeline.models.wan.dit import WanDiT, keep_float32
+from pipeline.models.wan.names import NESTS, transformer_rename, unwrapped, vae_rename
+from pipeline.models.wan.vae import WanVae, published_vae
+from pipeline.weights import (
+    RenamedSource,
+    Source,
+    TensorInfo,
+    differences,
+    expected_shapes,
+    free_memory,
+    gib,
+    open_weights,
+    stated_config,
+)
+
+TYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(slots=True)
+class Report:
+    """What is known of a path from its headers."""
+
+    path: str
+    kind: str  # transformer, adapter, vae, text encoder, image encoder, speech encoder, unknown
+    tensors: int
+    parameters: int
+    file_bytes: int
+    types: dict[str, int]
+    layout: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    complete: bool = True
+    problems: list[str] = field(default_factory=list)
+    memory: dict[str, int] = field(default_factory=dict)  # bytes of the weights by type
+    candidates: list[str] = field(default_factory=list)
+    licenses: dict[str, str] = field(default_factory=dict)
+    bring: dict[str, str] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
+
+
+_MARKS: Final = {  # a name that only this kind of file has
+    "transformer": ("patch_embedding.weight", "blocks.0.self_attn.q.weight"),
+    "vae": ("decoder.middle.0.residual.0.gamma", "decoder.mid_block.resnets.0.norm1.gamma"),
+    "text encoder": ("token_embedding.weight", "shared.weight"),
+    "image encoder": ("visual.patch_embedding.weight",
+                      "vision_model.embeddings.patch_embedding.weight"),
+    "speech encoder": ("wav2vec2.feature_extractor.conv_layers.0.conv.weight",
+                       "feature_extractor.conv_layers.0.conv.weight"),
+    "tiny decoder": ("decoder.1.weight",),
+}  # fmt: skip
+
+
+def kind_of(infos: Mapping[str, TensorInfo]) -> str:
+    """What sort of network these tensors are."""
+    if is_adapter(infos) and not any(".base_layer." in name for name in infos):
+        return "adapter"
+    names = {unwrapped(name).replace(".base_layer.", ".") for name in infos} | set(infos)
+    for kind, marks in _MARKS.items():
+        if any(mark in names for mark in marks):
+            return kind
+    audio = any(name.startswith("audio_proj.") for name in names)
+    return "adapter" if audio else "unknown"
+
+
+def inspect(path: Path, checksums: bool = False) -> Report:
+    """Describe weights from their headers. Raises a ``ModelError`` for what cannot be opened."""
+    path = transformer_folder(path)
+    source = open_weights(path, NESTS)
+    infos = source.infos
+    files = sorted({info.file for info in infos.values()})
+    report = Report(
+        path=str(path),
+        kind=kind_of(infos),
+        tensors=len(infos),
+        parameters=sum(info.numel for info in infos.values()),
+        file_bytes=sum(file.stat().st_size for file in files),
+        types=dict(Counter(str(info.dtype).removeprefix("torch.") for info in infos.values())),
+    )
+    if report.kind == "transformer":
+        _describe_transformer(report, source, path)
+    elif report.kind == "vae":
+        with torch.device("meta"):
+            vae = WanVae(published_vae())
+        _compare(report, expected_shapes(vae), RenamedSource(source, vae_rename(infos)))
+    elif report.kind == "unknown":
+        report.complete = False
+        report.problems.append(
+            "no known architecture: expected a Wan transformer, its VAE, encoders, or an adapter; "
+            f"first names: {', '.join(sorted(infos)[:3])}"
+        )
+    if not report.memory:
+        report.memory = {name: report.parameters * kind.itemsize for name, kind in TYPES.items()}
+    if checksums:
+        report.sha256 = {file.name: _sha256(file) for file in files}
+    return report
+
+
+def transformer_folder(path: Path) -> Path:
+    """The folder of the transformer itself, where ``path`` holds a whole diffusers pipeline."""
+    inner = path / "transformer"
+    return inner if inner.is_dir() and not list(path.glob("*.safetensors")) else path
+
+
+def transformer_source(
+    path: Path, adapter: Path | None = None, alpha: float | None = None
+) -> tuple[Source, WanConfig]:
+    """A transformer's tensors in original names, adapter merged, and the sizes they tell."""
+    path = transformer_folder(path)
+    raw = open_weights(path, NESTS)
+    source: Source = RenamedSource(raw, transformer_rename(raw.infos))
+    if adapter is not None:
+        change = open_weights(adapter, NESTS)
+        told = stated_config(adapter).get("lora_alpha", alpha)
+        source = LoraSource(source, RenamedSource(change, unwrapped), told)
+    elif is_adapter(source.infos):
+        source = LoraSource(None, source, stated_config(path).get("lora_alpha", alpha))
+    stated = {} if adapter is not None else stated_config(path)
+    shapes = {name: info.shape for name, info in source.infos.items()}
+    return source, config_from_shapes(shapes, stated)
+
+
+def _describe_transformer(report: Report, source: Source, path: Path) -> None:
+    alpha = card("avatarforcing-1.3b").adapter
+    try:
+        merged, config = transformer_source(path, alpha=alpha.alpha if alpha else None)
+        with torch.device("meta"):
+            model = WanDiT(config)
+    except (ModelMismatch, ValueError) as error:
+        report.complete = False
+        report.problems.append(str(error))
+        return
+    shapes = expected_shapes(model)
+    report.layout, report.config = config.layout, asdict(config)
+    _compare(report, shapes, merged)
+    report.tensors = len(merged.infos)
+    report.parameters = sum(info.numel for info in merged.infos.values())
+    wide = sum(p.numel() for name, p in model.named_parameters() if keep_float32(name))
+    total = sum(p.numel() for p in model.parameters())
+    report.memory = {name: 4 * wide + kind.itemsize * (total - wide)
+                     for name, kind in TYPES.items()}  # fmt: skip
+    _name_candidates(report, candidates(config.layout, len(shapes), total))
+
+
+def _name_candidates(report: Report, cards: tuple[Card, ...]) -> None:
+    """Cards of these counts; where the path names one of them, that one alone."""
+    named = tuple(c for c in cards if c.name.split("-")[0] in report.path.lower())
+    cards = named or cards
+    report.candidates = [c.name for c in cards]
+    report.licenses = {c.name: str(c.license) for c in cards}
+    for c in cards:
+        report.bring.update({k: v for k, v in c.files.items()
+                             if k not in ("transformer", "base", "adapter")})  # fmt: skip
+    if report.layout == "base":
+        report.problems.append(
+            "this model hears nothing: it is the base of an adapter (OmniAvatar, MultiTalk, "
+            "InfiniteTalk)"
+        )
+
+
+def _compare(report: Report, shapes: Mapping[str, tuple[int, ...]], source: Source) -> None:
+    wrong = differences(shapes, source.infos)
+    if wrong:
+        report.complete = False
+        report.problems.append(wrong)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fits(report: Report, device: str = "cpu") -> dict[str, bool]:
+    """By type, whether the weights alone fit into what ``device`` has free."""
+    free = free_memory(device)
+    return {name: size <= free for name, size in report.memory.items()}
+
+
+def text(report: Report) -> str:
+    """The report for people."""
+    lines = [
+        f"{report.path}",
+        f"  is        {report.kind}" + (f", layout {report.layout}" if report.layout else ""),
+        f"  holds     {report.tensors:,} tensors, {report.parameters:,} parameters, "
+        f"{gib(report.file_bytes)} in files ({', '.join(report.types)})",
+        f"  complete  {'yes' if report.complete else 'NO'}",
+        *(f"  problem   {problem}" for problem in report.problems),
+    ]
+    for name, size in report.memory.items():
+        lines.append(f"  needs     {gib(size)} in {name}, for the weights")
+    for name, license_text in report.licenses.items():
+        lines.append(f"  may be    {name}: {license_text}")
+    lines += [f"  bring     {what}: {name}" for what, name in report.bring.items()]
+    lines += [f"  sha256    {digest}  {name}" for name, digest in report.sha256.items()]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m pipeline.inspect PATH [--sha256] [--json]``; 0 complete, 1 not, 2 unreadable."""
+    parser = argparse.ArgumentParser(prog="continuum model inspect", description=__doc__)
+    parser.add_argument("path", type=Path, help="a weight file, or a folder of shards")
+    parser.add_argument("--sha256", action="store_true", help="also read the files and hash them")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        report = inspect(options.path, options.sha256)
+    except ModelError as error:
+        sys.stderr.write(f"{options.path}: {error}\n")
+        return 2
+    told = json.dumps(asdict(report), default=str) if options.json else text(report)
+    sys.stdout.write(told + "\n")
+    return 0 if report.complete else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
