@@ -17,7 +17,7 @@ from pipeline.state import ARM, SLICES
 from training.gestures import READY
 from training.motion import FPS, bumps, moves, wander
 from training.performer import Performer
-from training.reach import make_room
+from training.reach import hand_points, make_room
 from training.score import Score
 from training.strokes import Stroke
 from training.styles import Style
@@ -31,8 +31,9 @@ _JITTER: Final = np.array(
 _STIR_UP: Final = np.array([0.016, 0.012, 0.02, 0.025, 0.035, 0.03, 0.02] + [0.03] * 7)
 _STIR_DOWN: Final = np.array([0.004, 0.003, 0.005, 0.007, 0.008, 0.006, 0.004] + [0.012] * 7)
 _LATE_S: Final = np.array([0.0, 0.0, 0.0, 0.008, 0.015, 0.035, 0.035] + [0.045] * 7)
-TWO_HANDS_M: Final = 0.05  # of a fingertip from the middle, so that two hands do not meet
-ONE_HAND_M: Final = -0.06
+TWO_HANDS_M: Final = 0.06  # of a fingertip from the middle, so that two hands do not meet
+ONE_HAND_M: Final = -0.06  # the same with the other hand low
+_LOW_M: Final = -0.34  # of a palm under the shoulders
 _KEEP_UP_S: Final = 1.7  # arms that will be needed again within this time do not go home
 
 ARM_LOW: Final = np.array([-0.5, -0.05, -0.4, 0.0, -1.4, -0.9, -0.35] + [0.0] * 6 + [-1.0])
@@ -89,6 +90,13 @@ def _hold_end(previous: Stroke, landed: float, strokes: list[Stroke], side: str)
     return min([previous.hold_until, landed + 1.1, *others])
 
 
+def _one_hand_margin(performer: Performer, side: str) -> float:
+    """A single hand may cross the middle unless the other one rests there."""
+    other = performer.rest[SLICES["right_arm" if side == "left" else "left_arm"]]
+    _, palm, _ = hand_points(other[None].astype(np.float64))
+    return ONE_HAND_M if palm[0, 1] < _LOW_M or palm[0, 0] > 0.2 else 0.7 * TWO_HANDS_M
+
+
 def _variant(stroke: Stroke, side: str) -> F64:
     """The stroke's pose for one arm; gestures that weigh move the arms in turns."""
     shapes = stroke.gesture.strokes
@@ -96,16 +104,36 @@ def _variant(stroke: Stroke, side: str) -> F64:
     return shapes[(stroke.index + shift) % len(shapes)]
 
 
-def _go_home(keys: Keys, rest: F64, until: float, style: Style, rng: np.random.Generator) -> None:
-    """Hold a little, then sink home in an unhurried move."""
-    start = max(keys.times[-1] + 0.05, until + float(rng.uniform(-0.1, 0.35)))
+def _go_home(
+    keys: Keys, rest: F64, hold: float, deadline: float, style: Style, rng: np.random.Generator
+) -> bool:
+    """Hold a little, then sink home in an unhurried move; False if ``deadline`` forbids it."""
+    start = max(keys.times[-1] + 0.05, hold + float(rng.uniform(-0.1, 0.35)))
+    length = float(rng.uniform(0.75, 1.15)) / style.gesture_speed**0.5
+    if start + 0.6 * length > deadline:
+        return False
     held = keys.poses[-1] + rng.normal(0.0, 0.25, 14) * _JITTER
     keys.add(start, held, 1.0, keys.margin[-1])
-    keys.add(start + float(rng.uniform(0.75, 1.15)) / style.gesture_speed**0.5, rest, 0.0, 0.0)
+    keys.add(min(start + length, deadline), rest, 0.0, 0.0)
+    return True
+
+
+def _poses(
+    stroke: Stroke, side: str, rest: F64, size: float, again: bool, jitter: F64
+) -> tuple[F64, F64]:
+    """Preparation and stroke pose; a beat that repeats a gesture only rebounds."""
+    up = _sized(stroke.gesture.prep, rest, size) + jitter
+    down = _sized(_variant(stroke, side), rest, size) + jitter
+    return (0.58 * down + 0.42 * up if again else up), down
+
+
+def _rise_s(fresh: bool, style: Style, rng: np.random.Generator) -> float:
+    natural = float(np.clip(rng.uniform(0.36, 0.58) / style.gesture_speed, 0.2, 0.9))
+    return max(natural * 1.25, 0.38) if fresh else natural
 
 
 def _arm_keys(
-    side: str, strokes: list[Stroke], rest: F64, style: Style,
+    side: str, strokes: list[Stroke], rest: F64, alone: float, style: Style,
     rng: np.random.Generator,
 ) -> Keys:  # fmt: skip
     keys = Keys([-5.0], [rest], [0.0], [0.0])
@@ -113,33 +141,26 @@ def _arm_keys(
     before, previous = -9.0, None
     for stroke in _mine(strokes, side):
         both = stroke.left and stroke.right
-        late = float(rng.uniform(0.0, 0.05)) if both and side == "left" else 0.0
+        land = stroke.time + (float(rng.uniform(0.0, 0.05)) if both and side == "left" else 0.0)
         size = stroke.size * (float(rng.uniform(0.72, 1.0)) if both else 1.0)
-        land = stroke.time + late
+        fast = _stroke_time(stroke, style, land - before)
+        start = land - fast - _rise_s(previous is None, style, rng)
         if previous is not None and land - before > _KEEP_UP_S + 0.5:
-            _go_home(keys, rest, _hold_end(previous, before, strokes, side), style, rng)
-            previous = None
-        gap = land - before
-        fast = _stroke_time(stroke, style, gap)
-        shape = _variant(stroke, side)
+            hold = _hold_end(previous, before, strokes, side)
+            previous = None if _go_home(keys, rest, hold, start, style, rng) else previous
+        again = previous is not None and previous.gesture is stroke.gesture and stroke.index > 0
         jitter = habit + rng.normal(0.0, 1.0, 14) * _JITTER
-        up = _sized(stroke.gesture.prep, rest, size) + jitter
-        down = _sized(shape, rest, size) + jitter
-        if previous is not None and previous.gesture is stroke.gesture and stroke.index > 0:
-            up = 0.45 * up + 0.55 * (down + 0.5 * (up - down))
-        rise = float(np.clip(rng.uniform(0.36, 0.58) / style.gesture_speed, 0.2, 0.9))
-        if previous is None:
-            rise = max(rise * 1.25, 0.38)
-        start = land - fast - rise
+        up, down = _poses(stroke, side, rest, size, again, jitter)
         if start > keys.times[-1] + 0.1:
             drift = rng.normal(0.0, 0.3, 14) * _JITTER * keys.up[-1]
             keys.add(start, keys.poses[-1] + drift, keys.up[-1], keys.margin[-1])
-        margin = TWO_HANDS_M if both else ONE_HAND_M
+        margin = TWO_HANDS_M if both else alone
         keys.add(land - fast, up, 1.0, margin)
         keys.add(land, down, 1.0, margin)
         before, previous = land, stroke
     if previous is not None:
-        _go_home(keys, rest, _hold_end(previous, before, strokes, side), style, rng)
+        hold = _hold_end(previous, before, strokes, side)
+        _go_home(keys, rest, hold, np.inf, style, rng)
     return keys
 
 
@@ -176,7 +197,7 @@ def move_arm(
     """One arm's angles per frame, absolute, (frames, 14)."""
     rest = performer.rest[SLICES[f"{side}_arm"]].astype(np.float64)
     mine = _mine(strokes, side)
-    keys = _arm_keys(side, strokes, rest, style, rng)
+    keys = _arm_keys(side, strokes, rest, _one_hand_margin(performer, side), style, rng)
     out = _trace(keys, score.times)
     up = moves(score.times, keys.times, np.array(keys.up))[:, None]
     stir = _STIR_UP * up + _STIR_DOWN * (1.0 - up)

@@ -33,7 +33,7 @@ def arm(**angles: float) -> F64:
     return np.array([values[name] for name in ARM])
 
 
-_SIDE: Final = arm(flex=0.03, abduct=0.09, twist=0.12, elbow=0.22, forearm=0.25)
+_SIDE: Final = arm(flex=0.04, abduct=0.13, twist=0.12, elbow=0.22, forearm=0.25)
 _BENT: Final = arm(flex=0.02, abduct=0.14, twist=0.35, elbow=0.75, forearm=0.35)
 _FOLDED: Final = arm(flex=0.20, abduct=0.14, twist=0.66, elbow=1.24, forearm=0.85)
 _FOLDED_OVER: Final = arm(
