@@ -68,6 +68,8 @@ async def _warm(house: House) -> None:
     except Exception as failure:
         log.exception("warm-up failed")
         house.problem = f"{type(failure).__name__}: {failure}"
+    finally:
+        house.settled.set()
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -145,4 +147,3 @@ async def page(request: web.Request) -> web.StreamResponse:
     if not path.is_relative_to(WEB) or not path.is_file():
         raise NotFound(f"There is nothing at /{name[:80]}. The page is at /.")
     return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
-

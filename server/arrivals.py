@@ -1,8 +1,8 @@
 """Where on the media timeline a packet belongs: RTP timestamps against arrival. Pure.
 
-The sender's timestamps give the spacing, arrival gives the anchor. A packet that maps behind `now` is
-late (jitter); one that maps ahead is early (a burst from a TTS, or a microphone whose first packet
-was held up). The anchor follows slow drift in whole blocks, so that packets stay aligned with the
+The sender's timestamps give the spacing, arrival gives the anchor. A packet that maps behind now
+is late (jitter); one that maps ahead is early (a burst from a TTS, or a microphone whose first
+packet was held up). The anchor follows slow drift in whole blocks, so that packets stay aligned with the
 chunks that need them. All positions count 48 kHz samples.
 """
 

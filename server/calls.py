@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from aiohttp import web
+from aiortc import RTCIceServer
 from multidict import CIMultiDict
 
 from server import auth, events, ice, offers, signaling
@@ -145,7 +146,7 @@ def _member(request: web.Request) -> Member:
     return member
 
 
-def _servers(request: web.Request, user: str) -> list[ice.RTCIceServer]:
+def _servers(request: web.Request, user: str) -> list[RTCIceServer]:
     return ice.servers(request.app[SETTINGS], user, time.time())
 
 
@@ -162,7 +163,9 @@ def _query(request: web.Request) -> dict[str, object]:
         try:
             fields["seed"] = int(str(fields["seed"]))
         except ValueError as failure:
-            raise BadRequest(f"seed must be a whole number, not {fields['seed']!r:.40}") from failure
+            raise BadRequest(
+                f"seed must be a whole number, not {fields['seed']!r:.40}"
+            ) from failure
     if "measure" in fields:
         fields["measure"] = _switch(str(fields["measure"]))
     return fields
@@ -180,7 +183,7 @@ def _object(body: str) -> dict[str, object]:
     except (ValueError, RecursionError) as failure:
         raise BadRequest(f"The body is not JSON: {failure}") from failure
     if not isinstance(fields, dict):
-        raise BadRequest("The body must be a JSON object such as {\"avatar\": \"mira\"}.")
+        raise BadRequest('The body must be a JSON object such as {"avatar": "mira"}.')
     return fields
 
 

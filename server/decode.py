@@ -67,7 +67,9 @@ class SpeechDecoder:
 
 def mono(frame: av.AudioFrame) -> NDArray[np.int16]:
     """A packed s16 frame of one or two channels as one channel."""
-    samples: NDArray[np.int16] = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
-    if samples.shape[1] == 1:
-        return samples[:, 0]
-    return (samples.astype(np.int32).sum(axis=1) // samples.shape[1]).astype(np.int16)
+    samples = frame.to_ndarray().astype(np.int16, copy=False)
+    channels = samples.reshape(-1, frame.layout.nb_channels)
+    if channels.shape[1] == 1:
+        return channels[:, 0]
+    mixed: NDArray[np.int16] = (channels.sum(axis=1, dtype=np.int32) // 2).astype(np.int16)
+    return mixed

@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from server.clock import FPS
 
 log = logging.getLogger(__name__)
+
+Packet: TypeAlias = "av.Packet[Any]"
 
 VIDEO_CLOCK = 90_000
 AUDIO_CLOCK = 48_000
@@ -81,7 +84,7 @@ class VideoEncoder:
         self._shape = (0, 0, 0)
         self._pts = -1  # must grow, also when the playout delay has just shrunk
 
-    def encode(self, picture: av.VideoFrame, timestamp: int, key: bool) -> av.Packet | None:
+    def encode(self, picture: av.VideoFrame, timestamp: int, key: bool) -> Packet | None:
         """One packet, stamped in 90 kHz units; None when the codec holds it back."""
         shape = (picture.width, picture.height, self.bitrate)
         if self._codec is None or shape != self._shape:
@@ -106,7 +109,7 @@ class AudioEncoder:
         codec.options = {"application": "voip", "frame_duration": "20"}
         self._codec = codec
 
-    def encode(self, pcm: NDArray[np.int16], timestamp: int) -> av.Packet | None:
+    def encode(self, pcm: NDArray[np.int16], timestamp: int) -> Packet | None:
         """One packet, stamped in 48 kHz units."""
         data = b"".join(bytes(packet) for packet in self._codec.encode(sound(pcm, timestamp)))
         return stamped(data, timestamp, AUDIO_CLOCK) if data else None
@@ -120,9 +123,9 @@ def sound(pcm: NDArray[np.int16], timestamp: int) -> av.AudioFrame:
     return frame
 
 
-def stamped(data: bytes, timestamp: int, clock: int) -> av.Packet:
+def stamped(data: bytes, timestamp: int, clock: int) -> Packet:
     """A packet that carries ``data`` at ``timestamp``."""
-    packet = av.Packet(data)
+    packet: Packet = av.Packet(data)
     packet.pts, packet.time_base = timestamp, Fraction(1, clock)
     return packet
 
@@ -188,13 +191,18 @@ def h264_encoder() -> tuple[str, str]:
 def _probe(name: str) -> str | None:
     """None when ``name`` encodes a picture, otherwise the reason why not."""
     try:
-        codec = av.CodecContext.create(name, "w")
-        assert isinstance(codec, VideoCodecContext)
-        codec.width, codec.height, codec.pix_fmt = 256, 256, "yuv420p"
-        codec.time_base, codec.framerate = Fraction(1, FPS), Fraction(FPS)
-        picture = yuv(np.zeros((256, 256, 3), np.uint8))
-        picture.pts = 0
-        data = [*codec.encode(picture), *codec.encode(None)]
+        with av.logging.Capture():
+            return _try(name)
     except (av.FFmpegError, ValueError, OSError) as failure:
-        return str(failure).splitlines()[0]
+        return str(failure).splitlines()[0].partition(";")[0]
+
+
+def _try(name: str) -> str | None:
+    codec = av.CodecContext.create(name, "w")
+    assert isinstance(codec, VideoCodecContext)
+    codec.width, codec.height, codec.pix_fmt = 256, 256, "yuv420p"
+    codec.time_base, codec.framerate = Fraction(1, FPS), Fraction(FPS)
+    picture = yuv(np.zeros((256, 256, 3), np.uint8))
+    picture.pts = 0
+    data = [*codec.encode(picture), *codec.encode(None)]
     return None if data else "no packet came out"

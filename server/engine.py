@@ -53,7 +53,7 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     def add(self, performer: Performer, playing_in: Callable[[float], int]) -> None:
-        """From now on steps ``performer``; ``playing_in(s)`` is the media time leaving in s seconds."""
+        """Steps ``performer`` from now on; ``playing_in(s)`` is what leaves in s seconds."""
         self._performers[performer] = playing_in
         self._wake.set()
 

@@ -1,8 +1,8 @@
 """What to shed when there is too much to do. Pure.
 
 Sheds, in this order, what a person misses least: the size of the encoded picture, in two steps.
-Frames are only lost when that is not enough, by the engine's skipping ahead. It acts on load, the share
-of real time that the engine thread is busy, slowly, and gives back more slowly than it takes.
+Frames are only lost when that is not enough, by the engine's skipping ahead. It acts on load (the
+share of real time that the engine thread is busy), and gives back more slowly than it takes.
 """
 
 from __future__ import annotations

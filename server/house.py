@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -14,16 +16,16 @@ import numpy as np
 from server import marks
 from server.avatars import Avatars
 from server.clock import FPS
-from server.encode import Bitrates, VideoEncoder, yuv
+from server.encode import Bitrates, VideoEncoder, h264_encoder, yuv
 from server.engine import BatchEngine, Engine
-from server.errors import CannotMeasure, ConsentRequired, ServerError, UnknownSession
+from server.errors import CannotMeasure, UnknownSession
 from server.governor import Governor
 from server.metrics import Metrics
 from server.performer import LOOKAHEAD, TICK, Stream
 from server.playout import DelayLimits, ms
 from server.session import Limits, Options, Session
 from server.settings import Settings
-from server.slots import Cost, Door, Slots
+from server.slots import Cost, Slots
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,13 @@ class Pipeline(Protocol):
 class House:
     """Made in the running loop; ``close`` ends everything."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline, avatars: Avatars) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        avatars: Avatars,
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.settings, self.avatars = settings, avatars
         self.metrics = Metrics()
         self.slots = Slots()
@@ -50,12 +58,15 @@ class House:
         self.cost: Cost | None = None
         self.problem: str | None = None  # why warm-up failed
         self._pipeline = pipeline
+        self._on_closed = on_closed
         self._busy_s = 0.0
         batch: BatchEngine = pipeline.engine
         self._engine = Engine(batch, self._ticked)
         self._media = ThreadPoolExecutor(settings.threads, thread_name_prefix="media")
         self._sessions: dict[str, Session] = {}
         self._seconds: asyncio.Task[None] | None = None
+        self._empty = asyncio.Event()
+        self.settled = asyncio.Event()  # warm-up has ended, well or not
 
     # -- life --------------------------------------------------------------------------------
 
@@ -65,6 +76,7 @@ class House:
         await self.avatars.load()
         self.cost = await self._measure()
         total = self.settings.slots or self.cost.slots()
+        await asyncio.to_thread(h264_encoder)  # probed now, not by the first who asks
         self.slots.open(total)
         self.metrics.slots.set(total)
         self._seconds = asyncio.create_task(self._watch(), name="house")
@@ -75,20 +87,29 @@ class House:
             self.cost.media_s * 1e3,
         )
 
-    async def close(self) -> None:
-        """Waits for running sessions up to the drain time, then ends them and the engine."""
+    async def drain(self) -> None:
+        """Lets nobody in, tells who is here, and waits for them up to the drain time."""
         self.slots.drain()
-        ends = time.monotonic() + self.settings.drain_s
-        for session in self._sessions.values():
-            session.notice("session_ending", f"the server stops within {self.settings.drain_s:.0f} s")
-        while self._sessions and time.monotonic() < ends:
-            await asyncio.sleep(0.1)
-        await asyncio.gather(*(s.end("the server stops") for s in list(self._sessions.values())))
+        if not self._sessions:
+            return
+        seconds = self.settings.drain_s
+        log.info("draining: %d sessions have %.0f s to end", len(self._sessions), seconds)
+        for session in self.sessions:
+            session.notice("session_ending", f"the server stops within {seconds:.0f} s")
+        self._empty.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
+
+    async def close(self) -> None:
+        """Ends every session, then the engine."""
+        self.slots.drain()
+        await asyncio.gather(*(session.end("the server stops") for session in self.sessions))
         if self._seconds is not None:
             self._seconds.cancel()
             await asyncio.gather(self._seconds, return_exceptions=True)
         await self._engine.stop()
         await asyncio.to_thread(self._media.shutdown)
+        self._on_closed()
 
     # -- sessions ----------------------------------------------------------------------------
 
@@ -129,21 +150,11 @@ class House:
         session.start(stream)
 
     async def _stream(self, options: Options) -> tuple[Stream, tuple[int, int]]:
-        avatar, grant = await self._granted(options.avatar)
+        avatar, grant = await self.avatars.open(options.avatar)
         stream: Stream = await self._engine.call(
             lambda: self._pipeline.open(avatar, grant, prompt=options.prompt, seed=options.seed)
         )
         return stream, frame_size(avatar)
-
-    async def _granted(self, name: str) -> tuple[object, object]:
-        try:
-            return await self.avatars.open(name)
-        except ServerError:
-            raise
-        except Exception as failure:
-            if any(kind.__name__ == "ConsentError" for kind in type(failure).__mro__):
-                raise ConsentRequired(str(failure)) from failure
-            raise
 
     def _limits(self) -> Limits:
         s = self.settings
@@ -164,6 +175,8 @@ class House:
         self._sessions.pop(session.id, None)
         self.slots.give_back(session.id)
         self.metrics.ended.inc()
+        if not self._sessions:
+            self._empty.set()
         self.metrics.sessions.set(self.slots.taken)
 
     def describe_model(self) -> dict[str, object]:
@@ -201,7 +214,9 @@ class House:
             self.metrics.load.set(load)
             delays = [s.playout.delay.samples / 16_000 for s in self.sessions]
             self.metrics.delay.set(max(delays, default=0.0))
-            self.metrics.backlog.set(max((s.intake.backlog / 48_000 for s in self.sessions), default=0))
+            self.metrics.backlog.set(
+                max((s.intake.backlog / 48_000 for s in self.sessions), default=0)
+            )
 
     def _govern(self, load: float) -> None:
         change = self.governor.second(load)
@@ -253,5 +268,3 @@ def frame_size(avatar: object) -> tuple[int, int]:
     """Width and height of an avatar's frames."""
     anchor: Any = getattr(avatar, "anchor", avatar)
     return int(anchor.width), int(anchor.height)
-
-

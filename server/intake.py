@@ -158,7 +158,9 @@ class Intake:
         if not self._full:
             self._full = True
             seconds = self._timeline.capacity / BLOCK / 50
-            self._notice("backlog_full", f"more than {seconds:.0f} s of speech wait; more is dropped")
+            self._notice(
+                "backlog_full", f"more than {seconds:.0f} s of speech wait; more is dropped"
+            )
 
     def _correct(self) -> None:
         shift = self._arrivals.correction()

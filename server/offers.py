@@ -67,7 +67,7 @@ def parse(sdp: str, role: Role) -> Offer:
             Section(m.kind, _direction(role, m)) for m in media if m.kind != "application"
         ),
         bundled=any(group.semantic == "BUNDLE" for group in description.group),
-        ufrag=media[0].ice.usernameFragment or "",
+        ufrag=(media[0].ice and media[0].ice.usernameFragment) or "",
     )
 
 

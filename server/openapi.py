@@ -64,10 +64,7 @@ def _paths() -> dict[str, Any]:
             "delete": _operation("End the session"),
             "patch": _operation("Trickle the caller's candidates", 204, _body(FRAGMENT)),
         },
-        **{
-            f"{session}/{role}": {**ours, "post": _door(text)}
-            for role, text in _DOORS.items()
-        },
+        **{f"{session}/{role}": {**ours, "post": _door(text)} for role, text in _DOORS.items()},
         **{
             f"{session}/{role}/{{peer}}": {
                 **ours,

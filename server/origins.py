@@ -36,5 +36,7 @@ class Origins:
             if origin.start <= media_time < origin.end:
                 if origin.rtp is None:
                     return None, origin
-                return (origin.rtp + int((media_time - origin.start) * self.per_sample)) % WRAP, origin
+                return (
+                    origin.rtp + int((media_time - origin.start) * self.per_sample)
+                ) % WRAP, origin
         return None, None

@@ -108,7 +108,7 @@ class Performer:
     # What follows runs on the engine's thread.
 
     def take_in(self, playing: int) -> bool:
-        """Obeys orders, pushes audio, skips what can no longer be shown; True when ready to step."""
+        """Obeys orders, pushes audio, skips what can't be shown in time; True when ready."""
         while self._orders:
             self._orders.popleft()(self.stream)
         while self._inbox:

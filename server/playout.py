@@ -65,7 +65,9 @@ class Voice:
             return
         fade = min(FADE, size)
         kept = self.read(position, fade) * np.linspace(1.0, 0.0, fade)
-        self._put(position, np.concatenate([kept.astype(np.int16), np.zeros(size - fade, np.int16)]))
+        self._put(
+            position, np.concatenate([kept.astype(np.int16), np.zeros(size - fade, np.int16)])
+        )
 
     def _put(self, position: int, pcm: Pcm) -> None:
         pcm = pcm[-len(self._ring) :]
@@ -161,8 +163,8 @@ class Playout:
     def audio(self, now: int, grew: int = 0) -> Pcm:
         """20 ms of 48 kHz audio that leave at ``now``.
 
-        When the delay has just grown by ``grew`` samples in speech, the block goes on where the last
-        one ended and is stretched to reach where the next one begins.
+        When the delay has just grown by ``grew`` samples in speech, the block goes on where the
+        last one ended and is stretched to reach where the next one begins.
         """
         start, size = self.playing(now) * WIDE, BLOCK * WIDE
         if not 0 < grew <= SLEW:

@@ -3,8 +3,9 @@
 Written against aiortc 1.16; ``check`` fails at start-up when another version no longer has what is
 relied on here, rather than going on with half of it. What it puts right:
 
-* *Sender reports.* aiortc pairs a report's RTP timestamp with the moment its packet was sent, for each
-  track apart, so that receivers bake a track's lag in. ``MediaSender`` takes both from one clock.
+* *Sender reports.* aiortc pairs a report's RTP timestamp with the moment its packet was sent, for
+  each track apart, and receivers take a track's lag for its place. ``MediaSender`` takes both
+  from one clock.
 * *Receive path.* aiortc's jitter buffer holds 80 ms and never gives a delay back after a loss, and
   its queue has no bound. ``listen`` puts a tap in its place: packets reach us as they come.
 * *Key frames and bitrate.* Encoding is ours (``server/encode.py``), so requests and estimates are

@@ -309,13 +309,12 @@ class Session:
 
     def _finished(self, media_time: int, interrupted: bool) -> None:
         self._audible = False
-        self.tell(
-            events.build("speaking_finished", media_time=media_time, interrupted=interrupted)
-        )
+        self.tell(events.build("speaking_finished", media_time=media_time, interrupted=interrupted))
         self.tell(events.build("idle", media_time=media_time))
 
     def _failed(self, failure: Exception) -> None:
-        code = "consent_revoked" if "onsent" in type(failure).__name__ else "generation_failed"
+        revoked = str(getattr(failure, "code", "")).startswith(("consent", "grant"))
+        code = "consent_revoked" if revoked else "generation_failed"
         self.end_soon(f"{type(failure).__name__}: {failure}", code)
 
     # -- what is told ------------------------------------------------------------------------
@@ -366,7 +365,10 @@ class Session:
         self._counts = counts
         self._metrics.repeats.inc(repeats)
         self._metrics.skips.inc(skips)
-        delay, generate = self.playout.delay.samples / RATE, performer.pace.generate_s if performer else 0.0
+        delay, generate = (
+            self.playout.delay.samples / RATE,
+            performer.pace.generate_s if performer else 0.0,
+        )
         wait = (TICK + LOOKAHEAD) / RATE
         return {
             "media_time": self._played,
@@ -431,5 +433,3 @@ def has_source(session: Session, role: Role) -> bool:
     """Whether somebody connected speaks already, so that ``role`` finds its place taken."""
     source = session.source
     return role.speaks and source is not None and source.connected
-
-

@@ -1,7 +1,7 @@
 """Settings: the only reader of flags, environment and files.
 
-A flag beats an environment variable (``CONTINUUM_PORT``), which beats the TOML file, which beats the
-default. ``--print-config`` shows the outcome as TOML, so it can be saved and used as ``--config``.
+A flag beats an environment variable (``CONTINUUM_PORT``), which beats the TOML file, which beats
+the default. ``--print-config`` shows the outcome as TOML, to be saved and used as ``--config``.
 """
 
 from __future__ import annotations

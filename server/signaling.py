@@ -74,7 +74,7 @@ async def _negotiate(session: Session, member: Member, offer: Offer) -> str:
     for transceiver in transceivers:
         _wire(session, member, transceiver)
     await peer.setLocalDescription(await peer.createAnswer())
-    return cast(str, peer.localDescription.sdp)
+    return peer.localDescription.sdp
 
 
 def _wire(session: Session, member: Member, transceiver: RTCRtpTransceiver) -> None:

@@ -1,8 +1,7 @@
 """The stage: sends a session's sound and pictures to everyone who watches, on time.
 
-Three loops, all driven by the session's clock and by nothing else: sound every 20 ms, pictures when they
-are due, and hearing, which conceals what has not come when a chunk can wait no longer. Encoding
-runs on the media executor, once for all viewers of one codec.
+Two loops, driven by the session's clock and by nothing else: sound every 20 ms, pictures when they
+are due. Encoding runs on the media executor, once for all viewers of one codec.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from server.encode import (
     AudioEncoder,
     BitratePolicy,
     Bitrates,
+    Packet,
     VideoEncoder,
     sound,
 )
@@ -58,7 +58,7 @@ class Cast:
         """A receiver says how much it can take."""
         self.encoder.bitrate = self.policy.estimate(bitrate, self.bitrate, time.monotonic())
 
-    def encode(self, picture: av.VideoFrame, timestamp: int) -> av.Packet | None:
+    def encode(self, picture: av.VideoFrame, timestamp: int) -> Packet | None:
         """One packet; runs on the media executor."""
         key, self.key = self.key, False
         packet = self.encoder.encode(picture, timestamp, key)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import TypeAlias
 
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from av import AudioFrame, Packet
+from av import AudioFrame
+
+from server.encode import Packet
 
 DEPTH = 5
-Media = Packet | AudioFrame
+Media: TypeAlias = Packet | AudioFrame
 
 
 class OutgoingTrack(MediaStreamTrack):
@@ -30,7 +33,7 @@ class OutgoingTrack(MediaStreamTrack):
         self._queue: deque[Media] = deque()
         self._filled = asyncio.Event()
 
-    async def recv(self) -> Media:  # type: ignore[override]
+    async def recv(self) -> Media:
         """The next packet. Raises ``MediaStreamError`` after ``stop``."""
         if not self.live:
             self.live = True

@@ -28,9 +28,7 @@ def respond(
 ) -> web.Response:
     """A JSON response."""
     text = json.dumps(body, ensure_ascii=False)
-    return web.Response(
-        text=text, status=status, headers=headers, content_type="application/json"
-    )
+    return web.Response(text=text, status=status, headers=headers, content_type="application/json")
 
 
 @web.middleware
@@ -88,9 +86,7 @@ async def text(request: web.Request, media_type: str, limit: int, accept: str) -
         raise BadRequest("The body is not UTF-8.") from failure
 
 
-def _problem(
-    body: dict[str, object], status: int, headers: Mapping[str, str]
-) -> web.Response:
+def _problem(body: dict[str, object], status: int, headers: Mapping[str, str]) -> web.Response:
     return web.Response(
         text=json.dumps(body, ensure_ascii=False),
         status=status,

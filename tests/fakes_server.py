@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from server.avatars import Card
 
@@ -136,7 +138,7 @@ class FakeSource:
 
     def cards(self) -> list[Card]:
         return [
-            Card(name, name.title(), f"{name}, who does not exist", b"\x89PNG", "image/png")
+            Card(name, name.title(), f"{name}, who does not exist", _picture(), "image/png")
             for name in ("mira", "tomo")
         ]
 
@@ -147,3 +149,9 @@ class FakeSource:
 
     def enrol(self, avatar: str, grant: object) -> FakeAvatar:
         return FakeAvatar(avatar, self.size, self.size)
+
+
+def _picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), (40, 200, 80)).save(file, "PNG")
+    return file.getvalue()

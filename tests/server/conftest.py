@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
 from server.app import build
 from server.avatars import Avatars
 from server.house import House
 from server.settings import Settings
-from server.slots import Door
 from tests.fakes_server import FakePipeline, FakeSource
 
 
@@ -44,13 +42,8 @@ async def served(settings: Settings) -> AsyncIterator[Served]:
 
     client = TestClient(TestServer(build(settings, open_house)))
     await client.start_server()
-    async with asyncio.timeout(10):
-        while houses[0].slots.door is Door.WARMING and houses[0].problem is None:
-            await asyncio.sleep(0.01)
+    await asyncio.wait_for(houses[0].settled.wait(), 10)
     try:
         yield Served(client, houses[0], pipeline, source)
     finally:
         await client.close()
-
-
-__all__ = ["ClientSession"]

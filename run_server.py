@@ -1,0 +1,50 @@
+"""``python run_server.py``: arguments to settings to app to serve; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from server import logs, settings
+from server.house import House
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves until it is told to stop; 0 then, 2 when a setting or the port is at fault."""
+    try:
+        chosen, show = settings.load(argv)
+    except settings.SettingsError as failure:
+        sys.stderr.write(f"run_server: {failure}
+")
+        return 2
+    if show:
+        sys.stdout.write(chosen.toml())
+        return 0
+    logs.configure(chosen.log_level, chosen.log_json)
+    try:
+        asyncio.run(_serve(chosen))
+    except OSError as failure:
+        sys.stderr.write(f"run_server: cannot listen on port {chosen.port}: {failure}
+")
+        return 2
+    return 0
+
+
+async def _serve(chosen: settings.Settings) -> None:
+    from server.consents import open_house
+    from server.serve import serve
+
+    async def opening(chosen: settings.Settings) -> House:
+        return await asyncio.to_thread(open_house, chosen)
+
+    await serve(chosen, opening, _announce)
+
+
+def _announce(url: str) -> None:
+    sys.stdout.write(f"Continuum is at {url}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""From settings to a listening server, and gracefully back.
+
+The first SIGTERM or SIGINT drains: new sessions are refused while running ones, and requests about
+them, go on. A second one ends everything at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from server.app import OpenHouse, build
+from server.settings import Settings
+from server.web import HOUSE
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+async def serve(settings: Settings, open_house: OpenHouse, announce: Callable[[str], None]) -> None:
+    """Serves until a signal says otherwise. Raises ``OSError`` when the port is taken."""
+    asked = _signals()
+    runner = web.AppRunner(build(settings, open_house), shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
+        announce(_url(settings, runner))
+        await asked.get()
+        await _drain(runner.app[HOUSE].drain(), asked)
+    finally:
+        await runner.cleanup()
+
+
+def _signals() -> asyncio.Queue[int]:
+    asked: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, asked.put_nowait, number)
+    return asked
+
+
+async def _drain(draining: Coroutine[Any, Any, None], asked: asyncio.Queue[int]) -> None:
+    drain = asyncio.ensure_future(draining)
+    again = asyncio.ensure_future(asked.get())
+    await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+    for waiting in (drain, again):
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+
+
+def _url(settings: Settings, runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host
+    return f"http://{shown}:{port}/"

@@ -1,0 +1,31 @@
+"""``python -m tests.serve_fake [flags of run_server.py]``: the server with a fake pipeline.
+
+For working on clients without a model. ``TICK_S=0.05`` makes each tick take as long as a real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from server import logs, settings
+from server.avatars import Avatars
+from server.house import House
+from server.serve import serve
+from tests.fakes_server import Behaviour, FakePipeline, FakeSource
+
+
+async def main() -> None:
+    """Serves until interrupted."""
+    chosen, _ = settings.load()
+    logs.configure(chosen.log_level, chosen.log_json)
+    pipeline = FakePipeline(512, Behaviour(float(os.environ.get("TICK_S", "0.05"))))
+
+    async def open_house(chosen: settings.Settings) -> House:
+        return House(chosen, pipeline, Avatars(FakeSource(512)))
+
+    await serve(chosen, open_house, print)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
