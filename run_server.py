@@ -15,8 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         chosen, show = settings.load(argv)
     except settings.SettingsError as failure:
-        sys.stderr.write(f"run_server: {failure}
-")
+        sys.stderr.write(f"run_server: {failure}\n")
         return 2
     if show:
         sys.stdout.write(chosen.toml())
@@ -25,8 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         asyncio.run(_serve(chosen))
     except OSError as failure:
-        sys.stderr.write(f"run_server: cannot listen on port {chosen.port}: {failure}
-")
+        sys.stderr.write(f"run_server: cannot listen on port {chosen.port}: {failure}\n")
         return 2
     return 0
 

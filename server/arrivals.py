@@ -2,8 +2,8 @@
 
 The sender's timestamps give the spacing, arrival gives the anchor. A packet that maps behind now
 is late (jitter); one that maps ahead is early (a burst from a TTS, or a microphone whose first
-packet was held up). The anchor follows slow drift in whole blocks, so that packets stay aligned with the
-chunks that need them. All positions count 48 kHz samples.
+packet was held up). The anchor follows slow drift in whole blocks, so that packets stay aligned
+with the chunks that need them. All positions count 48 kHz samples.
 """
 
 from __future__ import annotations
