@@ -11,7 +11,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, Self
@@ -22,7 +22,7 @@ from pipeline.avatars import AVATARS, find_avatar
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
 from pipeline.consent.command import add_registry_option
 from pipeline.errors import ContinuumError, OutputUnwritable
-from pipeline.landmarks import Points, load_landmarks, sidecar
+from pipeline.fit import Landmarks
 from pipeline.media import AudioFile, Samples, open_audio
 from pipeline.mp4 import FPS, check_size, check_target
 from pipeline.picture import Picture, hash_picture, load_picture
@@ -41,7 +41,7 @@ class Pipeline(Protocol):
         image: Picture,
         grant: ConsentGrant,
         *,
-        landmarks: Points | None,
+        landmarks: Landmarks | None,
         size: tuple[int, int],
     ) -> Any: ...
     def render(
@@ -62,7 +62,7 @@ class Person:
 
     grant: ConsentGrant
     picture: Picture | None = None
-    landmarks: Points | None = None
+    landmarks: Landmarks | None = None
 
     def enrolled(self, pipeline: Pipeline, size: tuple[int, int]) -> Any:
         """The avatar of this person at the size asked for."""
@@ -146,14 +146,14 @@ def _person(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> 
         consent_id=arguments.consent,
     )
     picture = load_picture(file)
-    path = arguments.landmarks or sidecar(arguments.image)
-    return Person(grant, picture, load_landmarks(path, picture.width, picture.height, _points()))
+    return Person(grant, picture, _landmarks(arguments.image, arguments.landmarks, picture))
 
 
-def _points() -> Collection[str]:
-    from pipeline.body import Body  # only a picture of one's own needs the body this early
+def _landmarks(image: Path, path: Path | None, picture: Picture) -> Landmarks:
+    # Imported here: only a picture of one's own needs the body and its compiler this early.
+    from pipeline.sidecar import load_landmarks, sidecar_of
 
-    return Body.load().landmarks.keys()
+    return load_landmarks(path or sidecar_of(image), picture.width, picture.height)
 
 
 class _Progress:

@@ -9,11 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.consent import ConsentGrant
-from pipeline.landmarks import Points
+from pipeline.fit import Landmarks
 from pipeline.media import Samples
 from pipeline.picture import Picture
 
 SAMPLES_PER_FRAME = 640
+FACE: dict[str, tuple[float, float]] = {
+    "eye_outer_right": (70.0, 90.0),
+    "eye_inner_right": (90.0, 90.0),
+    "eye_inner_left": (110.0, 90.0),
+    "eye_outer_left": (130.0, 90.5),
+    "nose_tip": (100.0, 115.0),
+    "mouth_corner_right": (86.0, 140.0),
+    "mouth_corner_left": (114.0, 140.0),
+    "jaw_angle_right": (62.0, 140.0),
+    "jaw_angle_left": (138.0, 140.0),
+    "chin": (100.0, 165.0),
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +34,7 @@ class FakeAvatar:
     size: tuple[int, int]
     grant: ConsentGrant
     picture: Picture | None = None
-    landmarks: Points | None = None
+    landmarks: Landmarks | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class FakePipeline:
         image: Picture,
         grant: ConsentGrant,
         *,
-        landmarks: Points | None,
+        landmarks: Landmarks | None,
         size: tuple[int, int],
     ) -> FakeAvatar:
         grant.check(image_sha256=image.sha256)

@@ -22,10 +22,9 @@ from PIL import Image
 from pipeline.avatars import BundledAvatar, write_consent
 from pipeline.consent import Kind, Registry
 from pipeline.consent.registry import new_record
-from pipeline.landmarks import REQUIRED
 from pipeline.mp4 import Mp4Writer
 from pipeline.render import main
-from tests.fakes import FakePipeline
+from tests.fakes import FACE, FakePipeline
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,9 +79,8 @@ class Studio:
     def picture(self, name: str = "me.png", side: int = 200) -> Path:
         path = self.folder / name
         Image.fromarray(np.full((side, side, 3), 90, np.uint8)).save(path)
-        points = {point: [60 + 5 * k, 100] for k, point in enumerate(REQUIRED)}
         sidecar = path.with_name(f"{path.stem}.landmarks.json")
-        sidecar.write_text(json.dumps({"width": side, "height": side, "points": points}))
+        sidecar.write_text(json.dumps({"width": side, "height": side, "points": FACE}))
         return path
 
     def consent(self, picture: Path) -> str:
@@ -202,7 +200,7 @@ def test_a_picture_with_consent_and_landmarks_is_enrolled(studio: Studio) -> Non
     assert studio.run(image=picture, consent=studio.consent(picture), avatar="me") == 0
     avatar = studio.pipeline.avatar
     assert avatar is not None and avatar.picture is not None and avatar.landmarks is not None
-    assert avatar.name == "me" and avatar.picture.width == 200 and len(avatar.landmarks) >= 12
+    assert avatar.name == "me" and avatar.picture.width == 200 and avatar.landmarks == FACE
 
 
 def test_without_a_record_a_picture_is_refused_before_it_is_decoded(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import LandmarksInvalid, LandmarksMissing
-from pipeline.landmarks import REQUIRED, load_landmarks, sidecar
+from pipeline.sidecar import load_landmarks, sidecar_of
+from tests.fakes import FACE
 
-KNOWN = {*REQUIRED, "shoulder_left"}
 
-
-def good() -> dict[str, object]:
-    points = {name: [100 + 5 * k, 120.5] for k, name in enumerate(REQUIRED)}
-    return {"width": 400, "height": 300, "points": points}
+def good() -> dict[str, Any]:
+    return {"width": 400, "height": 300, "points": {k: [*at] for k, at in FACE.items()}}
 
 
 def write(tmp_path: Path, content: object) -> Path:
@@ -25,29 +24,28 @@ def write(tmp_path: Path, content: object) -> Path:
 
 
 def test_points_come_back_as_pixels(tmp_path: Path) -> None:
-    points = load_landmarks(write(tmp_path, good()), 400, 300, KNOWN)
-    assert points[REQUIRED[0]] == (100.0, 120.5) and len(points) == len(REQUIRED)
+    assert load_landmarks(write(tmp_path, good()), 400, 300) == FACE
 
 
 def test_the_sidecar_stands_beside_its_picture() -> None:
-    assert sidecar(Path("a/me.png")) == Path("a/me.landmarks.json")
+    assert sidecar_of(Path("a/me.png")) == Path("a/me.landmarks.json")
 
 
 def test_a_missing_file_is_named_with_where_the_format_stands(tmp_path: Path) -> None:
     with pytest.raises(LandmarksMissing, match=r"me\.landmarks\.json.*--landmarks.*avatars\.md"):
-        load_landmarks(tmp_path / "me.landmarks.json", 400, 300, KNOWN)
+        load_landmarks(tmp_path / "me.landmarks.json", 400, 300)
 
 
 def test_missing_points_are_named(tmp_path: Path) -> None:
     content = good()
-    del content["points"]["chin"]  # type: ignore[attr-defined]
+    del content["points"]["chin"]
     with pytest.raises(LandmarksMissing, match="chin"):
-        load_landmarks(write(tmp_path, content), 400, 300, KNOWN)
+        load_landmarks(write(tmp_path, content), 400, 300)
 
 
 def test_points_of_a_picture_of_another_size_are_refused_with_both(tmp_path: Path) -> None:
-    with pytest.raises(LandmarksInvalid, match="400x300.*300x400"):
-        load_landmarks(write(tmp_path, good()), 300, 400, KNOWN)
+    with pytest.raises(LandmarksInvalid, match=r"400x300.*300x400"):
+        load_landmarks(write(tmp_path, good()), 300, 400)
 
 
 @pytest.mark.parametrize(
@@ -55,19 +53,19 @@ def test_points_of_a_picture_of_another_size_are_refused_with_both(tmp_path: Pat
 )
 def test_a_point_that_is_no_place_in_the_picture_is_refused(tmp_path: Path, at: object) -> None:
     content = good()
-    content["points"]["chin"] = at  # type: ignore[index]
+    content["points"]["chin"] = at
     with pytest.raises(LandmarksInvalid, match="chin"):
-        load_landmarks(write(tmp_path, content), 400, 300, KNOWN)
+        load_landmarks(write(tmp_path, content), 400, 300)
 
 
 def test_unknown_points_are_named(tmp_path: Path) -> None:
     content = good()
-    content["points"]["third_eye"] = [1, 2]  # type: ignore[index]
+    content["points"]["third_eye"] = [1, 2]
     with pytest.raises(LandmarksInvalid, match="third_eye"):
-        load_landmarks(write(tmp_path, content), 400, 300, KNOWN)
+        load_landmarks(write(tmp_path, content), 400, 300)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"width": 400, "height": 300}'])
 def test_what_is_no_sidecar_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(LandmarksInvalid, match=r"avatars\.md"):
-        load_landmarks(write(tmp_path, text), 400, 300, KNOWN)
+        load_landmarks(write(tmp_path, text), 400, 300)

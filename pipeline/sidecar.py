@@ -1,0 +1,89 @@
+"""The landmark sidecar: where the named points of a person lie in a picture, as a JSON file.
+
+    {"width": 1024, "height": 1024, "points": {"nose_tip": [512.5, 430.0], ...}}
+
+Pixels of the upright picture, x to the right, y down, (0, 0) at the upper left corner. This file
+knows the format; what the points mean is known by ``pipeline.landmarks``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.body import Body
+from pipeline.errors import LandmarksInvalid, LandmarksMissing
+from pipeline.landmarks import REQUIRED, check_landmarks
+
+SEE: Final = "docs/avatars.md says how"
+MAX_BYTES: Final = 1024 * 1024
+
+Points = dict[str, tuple[float, float]]
+
+
+def sidecar_of(picture: Path) -> Path:
+    """Where the landmarks of a picture are looked for: ``me.png`` -> ``me.landmarks.json``."""
+    return picture.with_name(f"{picture.stem}.landmarks.json")
+
+
+def load_landmarks(path: Path, width: int, height: int) -> Points:
+    """The points of an upright picture of this size, each of them checked.
+
+    Raises ``LandmarksMissing`` without the file or a required point, ``LandmarksInvalid``.
+    """
+    if not path.is_file():
+        raise LandmarksMissing(
+            f"no landmarks for the picture: write {path} or name a file with --landmarks, {SEE}"
+        )
+    content = _parse(path)
+    _check_picture(content, path, width, height)
+    points = _points(content.get("points"), path)
+    missing = [name for name in REQUIRED if name not in points]
+    if missing:
+        raise LandmarksMissing(f"{path} lacks the points {', '.join(missing)}: {SEE}")
+    try:
+        check_landmarks(points, Body.load().landmarks, width, height)
+    except ValueError as error:
+        raise LandmarksInvalid(f"{path}: {error}; {SEE}") from error
+    return points
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise LandmarksInvalid(f"{path} is larger than {MAX_BYTES} bytes: {SEE}")
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise LandmarksInvalid(f"{path} is not readable JSON ({error}): {SEE}") from error
+    if not isinstance(content, dict):
+        raise LandmarksInvalid(f"{path} holds no JSON object: {SEE}")
+    return content
+
+
+def _check_picture(content: Mapping[str, Any], path: Path, width: int, height: int) -> None:
+    stated = (content.get("width"), content.get("height"))
+    if stated != (width, height):
+        raise LandmarksInvalid(
+            f"{path} is for a picture of {stated[0]}x{stated[1]}, this one is {width}x{height}"
+            f" when upright: {SEE}"
+        )
+
+
+def _points(points: object, path: Path) -> Points:
+    if not isinstance(points, dict):
+        raise LandmarksInvalid(f'{path} has no "points": {SEE}')
+    return {str(name): _position(name, at, path) for name, at in points.items()}
+
+
+def _position(name: str, at: object, path: Path) -> tuple[float, float]:
+    if isinstance(at, list) and len(at) == 2 and all(_is_number(value) for value in at):
+        return float(at[0]), float(at[1])
+    raise LandmarksInvalid(f"{path}: point {name!r} must be [x, y], got {str(at)[:60]}: {SEE}")
+
+
+def _is_number(value: Any) -> bool:
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return plain and math.isfinite(value)
