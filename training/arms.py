@@ -71,8 +71,8 @@ def _sized(shape: F64, rest: F64, size: float) -> F64:
 
 
 def _stroke_time(stroke: Stroke, style: Style, gap: float) -> float:
-    natural = 0.24 + 0.07 * (stroke.size - 1.0)
-    return float(np.clip(natural / style.gesture_speed, 0.16, min(0.42, 0.42 * gap)))
+    natural = 0.27 + 0.07 * (stroke.size - 1.0)
+    return float(np.clip(natural / style.gesture_speed, 0.20, min(0.42, 0.42 * gap)))
 
 
 def _uses(stroke: Stroke, side: str) -> bool:

@@ -59,14 +59,14 @@ def _raises(score: Score, style: Style, rng: np.random.Generator) -> tuple[F64, 
     size *= np.exp(rng.normal(0.0, 0.25, len(strong)))
     down = rng.random(len(strong)) < 0.12 + 0.5 * style.frown
     peaks = np.array([beat.start + 0.03 for beat in strong])
-    rise, fall = rng.uniform(0.16, 0.24, len(strong)), rng.uniform(0.3, 0.7, len(strong))
+    rise, fall = rng.uniform(0.20, 0.28, len(strong)), rng.uniform(0.35, 0.75, len(strong))
     raised = bumps(score.times, peaks, np.where(down, 0.0, size), rise, fall)
     lowered = bumps(score.times, peaks, np.where(down, 0.8 * size, 0.0), rise, fall)
     for phrase in score.phrases:
         if phrase.question:
             length = max(phrase.length - 0.3, 0.1)
             raised += 0.42 * style.brow * bump(score.times, phrase.start + 0.3, 0.3, 0.6, length)
-    return np.minimum(raised, 0.9), np.minimum(lowered, 0.7)
+    return 0.85 * np.tanh(raised / 0.85), 0.7 * np.tanh(lowered / 0.7)
 
 
 def _widening(score: Score, style: Style) -> F64:

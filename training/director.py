@@ -51,7 +51,7 @@ def _limits() -> F32:
 
 LIMITS: Final = _limits()  # (88, 2): the lowest and highest value that direct() writes
 MAX_STEP: Final = np.array(  # (88,) the most that a value changes from one frame to the next
-    [0.55 if name in MOUTH or name in UPPER_FACE else 0.45 for name in NAMES], np.float32
+    [0.60 if name in MOUTH or name in UPPER_FACE else 0.55 for name in NAMES], np.float32
 )
 _FADES: Final = 0.4  # of the picture's own upper-face expression that stays while in motion
 

@@ -13,6 +13,7 @@ from typing import Final
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from pipeline.state import INDEX, MOUTH
 from training.motion import FPS, minimum_jerk
@@ -40,6 +41,7 @@ _BLENDED: Final = len(CHANNELS) - 2  # CLOSE and TUCK are envelopes
 # decay (1/s) of a sound's pull before it and after it, per channel: the lips anticipate by ~100 ms
 _LEAD: Final = np.array([22.0, 11.0, 12.0, 14.0, 22.0, 22.0, 40.0, 20.0])
 _LAG: Final = np.array([24.0, 17.0, 17.0, 18.0, 24.0, 24.0, 40.0, 22.0])
+_INERTIA_S: Final = (0.012, 0.026, 0.026, 0.020, 0.010, 0.010, 0.014, 0.020)
 _REACH_S: Final = 0.35
 _SHUT_S: Final = 0.055  # the lips come together and part in this time
 _TUCK_S: Final = 0.075  # and the lower lip goes under the teeth in this
@@ -132,6 +134,8 @@ def mouth_channels(score: Score, gain: float = 1.0) -> F64:
         float(_RATE), _REACH_S, _REST,
     )  # fmt: skip
     out = np.empty((score.frames, len(CHANNELS)))
+    for channel, inertia_s in enumerate(_INERTIA_S):
+        blended[:, channel] = gaussian_filter1d(blended[:, channel], inertia_s * _RATE)
     out[:, :_BLENDED] = blended.reshape(score.frames, _GRID, _BLENDED).mean(axis=1)
     for channel, shut_s in ((CLOSE, _SHUT_S), (TUCK, _TUCK_S)):
         on = target[:, channel] > 0.0
@@ -156,7 +160,7 @@ def mouth_units(channels: F64, smile: F64, left: float = 1.0) -> F64:
     out[:, INDEX["jawOpen"]] = jaw
     out[:, INDEX["jawForward"]] = c[FORWARD]
     out[:, INDEX["mouthClose"]] = jaw * shut
-    out[:, INDEX["mouthPucker"]] = c[PUCKER] * (1.0 - 0.5 * shut)
+    out[:, INDEX["mouthPucker"]] = c[PUCKER] * (1.0 - 0.2 * shut)
     out[:, INDEX["mouthFunnel"]] = c[FUNNEL] * free * (1.0 - tuck)
     out[:, INDEX["mouthRollLower"]] = 0.16 * shut + 0.55 * tuck * free
     out[:, INDEX["mouthRollUpper"]] = 0.14 * shut
