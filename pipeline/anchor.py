@@ -15,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import light, paint, plate, shade, sheet
+from pipeline import light, paint, plate, shade, sheet, trust
 from pipeline.body import Body, Camera, Person
-from pipeline.fit import Fit
+from pipeline.fit import Fit, Landmarks
 from pipeline.reference import REF_DIM, SHAPE_DIM
 from pipeline.sheet import Sheet
 from pipeline.surface import LAYERS, Surface, View, facing
 
 __all__ = ["REF_DIM", "Fit", "IdentityAnchor", "build_anchor", "bundled_body"]
 
-TEXELS: Final = 2  # of texture per output pixel: sharp wherever between pixels a surface comes to lie
+TEXELS: Final = (
+    2  # of texture per output pixel: sharp wherever between pixels a surface comes to lie
+)
 _MIXED: Final = 1.2  # px of the picture that a border between person and background may blur
 _PLATE_MARGIN: Final = 3.0  # px around the person, of a 512 px picture, that the plate forgets
 
@@ -75,7 +77,9 @@ def build_anchor(
     picture, alpha = _split(image, alpha)
     body = body or bundled_body()
     if fit.shape.shape != (len(body.shape_names),):
-        raise ValueError(f"the body has {len(body.shape_names)} shape numbers, got {len(fit.shape)}")
+        raise ValueError(
+            f"the body has {len(body.shape_names)} shape numbers, got {len(fit.shape)}"
+        )
     person = body.person(fit.shape, fit.wear)
     posed = person.pose(fit.state)
     scene = _cut(picture, alpha, fit.camera, posed, width, height)
@@ -105,6 +109,13 @@ class _Scene:
     picture: F32  # (TEXELS H, TEXELS W, 3)
     alpha: F32 | None  # of ``picture``'s size, 0..1
     source: float  # texels per pixel of the picture that was handed in
+    corner: tuple[float, float]  # where the cut begins in that picture, px
+
+    def texels(self, landmarks: Landmarks) -> dict[str, tuple[float, float]]:
+        """Landmarks of the picture that was handed in, in texels."""
+        left, top = self.corner
+        return {n: ((x - left) * self.source, (y - top) * self.source)
+                for n, (x, y) in landmarks.items()}  # fmt: skip
 
 
 def _cut(
@@ -119,7 +130,9 @@ def _cut(
     high, wide = picture.shape[:2]
     cut_w, cut_h = min(wide, high * width / height), min(high, wide * height / width)
     head = camera.project(posed[posed[:, 1] > posed[:, 1].max() - 0.2], wide, high)
-    if head[:, 2].min() <= 0.1 or not (0 <= head[:, 0].mean() < wide and -high < head[:, 1].mean() < high):
+    if head[:, 2].min() <= 0.1 or not (
+        0 <= head[:, 0].mean() < wide and -high < head[:, 1].mean() < high
+    ):
         raise ValueError("the fitted person's head is outside the picture")
     left = float(np.clip(head[:, 0].mean() - cut_w / 2, 0, wide - cut_w))
     top = float(np.clip(head[:, 1].min() - 0.15 * cut_h, 0, high - cut_h))
@@ -137,7 +150,7 @@ def _cut(
         center_x=(camera.center_x * wide - left) / cut_w,
         center_y=(camera.center_y * high - top) / cut_h,
     )
-    return _Scene(view, frame, fine, mask, TEXELS * height / cut_h)
+    return _Scene(view, frame, fine, mask, TEXELS * height / cut_h, (left, top))
 
 
 def _resized(
@@ -161,22 +174,31 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
     fine_h, fine_w = scene.picture.shape[:2]
     surface = Surface.of(person)
     normals = person.normals(posed)[surface.vertex]
-    points = scene.camera.project(posed, fine_w, fine_h)[surface.vertex]
+    projected = scene.camera.project(posed, fine_w, fine_h)
+    offset = trust.corrections(person, projected, scene.texels(fit.landmarks))
+    projected[:, :2] += offset
+    points = projected[surface.vertex]
     eye = np.array([0, scene.camera.look_y, scene.camera.distance], np.float32)
     view = View.of(surface, points, facing(posed[surface.vertex], normals, eye), fine_w, fine_h)
     if not view.covered.any():
         raise ValueError("the fitted body is outside the picture")
-    alpha = scene.alpha
-    if alpha is None:
-        alpha = plate.foreground(scene.picture, view.covered)
-    mixed = max(_MIXED * scene.source, 1.0)
-    solid = plate.shrink(alpha > 0.9, mixed)
+    alpha = _foreground(scene, fit, view)
+    solid = plate.shrink(alpha > 0.9, max(_MIXED * scene.source, 1.0))
     atlas = paint.atlas(scene.picture, surface, view, solid)
     pixel = float(np.median(points[:, 2])) / (scene.camera.focal * fine_h)
     sure = view.seen(surface, pixel) * atlas.known
     vertices, relight, direction = _rows(person, surface, atlas, sure, normals)
     vertices[:, [shade.X, shade.Y]] = points[:, :2] / TEXELS
     vertices[:, shade.DEPTH] = points[:, 2]
+    background, loose = (
+        _background(scene, fit, view, alpha),
+        _sheet(scene, fit, view, alpha, solid, vertices, sure),
+    )
+    if not fit.exact:
+        landmarks = fit.landmarks
+        share = trust.cover(person, surface, projected, landmarks, fine_w, fine_h)
+        vertices[:, shade.COVER] = share
+        surface = surface.only((share > 0)[surface.faces].any(1))
     return IdentityAnchor(
         width=width,
         height=height,
@@ -184,16 +206,25 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
         camera=scene.camera,
         surface=surface,
         vertices=vertices,
-        offset=np.zeros((len(vertices), 2), np.float32),
+        offset=offset[surface.vertex] / TEXELS,
         relight=relight,
         light=direction,
         texture=shade.pack(atlas.texture),
-        plate=_plate(scene, view, alpha),
-        sheet=_sheet(scene, view, alpha, solid, vertices, sure),
+        plate=background,
+        sheet=loose,
         tolerance=max(0.008, 12 * pixel),
         reference=reference_vector(fit, scene.camera),
         features=_features(surface, atlas, sure),
     )
+
+
+def _foreground(scene: _Scene, fit: Fit, view: View) -> F32:
+    """The person's alpha: as given, guessed for exact fits, else unknown and all of the picture."""
+    if scene.alpha is not None:
+        return scene.alpha
+    if fit.exact:
+        return plate.foreground(scene.picture, view.covered)
+    return np.ones(view.covered.shape, np.float32)
 
 
 def _rows(
@@ -212,32 +243,51 @@ def _rows(
     table[:, [shade.U, shade.V]] = atlas.position
     table[:, [shade.MIRROR_U, shade.MIRROR_V]] = atlas.position[twin]
     table[:, shade.SEEN], table[:, shade.MIRROR_SEEN] = sure, other
-    table[:, shade.RED : shade.BLUE + 1] = paint.fill_colours(
-        surface, colours / bright[:, None], sure
-    )
+    fill = paint.fill_colours(surface, colours / bright[:, None], sure)
+    rest = person.rest
+    fill *= paint.hollows(surface, rest, person.normals(rest))[:, None]
+    table[:, shade.RED : shade.BLUE + 1] = fill
     table[:, shade.COVER] = table[:, shade.SHADE] = 1
     base = sure * bright + (1 - sure) * (other * bright[twin] + 1 - other)
     return table, (1 / base).astype(np.float32), direction
 
 
-def _plate(scene: _Scene, view: View, alpha: F32) -> NDArray[np.uint8]:
+def _background(scene: _Scene, fit: Fit, view: View, alpha: F32) -> NDArray[np.uint8]:
+    """The frame without the person; the frame as it is when nobody can say where the person ends."""
     height, width = scene.frame.shape[:2]
-    gone = (view.covered > 0) | (alpha > 0.04)
-    gone = gone.reshape(height, TEXELS, width, TEXELS).any((1, 3))
-    background = plate.without(scene.frame, gone, _PLATE_MARGIN * height / 512)
+    background = scene.frame
+    if fit.exact or scene.alpha is not None:
+        gone = alpha > 0.04
+        if fit.exact:
+            gone |= view.covered > 0
+        gone = gone.reshape(height, TEXELS, width, TEXELS).any((1, 3))
+        background = plate.without(scene.frame, gone, _PLATE_MARGIN * height / 512)
     return np.clip(background + 0.5, 0, 255).astype(np.uint8)
 
 
 def _sheet(
-    scene: _Scene, view: View, alpha: F32, solid: NDArray[np.bool_], vertices: F32, sure: F32
+    scene: _Scene,
+    fit: Fit,
+    view: View,
+    alpha: F32,
+    solid: NDArray[np.bool_],
+    vertices: F32,
+    sure: F32,
 ) -> Sheet:
-    """What is foreground and not covered by the mesh, with a strip under the mesh's border."""
+    """What the mesh does not explain; elastic over the whole picture when no mask says more."""
     height, width = scene.frame.shape[:2]
-    wanted = (alpha > 0.1) & ~plate.grow(view.covered > 0.5, 1.5 * TEXELS)
-    colours = plate.extended(scene.picture, solid, 0.0) if wanted.any() else scene.picture
+    covered = view.covered > 0.5
+    elastic = not fit.exact and scene.alpha is None
+    wanted = alpha > 0.1
+    if fit.exact:
+        wanted &= ~plate.grow(covered, 1.5 * TEXELS)
+    colours = scene.picture
+    if wanted.any() and not elastic:
+        colours = plate.extended(scene.picture, solid, 0.0)
     texture = np.dstack([colours, alpha * 255])
     packed = shade.pack(np.clip(texture + 0.5, 0, 255).astype(np.uint8))
-    return sheet.build(packed, alpha, wanted, vertices[:, :3], sure, width, height)
+    body = covered if elastic else None
+    return sheet.build(packed, alpha, wanted, vertices[:, :3], sure, width, height, body)
 
 
 def reference_vector(fit: Fit, camera: Camera) -> F32:

@@ -1,103 +1,273 @@
-"""The landmark sidecar: where the named points of a person lie in a picture, as JSON.
+"""A picture of one's own: named points on it become a fit of the body.
 
-    {"width": 1024, "height": 1024, "points": {"nose_tip": [512.5, 430.0], ...}}
-
-Pixels of the upright picture, x to the right, y down, (0, 0) at the upper left corner; "left" is
-the person's own left. ``docs/avatars.md`` shows every point. What the points mean is the
-business of ``pipeline.anchor``.
+Points are named as in ``Body.landmarks``; left and right are the person's own. Ten of the face are
+needed; brows, lids, lips, ears, hairline, shoulders, elbows and wrists make the fit better. Damped
+Gauss-Newton over camera, pose, a few face units and the shape, each held by a prior. What the body
+cannot match is left to ``thin_plate``, which moves the drawn surface so that features land exactly.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 
-from pipeline.errors import LandmarksInvalid, LandmarksMissing
+import numpy as np
+from numpy.typing import NDArray
 
-DOCUMENT: Final = "docs/avatars.md"
+from pipeline.body import Body, Camera, Person
+from pipeline.fit import Fit, Landmarks
+from pipeline.state import INDEX, neutral
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
 REQUIRED: Final = (
-    "eye_outer_left", "eye_inner_left", "eye_inner_right", "eye_outer_right",
-    "nose_tip", "nose_base", "mouth_corner_left", "mouth_corner_right",
-    "lip_upper_outer", "lip_lower_outer", "chin", "jaw_angle_left", "jaw_angle_right",
+    "eye_inner_left", "eye_outer_left", "eye_inner_right", "eye_outer_right", "nose_tip",
+    "mouth_corner_left", "mouth_corner_right", "chin", "jaw_angle_left", "jaw_angle_right",
 )  # fmt: skip
-MAX_BYTES: Final = 1024 * 1024
-_OUTSIDE: Final = 0.5  # of the picture: shoulders and hands may be cut off, not far away
+LEAST_EYES: Final = 0.05  # of the picture's shorter side, between the outer corners of the eyes
+_DISTANCE: Final = 1.8  # metres: how far away people stand for a portrait
 
-Points = dict[str, tuple[float, float]]
-
-
-def sidecar(picture: Path) -> Path:
-    """Where the landmarks of a picture are looked for: ``me.png`` -> ``me.landmarks.json``."""
-    return picture.with_name(f"{picture.stem}.landmarks.json")
-
-
-def load_landmarks(path: Path, width: int, height: int, known: Collection[str]) -> Points:
-    """The points of a picture of this size, all of them among the ``known`` names.
-
-    Raises ``LandmarksMissing`` without the file or a required point, ``LandmarksInvalid``.
-    """
-    if not path.is_file():
-        raise LandmarksMissing(
-            f"no landmarks for the picture: write {path} or name a file with --landmarks"
-            f" (format and points: {DOCUMENT})"
-        )
-    content = _parse(path)
-    _check_picture(content, path, width, height)
-    return check_landmarks(content.get("points"), width, height, known, str(path))
+# Standard deviations of the priors. Angles in radians, face units and shape in their own units.
+_POSE: Final[Mapping[str, float]] = {
+    "head_yaw": 0.4, "head_pitch": 0.3, "head_roll": 0.3,
+    "spine_yaw": 0.25, "spine_roll": 0.12,
+}  # fmt: skip
+_LIFT: Final[Mapping[str, float]] = {"clavicle_lift_left": 0.1, "clavicle_lift_right": 0.1}
+_UNITS: Final[Mapping[str, float]] = {
+    "jawOpen": 0.25, "mouthSmileLeft": 0.4, "mouthSmileRight": 0.4, "mouthPucker": 0.25,
+    "mouthUpperUpLeft": 0.25, "mouthUpperUpRight": 0.25,
+    "mouthLowerDownLeft": 0.25, "mouthLowerDownRight": 0.25,
+    "browInnerUp": 0.3, "browOuterUpLeft": 0.3, "browOuterUpRight": 0.3,
+    "browDownLeft": 0.3, "browDownRight": 0.3,
+    "eyeBlinkLeft": 0.25, "eyeBlinkRight": 0.25, "eyeWideLeft": 0.3, "eyeWideRight": 0.3,
+}  # fmt: skip
+_ARM: Final[Mapping[str, float]] = {
+    "flex": 0.5, "abduct": 0.4, "twist": 0.5, "elbow": 0.7,
+}  # fmt: skip
+_MACROS: Final[Mapping[str, float]] = {
+    "gender": 0.35, "age": 0.2, "weight": 0.2, "african": 0.2, "asian": 0.2, "caucasian": 0.2,
+}  # fmt: skip
+_LOCAL: Final = 0.4
+_BELOW: Final = ("waist", "hips", "arm_length", "torso_length")  # a face tells nothing of these
+# How far off points may be, of the distance between the outer corners of the eyes.
+_EXACT: Final = 0.02
+_LOOSE: Final[Mapping[str, float]] = {
+    "shoulder": 0.15, "elbow": 0.2, "wrist": 0.15, "ear": 0.06, "tragus": 0.06, "neck": 0.15,
+    "hairline": 0.12, "crown": 0.15, "forehead": 0.12, "temple": 0.08, "cheek": 0.08,
+    "jaw": 0.05, "chin": 0.03,
+}  # fmt: skip
+_ROUNDS, _STEPS = 3, 4
 
 
 def check_landmarks(
-    points: object, width: int, height: int, known: Collection[str], name: str = "landmarks"
-) -> Points:
-    """The same points, every one checked; ``name`` is what errors call them."""
-    if not isinstance(points, Mapping):
-        raise LandmarksInvalid(f'{name} has no "points" (format: {DOCUMENT})')
-    unknown = sorted(set(map(str, points)) - set(known))
+    landmarks: Landmarks, known: Mapping[str, int], width: int, height: int
+) -> None:
+    """Raise ``ValueError`` when points cannot be those of a face in a picture of this size."""
+    unknown = sorted(set(landmarks) - set(known))
     if unknown:
-        raise LandmarksInvalid(f"{name} names unknown points {unknown}: see {DOCUMENT}")
-    missing = [point for point in REQUIRED if point not in points]
+        raise ValueError(f"unknown landmarks {unknown}, known are {sorted(known)}")
+    missing = [name for name in REQUIRED if name not in landmarks]
     if missing:
-        raise LandmarksMissing(f"{name} lacks the points {missing}: see {DOCUMENT}")
-    return {point: _position(point, at, width, height, name) for point, at in points.items()}
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise LandmarksInvalid(f"{path} is larger than {MAX_BYTES} bytes: see {DOCUMENT}")
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise LandmarksInvalid(f"{path} is not readable JSON ({error}): see {DOCUMENT}") from error
-    if not isinstance(content, dict):
-        raise LandmarksInvalid(f"{path} holds no JSON object: see {DOCUMENT}")
-    return content
-
-
-def _check_picture(content: Mapping[str, Any], path: Path, width: int, height: int) -> None:
-    stated = (content.get("width"), content.get("height"))
-    if stated != (width, height):
-        raise LandmarksInvalid(
-            f"{path} is for a picture of {stated[0]}x{stated[1]}, this one is {width}x{height}"
-            f" after it was turned upright: see {DOCUMENT}"
+        raise ValueError(f"landmarks are missing: {missing}")
+    outside = sorted(
+        name for name, (x, y) in landmarks.items() if not (0 <= x < width and 0 <= y < height)
+    )
+    if outside:
+        raise ValueError(f"landmarks outside the picture of {width} x {height}: {outside}")
+    left, right = landmarks["eye_outer_left"], landmarks["eye_outer_right"]
+    if left[0] <= right[0]:
+        raise ValueError("left and right are swapped: they are the person's own, not the picture's")
+    across, least = float(np.hypot(left[0] - right[0], left[1] - right[1])), LEAST_EYES
+    if across < least * min(width, height):
+        raise ValueError(
+            f"the face is too small: {across:.0f} px between the eyes' outer corners, "
+            f"at least {least * min(width, height):.0f} are needed"
         )
 
 
-def _position(point: str, at: object, width: int, height: int, name: str) -> tuple[float, float]:
-    numbers = at if isinstance(at, (list, tuple)) and len(at) == 2 else ()
-    if not numbers or not all(_is_number(value) for value in numbers):
-        raise LandmarksInvalid(f"{name}: point {point!r} must be two numbers [x, y], got {at!r}")
-    x, y = float(numbers[0]), float(numbers[1])
-    for value, side in ((x, width), (y, height)):
-        if not -_OUTSIDE * side <= value <= (1 + _OUTSIDE) * side:
-            raise LandmarksInvalid(
-                f"{name}: point {point!r} at ({x:g}, {y:g}) is far outside {width}x{height}"
+def fit_landmarks(
+    image: NDArray[np.uint8],
+    landmarks: Landmarks,
+    wear: frozenset[str] = frozenset({"top_long", "bottom"}),
+    body: Body | None = None,
+) -> Fit:
+    """Fit the body to named points (px) of a picture (H, W, 3 or 4); takes a few seconds.
+
+    Raises ``ValueError`` that names what is missing, unknown, outside the picture or too small.
+    """
+    body = body or Body.load()
+    height, width = image.shape[:2]
+    check_landmarks(landmarks, body.landmarks, width, height)
+    problem = _Problem.of(body, landmarks, wear, width, height)
+    x = problem.start()
+    for _ in range(_ROUNDS):
+        person = body.person(problem.shape(x), wear)
+        slopes = problem.shape_slopes(x, person)
+        for _ in range(_STEPS):
+            x, person = problem.step(x, person, slopes)
+    return Fit(
+        shape=problem.shape(x),
+        state=problem.state(x),
+        camera=problem.camera(x, body.person(problem.shape(x), wear)),
+        wear=wear,
+        landmarks={name: (float(px), float(py)) for name, (px, py) in landmarks.items()},
+        exact=False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """Unknowns x: [log focal, centre x, height above the eyes | pose and units | shape]."""
+
+    body: Body
+    width: int
+    height: int
+    vertices: NDArray[np.int64]  # (L,)
+    points: F64  # (L, 2) px
+    sigma: F64  # (L,) px
+    pose_names: tuple[str, ...]
+    shape_names: tuple[str, ...]
+    prior: F64  # (X,) standard deviations
+
+    @classmethod
+    def of(
+        cls, body: Body, landmarks: Landmarks, wear: frozenset[str], width: int, height: int
+    ) -> _Problem:
+        names = sorted(landmarks)
+        points = np.array([landmarks[name] for name in names], float)
+        left, right = landmarks["eye_outer_left"], landmarks["eye_outer_right"]
+        unit = float(np.hypot(left[0] - right[0], left[1] - right[1]))
+        loose = [_LOOSE.get(_stem(name), _LOOSE.get(name.split("_")[0], _EXACT)) for name in names]
+        pose = dict(_POSE | _UNITS)
+        if {"shoulder_left", "shoulder_right"} & set(names):
+            pose |= _LIFT
+        for side in ("left", "right"):
+            if f"wrist_{side}" in landmarks or f"elbow_{side}" in landmarks:
+                pose |= {f"{side}_{name}": sigma for name, sigma in _ARM.items()}
+        shape = dict(_MACROS)
+        shape |= {n: _LOCAL for n in body.shape_names if n not in _ALL_MACROS and n not in _BELOW}
+        prior = [0.6, 0.5, 0.3, *pose.values(), *shape.values()]
+        return cls(
+            body, width, height, np.array([body.landmarks[name] for name in names]), points,
+            unit * np.array(loose), tuple(pose), tuple(shape), np.array(prior),
+        )  # fmt: skip
+
+    def start(self) -> F64:
+        """A frontal face at the right size and place, everything else at its prior."""
+        mean = np.zeros(len(self.prior))
+        unit = float(self.sigma.min()) / _EXACT
+        mean[0] = np.log(max(unit / self.height * _DISTANCE / 0.092, 0.2))
+        mean[1] = self.points.mean(0)[0] / self.width
+        eyes = self.points[self._eyes()].mean(0)[1] / self.height
+        mean[2] = (eyes - 0.5) * _DISTANCE / np.exp(mean[0])
+        return mean
+
+    def _eyes(self) -> NDArray[np.bool_]:
+        wanted = [self.body.landmarks[name] for name in REQUIRED if name.startswith("eye")]
+        return np.isin(self.vertices, wanted)
+
+    def state(self, x: F64) -> F32:
+        out = neutral()
+        for name, value in zip(self.pose_names, x[3:], strict=False):
+            out[INDEX[name]] = max(value, 0.0) if name in _UNITS else value
+        return out
+
+    def shape(self, x: F64) -> F32:
+        local = x[3 + len(self.pose_names) :]
+        out = self.body.shape()
+        for name, value in zip(self.shape_names, local, strict=True):
+            at = self.body.shape_names.index(name)
+            low = 0.0 if name in _ALL_MACROS else -1.0
+            out[at] = np.clip(out[at] + value, low, 1.0)
+        return out
+
+    def camera(self, x: F64, person: Person) -> Camera:
+        eyes = person.pose(neutral())[self.body.landmarks["eye_inner_left"], 1]
+        return Camera(
+            focal=float(np.exp(x[0])), center_x=float(x[1]), center_y=0.5,
+            distance=_DISTANCE, look_y=float(eyes + x[2]), pitch=0.0,
+        )  # fmt: skip
+
+    def project(self, x: F64, person: Person) -> F64:
+        posed = person.pose(self.state(x))[self.vertices]
+        camera = self.camera(x, person)
+        return camera.project(posed, self.width, self.height)[:, :2].astype(np.float64)
+
+    def shape_slopes(self, x: F64, person: Person) -> F64:
+        """How the points move (2 L, S) with each shape number; the skeleton is held still."""
+        base, first = self.project(x, person).reshape(-1), 3 + len(self.pose_names)
+        rest, out = person.rest, np.zeros((base.size, len(self.shape_names)))
+        for i in range(len(self.shape_names)):
+            moved = x.copy()
+            moved[first + i] += 0.1 if self.shape(moved)[self._at(i)] < 0.85 else -0.1
+            person.rest = self.body.rest(self.shape(moved))[: self.body.vertex_count]
+            change = (self.project(x, person).reshape(-1) - base) / (
+                moved[first + i] - x[first + i]
             )
-    return x, y
+            out[:, i] = change
+        person.rest = rest
+        return out
+
+    def _at(self, i: int) -> int:
+        return self.body.shape_names.index(self.shape_names[i])
+
+    def step(self, x: F64, person: Person, slopes: F64) -> tuple[F64, Person]:
+        """One damped Gauss-Newton step over everything."""
+        base, first = self.project(x, person).reshape(-1), 3 + len(self.pose_names)
+        jacobian = np.zeros((base.size, len(x)))
+        for i in range(first):
+            moved = x.copy()
+            moved[i] += 1e-2 if i >= 3 else 1e-3
+            jacobian[:, i] = (self.project(moved, person).reshape(-1) - base) / (moved[i] - x[i])
+        jacobian[:, first:] = slopes
+        weight = np.repeat(1 / self.sigma, 2)
+        residual = (self.points.reshape(-1) - base) * weight
+        a = jacobian * weight[:, None]
+        pull = 1 / np.square(self.prior)
+        pull[:3] *= 1e-2  # the camera is hardly held
+        mean = self.start()
+        mean[3:] = 0
+        change = np.linalg.solve(a.T @ a + np.diag(pull), a.T @ residual - pull * (x - mean))
+        limit = 1.5 * self.prior
+        x = x + np.clip(change, -limit, limit)
+        for i, name in enumerate(self.pose_names, 3):
+            if name in _UNITS:
+                x[i] = np.clip(x[i], 0.0, 1.0)
+        return x, self.body.person(self.shape(x), person.wear)
 
 
-def _is_number(value: object) -> bool:
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return plain and math.isfinite(value)  # type: ignore[arg-type]
+_ALL_MACROS: Final = (
+    "gender", "age", "muscle", "weight", "height", "proportions", "bust",
+    "african", "asian", "caucasian",
+)  # fmt: skip
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix("_left").removesuffix("_right")
+
+
+def thin_plate(centres: F64, moves: F64, at: F64, reach: float) -> F32:
+    """Displacements (N, 2) at ``at`` that take ``centres`` (L, 2) by ``moves`` (L, 2) exactly.
+
+    A thin-plate spline (Bookstein 1989) that fades to nothing ``reach`` px from the centres.
+    """
+    count = len(centres)
+    if count < 3:
+        raise ValueError(f"a thin plate needs at least 3 points, got {count}")
+    corner = np.hstack([np.ones((count, 1)), centres])
+    system = np.zeros((count + 3, count + 3))
+    system[:count, :count] = _kernel(centres, centres)
+    system[:count, count:], system[count:, :count] = corner, corner.T
+    solved = np.linalg.solve(system, np.vstack([moves, np.zeros((3, 2))]))
+    bend = _kernel(at, centres) @ solved[:count]
+    plane = np.hstack([np.ones((len(at), 1)), at]) @ solved[count:]
+    far = np.min(np.linalg.norm(at[:, None] - centres, axis=2), axis=1)
+    fade = np.clip(2 - far / reach, 0, 1)
+    return ((bend + plane) * (fade * fade * (3 - 2 * fade))[:, None]).astype(np.float32)
+
+
+def _kernel(a: F64, b: F64) -> F64:
+    square = np.square(a[:, None] - b).sum(2)
+    return np.asarray(0.5 * square * np.log(np.maximum(square, 1e-12)))

@@ -24,20 +24,16 @@ F32 = NDArray[np.float32]
 
 _PAD: Final = 8  # px of a piece beyond the rows that it serves
 # How far from pixels that show a layer its texture is believed, in px of a 512 px picture.
-_REACH: Final = {"mouth": 1.5, "eyes": 8.0, "left_skin": 10.0, "right_skin": 10.0}
+_REACH: Final = {"mouth": 1.5, "eyes": 1.2, "left_skin": 10.0, "right_skin": 10.0}
 _FAR_REACH: Final = 60.0
 _MARGIN: Final = {"eyes": 0.4, "mouth": 0.4}  # px of a 512 px picture, mixed with what is beside
 _COMMON_MARGIN: Final = 1.0
-_RELATED: Final = {
-    "left_skin": ("right_skin", "skin"),
-    "right_skin": ("left_skin", "skin"),
-    "left_sleeve": ("right_sleeve", "clothes"),
-    "right_sleeve": ("left_sleeve", "clothes"),
-    "skin": ("left_skin", "right_skin"),
-    "clothes": ("left_sleeve", "right_sleeve"),
-    "legs": ("clothes",),
-    "hair": (),
-}
+_FAMILIES: Final = (  # layers of one stuff, whose colours run into each other
+    ("skin", "left_skin", "right_skin"),
+    ("clothes", "left_sleeve", "right_sleeve"),
+    ("legs",),
+    ("hair",),
+)
 _MOUTH_PAINT: Final = {
     "teeth": (226.0, 214.0, 196.0),
     "gum": (92.0, 34.0, 34.0),
@@ -60,8 +56,7 @@ class Atlas:
 
 def atlas(picture: F32, surface: Surface, view: View, solid: NDArray[np.bool_]) -> Atlas:
     """Cut and fill the layers' textures; ``solid`` (H, W) excludes pixels mixed with background."""
-    height, width = view.depth.shape
-    unit = height / 512
+    unit = view.depth.shape[0] / 512
     pieces, position = [], view.points[:, :2].astype(np.float32).copy()
     known = np.zeros(len(surface.vertex), np.float32)
     origin = np.zeros((len(LAYERS), 2), np.float32)
@@ -126,33 +121,22 @@ def sample(texture: NDArray[np.uint8], position: F32) -> F32:
 def fill_colours(surface: Surface, colours: F32, sure: F32) -> F32:
     """Colours (R, 3) for all rows: those of sure rows (weight near 1) spread to the others."""
     out = np.zeros_like(colours)
-    means: dict[str, F32] = {}
     white = _white(surface, colours, sure)
-    for number, name in enumerate(LAYERS):
-        rows = np.flatnonzero(surface.layer == number)
+    usual = np.array(_USUAL, np.float32)
+    for family in _FAMILIES:
+        rows = np.flatnonzero(np.isin(surface.layer, [LAYERS.index(name) for name in family]))
         good = rows[sure[rows] > 0.9]
         if len(good) >= 8:
-            means[name] = np.median(colours[good], 0).astype(np.float32)
-    for number, name in enumerate(LAYERS):
-        rows = np.flatnonzero(surface.layer == number)
-        if not len(rows):
-            continue
-        if name == "mouth":
-            out[rows] = _painted(surface.material[rows], _MOUTH_PAINT, white)
-        elif name == "eyes":
-            out[rows] = _eyes(surface.material[rows], colours[rows], sure[rows], white)
-        else:
-            usual = _usual(name, means)
+            usual = np.median(colours[good], 0)
+        if len(rows):
             out[rows] = _spread(surface, rows, colours[rows], sure[rows], usual)
+        usual = 0.5 * usual + 0.5 * np.array(_USUAL, np.float32)
+    for name, paint in (("mouth", _MOUTH_PAINT), ("eyes", _EYE_PAINT)):
+        rows = np.flatnonzero(surface.layer == LAYERS.index(name))
+        out[rows] = _painted(surface.material[rows], paint, white)
+    eyes = np.flatnonzero(surface.layer == LAYERS.index("eyes"))
+    out[eyes] = _eyes(surface.material[eyes], colours[eyes], sure[eyes], out[eyes])
     return out
-
-
-def _usual(name: str, means: dict[str, F32]) -> F32:
-    """The colour of a layer of which nothing is known."""
-    for other in (name, *_RELATED.get(name, ())):
-        if other in means:
-            return means[other]
-    return np.array(_USUAL, np.float32)
 
 
 def _white(surface: Surface, colours: F32, sure: F32) -> float:
@@ -172,9 +156,9 @@ def _painted(material: NDArray[np.uint8], paint: dict[str, tuple[float, ...]], w
     return table[material]
 
 
-def _eyes(material: NDArray[np.uint8], colours: F32, sure: F32, white: float) -> F32:
-    """Sclera, iris and pupil each in the colour that the picture shows most of."""
-    out = _painted(material, _EYE_PAINT, white)
+def _eyes(material: NDArray[np.uint8], colours: F32, sure: F32, usual: F32) -> F32:
+    """Sclera, iris and pupil each in the colour that the picture shows most of, or the usual."""
+    out = usual.copy()
     for name, part in (("eye", 75), ("iris", 50), ("pupil", 25)):
         mine = material == MATERIALS.index(name)
         good = colours[mine & (sure > 0.8)]
@@ -184,20 +168,57 @@ def _eyes(material: NDArray[np.uint8], colours: F32, sure: F32, white: float) ->
     return out
 
 
-def _spread(surface: Surface, rows: NDArray[np.int64], colours: F32, sure: F32, usual: F32) -> F32:
-    """Harmonic colours over the layer's mesh; pieces without any known row get the usual colour."""
-    local = np.full(len(surface.vertex), -1)
-    local[rows] = np.arange(len(rows))
-    faces = local[surface.faces[surface.face_layer == surface.layer[rows[0]]]]
-    edges = np.unique(np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), 1), axis=0)
-    count = len(rows)
+def _edges(
+    surface: Surface, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Nodes (K,) of the rows, joined where layers meet, and the mesh's edges (E, 2) among them."""
+    _, node = np.unique(surface.vertex[rows], return_inverse=True)
+    of_row = np.full(len(surface.vertex), -1)
+    of_row[rows] = node
+    faces = of_row[surface.faces]
+    faces = faces[(faces >= 0).all(1)]
+    pairs = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), 1)
+    return node, np.unique(pairs, axis=0)
+
+
+def _spread(
+    surface: Surface, rows: NDArray[np.int64], colours: F32, sure: F32, usual: NDArray[np.floating]
+) -> F32:
+    """Harmonic colours over a mesh; pieces of it without a known row get the usual colour."""
+    node, edges = _edges(surface, rows)
+    count = int(node.max()) + 1
+    good = sure > 0.9
+    known = np.tile(np.asarray(usual, np.float64), (count, 1))
+    known[node[good]] = colours[good]
+    hold = np.full(count, 1e-4)
+    hold[node[good]] = 50.0
     ones = np.ones(len(edges))
     graph = sparse.coo_array((ones, (edges[:, 0], edges[:, 1])), shape=(count, count))
     graph = (graph + graph.T).tocsr()
-    hold = np.where(sure > 0.9, 50.0, 1e-4)
     system = sparse.diags_array(np.asarray(graph.sum(1)).ravel() + hold) - graph
-    known = np.where((sure > 0.9)[:, None], colours, usual)
-    out = [
-        cg(system, hold * known[:, c], x0=known[:, c], rtol=1e-4, maxiter=400)[0] for c in range(3)
+    solved = [
+        cg(system, hold * known[:, c], x0=known[:, c], rtol=1e-4, maxiter=300)[0] for c in range(3)
     ]
-    return np.stack(out, 1).astype(np.float32)
+    return np.stack(solved, 1)[node].astype(np.float32)
+
+
+def hollows(surface: Surface, rest: F32, normals: F32) -> F32:
+    """How much light (R,) creases and hollows of the rest surface lose: 1 none, down to 0.6."""
+    rows = np.arange(len(surface.vertex))
+    node, edges = _edges(surface, rows)
+    first = np.unique(node, return_index=True)[1]
+    place, up = rest[surface.vertex[first]], normals[surface.vertex[first]]
+    way = place[edges[:, 1]] - place[edges[:, 0]]
+    way /= np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-6)
+    rise = np.zeros(len(first))
+    degree = np.zeros(len(first))
+    for near, sign in ((0, 1.0), (1, -1.0)):
+        np.add.at(rise, edges[:, near], sign * np.einsum("ec,ec->e", way, up[edges[:, near]]))
+        np.add.at(degree, edges[:, near], 1.0)
+    rise /= np.maximum(degree, 1)
+    for _ in range(2):
+        total = rise.copy()
+        np.add.at(total, edges[:, 0], rise[edges[:, 1]])
+        np.add.at(total, edges[:, 1], rise[edges[:, 0]])
+        rise = total / (degree + 1)
+    return np.clip(1 - 0.9 * np.maximum(rise, 0), 0.6, 1.0)[node].astype(np.float32)

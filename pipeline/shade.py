@@ -27,6 +27,9 @@ VERTEX_WIDTH: Final = 16
 
 _PLANES: Final = (U, V, SEEN, SHADE, COVER)  # three coefficients each, one cache line a triangle
 _SURE: Final = np.float32(0.999)
+# Slopes a pixel above which a plane is not to be trusted beside its triangle.
+_STEEP_TEXELS: Final = np.float32(6.0)
+_STEEP: Final = np.float32(0.4)
 _FACE: Final = (1 << 20) - 1
 
 
@@ -59,6 +62,7 @@ def _set_planes(
         if area >= np.float32(0.0) and not two_sided[f]:
             continue
         scale = np.float32(1.0) / (min(area, -least) if area < 0.0 else max(area, least))
+        steep = False
         for i in range(5):
             k = COVER if i == 4 else U + i
             q = ((b[k] - a[k]) * cy - (c[k] - a[k]) * by) * scale
@@ -66,6 +70,8 @@ def _set_planes(
             planes[f, 3 * i] = a[k] - q * a[X] - r * a[Y]
             planes[f, 3 * i + 1] = q
             planes[f, 3 * i + 2] = r
+            steep |= abs(q) + abs(r) > (_STEEP_TEXELS if i < 2 else _STEEP)
+        planes[f, 15] = 1.0 if steep else 0.0
 
 
 @njit(**COMPILED)
@@ -140,7 +146,8 @@ def _shade_plain(texture, width, height, owner, stride, planes, plain, count, co
         seen, shade = p[6] + p[7] * px + p[8] * py, p[9] + p[10] * px + p[11] * py
         cover = p[12] + p[13] * px + p[14] * py
         r, g, b, _ = _bilinear(texture, width, height, u, v)
-        known = np.uint32(1 << 24) if min(seen, cover) > _SURE else np.uint32(0)
+        sure = min(seen, cover) > _SURE and p[15] == np.float32(0.0)
+        known = np.uint32(1 << 24) if sure else np.uint32(0)
         word = _byte(r * shade) | (_byte(g * shade) << np.uint32(8))
         colours[n] = word | (_byte(b * shade) << np.uint32(16)) | known
 
@@ -191,20 +198,27 @@ def _colour(vertices, faces, texture, width, height, f, x, y):  # type: ignore[n
 
 
 @njit(**COMPILED)
-def _store_plain(plain, count, colours, stride, out, mixed, mixed_count):  # type: ignore[no-untyped-def]
-    """Write the known colours; the unknown pixels join the mixed ones, whose count is returned."""
+def _store_plain(
+    vertices, faces, texture, width, height, owner, stride, plain, count, colours, out
+):  # type: ignore[no-untyped-def]
+    """Write the known colours of the plain pixels, and find those that no plane could give."""
+    one = np.float32(1.0)
     for n in range(count):
-        pixel, word = plain[n], colours[n]
+        word = colours[n]
+        y = plain[n] // stride
+        x = plain[n] - y * stride
         if word >> 24:
-            y = pixel // stride
-            x = pixel - y * stride
             out[y, x, 0] = word & 255
             out[y, x, 1] = (word >> 8) & 255
             out[y, x, 2] = (word >> 16) & 255
-        else:
-            mixed[mixed_count] = pixel
-            mixed_count += 1
-    return mixed_count
+            continue
+        f = owner[y * SAMPLES * stride + x] & _FACE
+        px, py = np.float32(np.int32(x) + 0.5), np.float32(np.int32(y) + 0.5)
+        r, g, b, cover = _colour(vertices, faces, texture, width, height, f, px, py)
+        rest = max(one - cover, np.float32(0.0))
+        out[y, x, 0] = _byte(cover * r + rest * np.float32(out[y, x, 0]))
+        out[y, x, 1] = _byte(cover * g + rest * np.float32(out[y, x, 1]))
+        out[y, x, 2] = _byte(cover * b + rest * np.float32(out[y, x, 2]))
 
 
 @njit(**COMPILED)
@@ -276,6 +290,8 @@ def draw(
     _set_planes(vertices, faces, two_sided, canvas.planes)
     n, m = _sort_pixels(depth, owner, stride, bounds, np.float32(tolerance), plain, mixed)
     _shade_plain(flat, wide, high, owner, stride, canvas.planes, plain, n, canvas.colours)
-    m = _store_plain(plain, n, canvas.colours, stride, out, mixed, m)
+    _store_plain(
+        vertices, faces, flat, wide, high, owner, stride, plain, n, canvas.colours, out
+    )  # fmt: skip
     _shade_mixed(vertices, faces, flat, wide, high, depth, owner, stride, mixed, m, out)
     return bounds

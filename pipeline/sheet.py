@@ -28,6 +28,7 @@ _POINTS: Final = 14  # surface points that a node follows
 _SPREAD: Final = 10.0  # px between surface points, in a picture of 512
 _SOFT: Final = 6.0  # px within which points weigh alike, in a picture of 512
 _SCALE: Final = (0.85, 1.15)  # how far a node's neighbourhood may shrink and grow
+_REST: Final = 150.0  # px from the body at which an elastic sheet rests, in a picture of 512
 _TORN: Final = (1.6, 2.6)  # a quad fades as it is stretched from the first to the second
 
 
@@ -42,6 +43,8 @@ class Sheet:
     rows: I32  # (M, K) rows of the surface that the node follows
     weights: F32  # (M, K), summing to one
     anchors: F32  # (M, K, 2) where those rows are in the reference
+    grip: F32  # (M,) how far the node follows: 1 on the person, 0 in the background
+    tears: bool  # quads fade when they are stretched
 
     @property
     def empty(self) -> bool:
@@ -56,18 +59,22 @@ def build(
     sure: F32,
     width: int,
     height: int,
+    body: NDArray[np.bool_] | None = None,
 ) -> Sheet:
     """A sheet over the cells where something is ``wanted``, and their neighbours.
 
     ``alpha`` and ``wanted`` have the texture's size; ``points`` (R, 3) are the surface's rows in
-    output px, of which only those that are ``sure`` (R,) > 0.5 are followed.
+    output px, of which only those that are ``sure`` (R,) > 0.5 are followed. With a ``body`` mask
+    of the texture's size the sheet is elastic: it does not tear, and away from the body it rests.
     """
     unit = height / 512
     cell = CELL * unit
     columns, lines = int(np.ceil(width / cell)), int(np.ceil(height / cell))
     texels = texture.shape[0] / height
     on = _cells(wanted, columns, lines, cell * texels)
-    on = ndimage.binary_dilation(on, iterations=2) & _cells(alpha > 0.02, columns, lines, cell * texels)
+    on = ndimage.binary_dilation(on, iterations=2) & _cells(
+        alpha > 0.02, columns, lines, cell * texels
+    )
     line, column = np.nonzero(on)
     corner = line * (columns + 1) + column
     below = corner + columns + 1
@@ -81,7 +88,7 @@ def build(
         none = np.zeros((0, 0), np.float32)
         return Sheet(
             texture, texels, none.reshape(0, 2), np.zeros((0, 4), np.int32),
-            np.zeros((0, 0), np.int32), none, none.reshape(0, 0, 2),
+            np.zeros((0, 0), np.int32), none, none.reshape(0, 0, 2), none.reshape(0), True,
         )  # fmt: skip
     distance, nearest = cKDTree(points[rows, :2]).query(nodes, count + 1)
     weights = _weights(distance, _SOFT * unit)
@@ -89,7 +96,21 @@ def build(
     return Sheet(
         texture, texels, nodes.astype(np.float32), quads.reshape(-1, 4).astype(np.int32),
         chosen, weights, np.ascontiguousarray(points[chosen, :2], np.float32),
+        _grip(nodes, body, texels, _REST * unit), body is None,
     )  # fmt: skip
+
+
+def _grip(
+    nodes: NDArray[np.float64], body: NDArray[np.bool_] | None, texels: float, rest: float
+) -> F32:
+    """1 on the body, falling smoothly to 0 at ``rest`` px from it."""
+    if body is None:
+        return np.ones(len(nodes), np.float32)
+    far = ndimage.distance_transform_edt(~body) / texels
+    x = np.clip((nodes[:, 0] * texels).astype(int), 0, body.shape[1] - 1)
+    y = np.clip((nodes[:, 1] * texels).astype(int), 0, body.shape[0] - 1)
+    part = np.clip(1 - far[y, x] / rest, 0, 1)
+    return (part * part * (3 - 2 * part)).astype(np.float32)
 
 
 def _cells(mask: NDArray[np.bool_], columns: int, lines: int, size: float) -> NDArray[np.bool_]:
@@ -122,7 +143,7 @@ def _weights(distance: NDArray[np.float64], soft: float) -> F32:
 
 
 @njit(**COMPILED)
-def _move(nodes: F32, rows: I32, weights: F32, anchors: F32, vertices: F32, out: F32) -> None:
+def _move(nodes, rows, weights, anchors, grip, vertices, out):  # type: ignore[no-untyped-def]
     """Node positions (M, 2) as the rows of ``vertices`` (x, y in front) have moved."""
     low, high = np.float32(_SCALE[0]), np.float32(_SCALE[1])
     for m in range(nodes.shape[0]):
@@ -144,8 +165,9 @@ def _move(nodes: F32, rows: I32, weights: F32, anchors: F32, vertices: F32, out:
         length = max(np.sqrt(cos * cos + sin * sin), np.float32(1e-6))
         scale = min(max(length / max(size, np.float32(1e-6)), low), high) / length
         dx, dy = nodes[m, 0] - px, nodes[m, 1] - py
-        out[m, 0] = qx + scale * (cos * dx - sin * dy)
-        out[m, 1] = qy + scale * (sin * dx + cos * dy)
+        x, y = qx + scale * (cos * dx - sin * dy), qy + scale * (sin * dx + cos * dy)
+        out[m, 0] = nodes[m, 0] + grip[m] * (x - nodes[m, 0])
+        out[m, 1] = nodes[m, 1] + grip[m] * (y - nodes[m, 1])
 
 
 @njit(**COMPILED)
@@ -218,12 +240,12 @@ def _blend(texture, wide, high, u, v, fade, out, y, x):  # type: ignore[no-untyp
 
 
 @njit(**COMPILED)
-def _draw(texture, texels, nodes, quads, rows, weights, anchors, vertices, moved, out):  # type: ignore[no-untyped-def]
-    _move(nodes, rows, weights, anchors, vertices, moved)
+def _draw(texture, texels, nodes, quads, moved, tears, out):  # type: ignore[no-untyped-def]
     low, high = np.float32(_TORN[0]), np.float32(_TORN[1])
     for q in range(quads.shape[0]):
         stretch = _stretch(nodes, moved, quads, q)
         fade = min(max((high - stretch) / (high - low), np.float32(0.0)), np.float32(1.0))
+        fade = fade if tears else np.float32(1.0)
         if fade > 0.0:
             a, b, c, d = quads[q, 0], quads[q, 1], quads[q, 2], quads[q, 3]
             _triangle(texture, texels, nodes, moved, a, b, c, fade, out)
@@ -235,8 +257,10 @@ def draw(sheet: Sheet, vertices: F32, moved: F32, out: NDArray[np.uint8]) -> Non
 
     ``moved`` (M, 2) is scratch memory.
     """
-    if not sheet.empty:
-        _draw(
-            sheet.texture, np.float32(sheet.texels), sheet.nodes, sheet.quads, sheet.rows,
-            sheet.weights, sheet.anchors, vertices, moved, out,
-        )  # fmt: skip
+    if sheet.empty:
+        return
+    _move(
+        sheet.nodes, sheet.rows, sheet.weights, sheet.anchors, sheet.grip, vertices, moved
+    )  # fmt: skip
+    texels = np.float32(sheet.texels)
+    _draw(sheet.texture, texels, sheet.nodes, sheet.quads, moved, sheet.tears, out)

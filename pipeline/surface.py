@@ -9,15 +9,16 @@ seen if it faces the camera and nothing of its own layer is in front of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from pipeline import plate
 from pipeline.body import MATERIALS, Person
-from pipeline.raster import Buffer, rasterise
+from pipeline.raster import FAR, Buffer, rasterise
 from pipeline.skeleton import BONES
 
 LAYERS: Final = (
@@ -40,6 +41,8 @@ _ARM_BONES: Final = ("upperarm", "lowerarm", "wrist", "finger", "metacarpal")
 _TWO_SIDED: Final = ("hair", "clothes", "left_sleeve", "right_sleeve", "legs")
 _STEP: Final = 0.0015  # metres of depth by which a row may lie behind its own layer ...
 _STEP_SLOPE: Final = 3.0  # ... and pixels more, times the slope
+_EDGE: Final = 0.012  # metres of depth that make an edge of a layer before itself ...
+_EDGE_PX: Final = 3  # ... whose pixels, this far around, are mixed or in its shadow
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -76,6 +79,11 @@ class Surface:
             face_layer=face_layer,
             two_sided=np.isin(face_layer, sided),
         )
+
+    def only(self, kept: NDArray[np.bool_]) -> Surface:
+        """The same rows with the ``kept`` (F,) faces."""
+        faces, layer = np.ascontiguousarray(self.faces[kept]), self.face_layer[kept]
+        return replace(self, faces=faces, face_layer=layer, two_sided=self.two_sided[kept])
 
     def mirrored(self, mirror: I32) -> I32:
         """The row (R,) that is each row's twin on the other side of the body, or itself."""
@@ -137,8 +145,23 @@ class View:
         behind = self.points[:, 2] - self.depth[y, x]
         own = self.layer[y, x] == surface.layer
         hidden = np.where(own, np.clip(behind / allowed - 1, 0, 1), 0)
+        beside = self.points[:, 2] - self._nearest_beside(surface)
+        step = _EDGE + _STEP_SLOPE * pixel * _EDGE_PX * slope
+        hidden = np.maximum(hidden, np.clip(beside / step - 1, 0, 1))
         towards = np.clip((self.facing - 0.08) / 0.2, 0, 1)
         return (inside * towards * (1 - hidden)).astype(np.float32)
+
+    def _nearest_beside(self, surface: Surface) -> F32:
+        """The least depth (R,) that a row's own layer has within a few pixels."""
+        height, width = self.depth.shape
+        x = np.clip(self.points[:, 0].astype(int), 0, width - 1)
+        y = np.clip(self.points[:, 1].astype(int), 0, height - 1)
+        out = np.full(len(x), FAR, np.float32)
+        for layer in np.unique(surface.layer):
+            rows = surface.layer == layer
+            depth = np.where(self.layer == layer, self.depth, FAR)
+            out[rows] = ndimage.minimum_filter(depth, 2 * _EDGE_PX + 1)[y[rows], x[rows]]
+        return out
 
     def shows(self, layer: int, margin: float) -> NDArray[np.bool_]:
         """The pixels (H, W) where the layer alone is seen, ``margin`` px from anything else."""
