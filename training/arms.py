@@ -31,7 +31,7 @@ _JITTER: Final = np.array(
 _STIR_UP: Final = np.array([0.016, 0.012, 0.02, 0.025, 0.035, 0.03, 0.02] + [0.03] * 7)
 _STIR_DOWN: Final = np.array([0.004, 0.003, 0.005, 0.007, 0.008, 0.006, 0.004] + [0.012] * 7)
 _LATE_S: Final = np.array([0.0, 0.0, 0.0, 0.008, 0.015, 0.035, 0.035] + [0.045] * 7)
-TWO_HANDS_M: Final = 0.06  # of a fingertip from the middle, so that two hands do not meet
+TWO_HANDS_M: Final = 0.07  # of a fingertip from the middle, so that two hands do not meet
 ONE_HAND_M: Final = -0.06  # the same with the other hand low
 _LOW_M: Final = -0.34  # of a palm under the shoulders
 _KEEP_UP_S: Final = 1.7  # arms that will be needed again within this time do not go home
@@ -94,7 +94,7 @@ def _one_hand_margin(performer: Performer, side: str) -> float:
     """A single hand may cross the middle unless the other one rests there."""
     other = performer.rest[SLICES["right_arm" if side == "left" else "left_arm"]]
     _, palm, _ = hand_points(other[None].astype(np.float64))
-    return ONE_HAND_M if palm[0, 1] < _LOW_M or palm[0, 0] > 0.2 else 0.7 * TWO_HANDS_M
+    return ONE_HAND_M if palm[0, 1] < _LOW_M or palm[0, 0] > 0.2 else 0.9 * TWO_HANDS_M
 
 
 def _variant(stroke: Stroke, side: str) -> F64:

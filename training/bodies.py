@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.body import MACROS, MATERIALS, Body
+from pipeline.body import MATERIALS, Body
 from pipeline.camera import Camera
 
 F32 = NDArray[np.float32]
@@ -46,9 +46,9 @@ def sample_shape(rng: np.random.Generator) -> F32:
         "proportions": rng.beta(5.0, 3.0), "bust": rng.beta(4.0, 4.0),
         "african": origin[0], "asian": origin[1], "caucasian": origin[2],
     }  # fmt: skip
-    shape = body.shape(**{name: float(macros[name]) for name in MACROS})
-    count = len(shape) - len(MACROS)
-    shape[len(MACROS) :] = np.clip(rng.normal(0.0, 0.22, count), -0.8, 0.8)
+    shape = body.shape(**{name: float(value) for name, value in macros.items()})
+    local = len(shape) - len(macros)
+    shape[len(macros) :] = np.clip(rng.normal(0.0, 0.22, local), -0.8, 0.8)
     return shape
 
 

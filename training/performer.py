@@ -35,9 +35,9 @@ def arm(**angles: float) -> F64:
 
 _SIDE: Final = arm(flex=0.04, abduct=0.13, twist=0.12, elbow=0.22, forearm=0.25)
 _BENT: Final = arm(flex=0.02, abduct=0.14, twist=0.35, elbow=0.75, forearm=0.35)
-_FOLDED: Final = arm(flex=0.20, abduct=0.14, twist=0.66, elbow=1.24, forearm=0.85)
+_FOLDED: Final = arm(flex=0.05, abduct=0.12, twist=0.53, elbow=1.39, forearm=0.20, wrist_flex=0.20)
 _FOLDED_OVER: Final = arm(
-    flex=0.36, abduct=0.16, twist=0.60, elbow=1.32, forearm=0.80, wrist_flex=0.15
+    flex=0.49, abduct=0.14, twist=0.83, elbow=1.11, forearm=0.35, wrist_flex=0.35
 )
 _LOW: Final = arm(flex=0.16, abduct=0.07, twist=0.62, elbow=0.66, forearm=0.35)
 _LOW_OVER: Final = arm(flex=0.34, abduct=0.08, twist=0.62, elbow=0.64, forearm=0.45)
@@ -49,7 +49,7 @@ REST_ARMS: Final[Mapping[str, tuple[F64, F64]]] = {
     "folded": (_FOLDED, _FOLDED_OVER),
     "low": (_LOW, _LOW_OVER),
     "ready": (_READY, _READY),
-    "one_up": (_SIDE, _FOLDED),
+    "one_up": (_SIDE, _READY),
 }
 
 
