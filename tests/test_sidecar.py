@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.body import Body
 from pipeline.errors import LandmarksInvalid, LandmarksMissing
+from pipeline.landmarks import REQUIRED
 from pipeline.sidecar import load_landmarks, sidecar_of
 from tests.fakes import FACE
 
@@ -69,3 +72,13 @@ def test_unknown_points_are_named(tmp_path: Path) -> None:
 def test_what_is_no_sidecar_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(LandmarksInvalid, match=r"avatars\.md"):
         load_landmarks(write(tmp_path, text), 400, 300)
+
+
+def test_the_documented_example_is_accepted_and_every_point_documented(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "avatars.md").read_text("utf-8")
+    example = text.split("```json\n")[1].split("```")[0]
+    assert len(load_landmarks(write(tmp_path, example), 1024, 1024)) == len(REQUIRED)
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "`" in line]
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+\*?)`", row)}
+    documented = {n.replace("*", s) for n in named for s in ("_left", "_right")}
+    assert set(Body.load().landmarks) <= documented
