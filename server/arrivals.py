@@ -16,6 +16,7 @@ RATE = 48_000
 BLOCK = RATE // 50
 STALE = RATE // 5  # later than this, the sender paused or the path stalled: begin again
 EARLY_LIMIT = 60 * RATE  # further ahead than this, the timestamps have jumped
+TOLERANCE = BLOCK // 4  # earlier than this, all of them, packets are moved by a block
 WINDOW_S = 2.0
 WRAP = 1 << 32
 
@@ -62,8 +63,8 @@ class Arrivals:
     @property
     def jitter(self) -> int:
         """How late packets come (95 of 100), counted from where the anchor expects them."""
-        if len(self._recent) < 25:
-            return 0
+        if len(self._recent) < 10:
+            return max((late for _, _, late in self._recent), default=0)
         late = np.fromiter((max(0, lateness) for _, _, lateness in self._recent), int)
         return int(np.percentile(late, 95))
 
@@ -79,7 +80,7 @@ class Arrivals:
         prompt, early = min(lateness), -max(lateness)
         if prompt >= BLOCK:
             return prompt // BLOCK * BLOCK
-        return -(early // BLOCK * BLOCK) if early >= BLOCK else 0
+        return early // -BLOCK * BLOCK if early >= TOLERANCE else 0
 
     def _window(self) -> list[tuple[int, int, int]] | None:
         """The last two seconds, if they came at real time's pace."""
@@ -93,7 +94,7 @@ class Arrivals:
         return window
 
     def _anchor(self, end: int, now: int) -> None:
-        self._base = -(-now // BLOCK) * BLOCK - end
+        self._base = now // BLOCK * BLOCK - end
         self._recent.clear()
         self.anchors += 1
 

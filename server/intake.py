@@ -26,6 +26,7 @@ from server.timeline import Timeline
 Pcm = NDArray[np.int16]
 
 INBOX = 512  # packets that may wait to be decoded; more are dropped, oldest first
+FLOWING = 5 * BLOCK  # a source that was heard this recently is expected to go on
 LEAD = 2 * BLOCK  # how far ahead of real time a burst is released
 TRIM_IN_SPEECH = 10 * BLOCK  # further behind than this, speech is cut to catch up
 
@@ -64,6 +65,7 @@ class Intake:
         self._inbox: deque[Packet] = deque(maxlen=INBOX)
         self._arrived = asyncio.Event()
         self._full = False
+        self._last_arrival = -FLOWING
         self.muted = False
         self.late = self.dropped = self.concealed = self.packets = 0
 
@@ -83,6 +85,11 @@ class Intake:
         return self._timeline.end - self._timeline.head
 
     @property
+    def awaited(self) -> bool:
+        """Whether what is missing may still come: the source flows and nothing newer is here."""
+        return self._now() - self._last_arrival < FLOWING and not self.backlog
+
+    @property
     def jitter(self) -> int:
         """How late packets come, in 48 kHz samples."""
         return self._arrivals.jitter
@@ -95,7 +102,8 @@ class Intake:
         self, codec: RTCRtpCodecParameters, sequence: int, timestamp: int, payload: bytes
     ) -> None:
         """Takes a packet as it arrives."""
-        self._inbox.append(Packet(codec, sequence, timestamp, payload, self._now()))
+        self._last_arrival = self._now()
+        self._inbox.append(Packet(codec, sequence, timestamp, payload, self._last_arrival))
         self._arrived.set()
 
     async def run(self) -> None:
@@ -122,8 +130,8 @@ class Intake:
     def release(self) -> None:
         """Lets out what has come and is not ahead of its time."""
         self._correct()
-        start = self._timeline.head
-        self._out(start, self._timeline.take(self._now() + LEAD), self.rtp(start))
+        start, limit = self._timeline.head, (self._now() + LEAD) // BLOCK * BLOCK
+        self._out(start, self._timeline.take(limit), self.rtp(start))
 
     def release_to(self, position: int) -> None:
         """Makes the timeline reach the 48 kHz ``position``, concealing what has not come."""

@@ -19,7 +19,7 @@ from enum import Enum
 from typing import Any
 
 from server import auth, events, marks
-from server.clock import FPS, RATE, SessionClock
+from server.clock import FPS, FRAME, RATE, SessionClock
 from server.encode import Bitrates
 from server.engine import Engine
 from server.intake import Heard, Intake
@@ -35,7 +35,8 @@ from server.stage import Stage
 log = logging.getLogger(__name__)
 
 PUMP_S = 0.02
-SLACK = ms(8)  # a tick is made up with silence this long before it would be too late
+SLACK = ms(4)  # a tick is made up with silence this long before it would be too late
+PATIENCE = FRAME  # a late packet is worth a frame shown twice
 
 
 class State(Enum):
@@ -264,7 +265,8 @@ class Session:
             deadline = self._deadline()
             await asyncio.sleep(min(max(self.clock.until(deadline), 0.001), PUMP_S))
             self.intake.release()
-            if self.clock.now() >= deadline:
+            late = self.clock.now() - deadline
+            if late >= 0 and (late >= PATIENCE or not self.intake.awaited):
                 self.intake.release_to((self._next_tick() + TICK + LOOKAHEAD) * WIDE)
 
     def _next_tick(self) -> int:

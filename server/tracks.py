@@ -18,7 +18,7 @@ from av import AudioFrame
 from server.encode import Packet
 
 DEPTH = 5
-Media: TypeAlias = Packet | AudioFrame
+Media: TypeAlias = "Packet | AudioFrame"
 
 
 class OutgoingTrack(MediaStreamTrack):
