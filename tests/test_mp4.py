@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -14,6 +16,7 @@ from pipeline.errors import OutputFolderMissing, OutputFull, OutputSizeInvalid, 
 from pipeline.media import blocks, open_audio
 from pipeline.mp4 import Mp4Writer, check_size
 
+ROOT = Path(__file__).parent.parent
 RED, GREEN = (220, 30, 40), (20, 200, 90)
 
 
@@ -133,3 +136,25 @@ def test_a_frame_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> N
         Mp4Writer(tmp_path / "a.mp4", 96, 64) as out,
     ):
         out.video(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_a_disk_that_really_refuses_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
+    """The kernel refuses bytes beyond a limit, as a full disk does, in the middle of encoding."""
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from pipeline.errors import OutputFull
+from pipeline.mp4 import Mp4Writer
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+try:
+    with Mp4Writer(Path(sys.argv[1]), 128, 128) as out:
+        for k in range(400):
+            out.video(np.roll(noise, 7 * k, 0))
+except OutputFull:
+    sys.exit(9)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "a.mp4")]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 9
+    assert list(tmp_path.iterdir()) == []
