@@ -61,7 +61,7 @@ def _face(
     rngs: tuple[np.random.Generator, np.random.Generator, np.random.Generator],
 ) -> tuple[F64, F64]:  # fmt: skip
     smile = smile_track(score, style, performer, rngs[0])
-    channels = mouth_channels(score, performer.articulation * (0.5 + 0.5 * style.articulation))
+    channels = mouth_channels(score, performer.articulation * (0.3 + 0.7 * style.articulation))
     mouth = mouth_units(channels, smile, performer.left_share)
     add_lip_life(mouth, score, rngs[1])
     return mouth, move_brows(score, style, smile, turns, rngs[2])

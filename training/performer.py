@@ -34,6 +34,7 @@ def arm(**angles: float) -> F64:
 
 
 _SIDE: Final = arm(flex=0.04, abduct=0.13, twist=0.12, elbow=0.22, forearm=0.25)
+_APART: Final = arm(flex=0.02, abduct=0.32, twist=0.10, elbow=0.18, forearm=0.2)
 _BENT: Final = arm(flex=0.02, abduct=0.14, twist=0.35, elbow=0.75, forearm=0.35)
 _FOLDED: Final = arm(flex=0.05, abduct=0.12, twist=0.53, elbow=1.39, forearm=0.20, wrist_flex=0.20)
 _FOLDED_OVER: Final = arm(
@@ -45,6 +46,7 @@ _READY: Final = arm(flex=0.20, abduct=0.15, twist=0.42, elbow=1.25, forearm=0.50
 
 REST_ARMS: Final[Mapping[str, tuple[F64, F64]]] = {
     "sides": (_SIDE, _SIDE),
+    "apart": (_APART, _APART),
     "bent": (_BENT, _BENT),
     "folded": (_FOLDED, _FOLDED_OVER),
     "low": (_LOW, _LOW_OVER),
@@ -103,18 +105,44 @@ class Performer:
         )
 
 
-def sample_rest(rng: np.random.Generator) -> F32:
-    """A rest state as people stand for a portrait: one of the poses, jittered, a slight turn."""
+def _sample_arms(rng: np.random.Generator) -> tuple[F64, F64]:
+    """Left and right arm at rest: a named pose, or something between two of them."""
     names = list(REST_ARMS)
-    out = rest_state(names[int(rng.integers(len(names)))], bool(rng.random() < 0.5))
-    for part in ("left_arm", "right_arm"):
-        out[SLICES[part]] += rng.normal(0.0, 0.03, len(ARM)).astype(np.float32)
-    fingers = np.clip(out[[INDEX[f"{s}_{n}"] for s in ("left", "right") for n in ARM[7:]]], 0, 1)
-    out[[INDEX[f"{s}_{n}"] for s in ("left", "right") for n in ARM[7:]]] = fingers
-    turn = rng.normal(0.0, 1.0, 5) * np.array([0.06, 0.03, 0.025, 0.05, 0.015])
+    first, second = (REST_ARMS[names[int(rng.integers(len(names)))]] for _ in range(2))
+    share = 0.0 if rng.random() < 0.6 else float(rng.uniform(0.0, 1.0))
+    sides = [(1.0 - share) * a + share * b for a, b in zip(first, second, strict=True)]
+    left, right = sides if rng.random() < 0.5 else sides[::-1]
+    jitter = rng.normal(0.0, 0.03, (2, len(ARM)))
+    low, high = np.array([0.0] * 6 + [-0.5]), np.array([1.0] * 6 + [0.5])
+    left, right = left + jitter[0], right + jitter[1]
+    left[7:], right[7:] = np.clip(left[7:], low, high), np.clip(right[7:], low, high)
+    return left, right
+
+
+def _sample_expression(rng: np.random.Generator) -> dict[str, float]:
+    """What a face does in a portrait: mostly a smile, now and then parted lips or raised brows."""
+    smile = float(np.clip(rng.normal(0.15, 0.18), 0.0, 0.6))
+    out = {"mouthSmileLeft": smile, "mouthSmileRight": smile * float(rng.uniform(0.85, 1.0))}
+    for name, most in (("jawOpen", 0.12), ("browInnerUp", 0.3), ("mouthPressLeft", 0.2)):
+        if rng.random() < 0.2:
+            out[name] = float(rng.uniform(0.0, most))
+    for names, most in ((("eyeSquintLeft", "eyeSquintRight"), 0.4),
+                        (("browDownLeft", "browDownRight"), 0.3),
+                        (("browOuterUpLeft", "browOuterUpRight"), 0.3),
+                        (("mouthStretchLeft", "mouthStretchRight"), 0.2)):  # fmt: skip
+        if rng.random() < 0.25:
+            out |= dict.fromkeys(names, float(rng.uniform(0.0, most)))
+    return out
+
+
+def sample_rest(rng: np.random.Generator) -> F32:
+    """A rest state as people stand for a portrait: arms, a slight turn, an expression."""
+    out = neutral()
+    out[SLICES["left_arm"]], out[SLICES["right_arm"]] = _sample_arms(rng)
+    turn = rng.normal(0.0, 1.0, 5) * np.array([0.08, 0.04, 0.03, 0.06, 0.015])
     names_of_turn = ("head_yaw", "head_pitch", "head_roll", "spine_yaw", "spine_roll")
     for name, value in zip(names_of_turn, turn, strict=True):
         out[INDEX[name]] = value
-    smile = float(np.clip(rng.normal(0.12, 0.15), 0.0, 0.5))
-    out[INDEX["mouthSmileLeft"]] = out[INDEX["mouthSmileRight"]] = smile
+    for name, level in _sample_expression(rng).items():
+        out[INDEX[name]] = level
     return out

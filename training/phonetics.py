@@ -99,7 +99,7 @@ def _vowel(letter: str) -> tuple[F64, F64]:
     target = np.zeros(len(CHANNELS))
     weight = np.full(len(CHANNELS), 0.9)
     open_ = 1.0 - rounding
-    target[JAW] = 0.09 + 0.39 * height - 0.05 * rounding * height
+    target[JAW] = 0.09 + 0.37 * height - 0.05 * rounding * height
     target[PUCKER] = rounding * (0.95 - 0.75 * height)
     target[FUNNEL] = rounding * (0.07 + 0.60 * min(height, 0.7))
     target[SPREAD] = open_ * (1.0 - back) * (0.75 - 0.55 * height)
