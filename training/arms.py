@@ -190,6 +190,14 @@ def _fidgets(score: Score, strokes: list[Stroke], rng: np.random.Generator) -> F
     return bumps(score.times, free, rng.uniform(0.4, 1.0, len(free)), 0.5, 0.9)
 
 
+def _pulse(score: Score, style: Style, rng: np.random.Generator) -> F64:
+    """A raised hand marks every beat a little, also while it holds a shape, (frames,) radians."""
+    starts = [beat.start for beat in score.beats]
+    size = np.array([0.075 * beat.strength for beat in score.beats])
+    size *= style.gesture_size * (0.3 + 0.7 * score.energy) * rng.uniform(0.6, 1.2)
+    return bumps(score.times, starts, size, 0.14, 0.26)
+
+
 def move_arm(
     side: str, strokes: list[Stroke], score: Score, style: Style, performer: Performer,
     breath: F64, rng: np.random.Generator,
@@ -202,6 +210,9 @@ def move_arm(
     up = moves(score.times, keys.times, np.array(keys.up))[:, None]
     stir = _STIR_UP * up + _STIR_DOWN * (1.0 - up)
     out += stir * wander(rng, score.times, 1.15, len(ARM))
+    pulse = _pulse(score, style, rng) * up[:, 0]
+    out[:, _AT["elbow"]] -= pulse
+    out[:, _AT["wrist_flex"]] -= 0.7 * pulse
     quiet = _fidgets(score, mine, rng) * (style.gesture_rate > 0.0)
     out += quiet[:, None] * rng.normal(0.0, 0.035, 14) * (1.0 - up)
     out[:, _AT["flex"]] += 0.010 * (breath - 0.4)
