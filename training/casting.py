@@ -14,20 +14,19 @@ OTHERS = {
     "nl": ("nl",), "pl": ("pl",), "ru": ("ru",), "tr": ("tr",),
 }  # fmt: skip
 OTHERS_HELD_OUT = {"pt": ("pt-br", "pt"), "sv": ("sv",)}
+# Not here: variants whose emphasised words crash espeak-ng 1.51 (grandpa, m5, john, Annie, ...).
 VARIANTS = (
     "m1", "m2", "m3", "m4", "m6", "m7", "m8", "f1", "f2", "f3", "f5", "klatt", "klatt2", "klatt4",
-    "adam", "Alex", "Alicia", "Andrea", "Andy", "antonio", "aunty", "belinda", "benjamin", "boris",
-    "caleb", "david", "Denis", "Diogo", "ed", "edward", "edward2", "Gene", "Gene2", "grandma",
-    "grandpa", "Henrique", "Hugo", "iven", "iven2", "iven4", "Jacky", "john", "kaukovalta", "Lee",
-    "linda", "marcelo", "Marco", "Mario", "max", "Michael", "michel", "miguel", "Mike", "norbert",
-    "pablo", "pedro", "rob", "robert", "sandro", "shelby", "steph", "steph3", "travis", "victor",
-    "anika", "zac",
+    "adam", "Alex", "Andy", "aunty", "belinda", "benjamin", "boris", "caleb", "david", "Denis",
+    "Diogo", "ed", "edward", "edward2", "Gene", "Gene2", "grandma", "Henrique", "Hugo", "iven",
+    "iven2", "iven4", "Jacky", "kaukovalta", "Lee", "linda", "marcelo", "Mario", "max", "Michael",
+    "michel", "miguel", "Mike", "rob", "robert", "sandro", "shelby", "steph", "steph3", "travis",
+    "victor", "zac",
 )  # fmt: skip
-VARIANTS_HELD_OUT = ("f4", "m5", "klatt3", "Annie", "paul", "quincy", "iven3", "steph2")
+VARIANTS_HELD_OUT = ("f4", "klatt3", "paul", "quincy", "iven3", "steph2")
 FLITE = ("slt", "awb", "kal16")
 FLITE_HELD_OUT = ("rms",)
-FESTIVAL = {"en": ("slt-hts", "slt-hts", "ked"), "it": ("lp",)}
-FESTIVAL_HELD_OUT = {"it": ("pc",)}
+FESTIVAL = ("slt-hts", "slt-hts", "ked")
 _SPEED_IS_PITCH = frozenset({"slt-hts", "awb", "rms"})  # engines that move no pitch themselves
 
 
@@ -59,22 +58,18 @@ class Role:
 
 
 def cast(rng: np.random.Generator, *, heldout: bool = False) -> Role:
-    """Draw a speaker: 60 % English, half of it by flite and festival; the rest mostly espeak."""
+    """Draw a speaker: 60 % English, half of it by flite and festival; all else by espeak."""
     if rng.random() < 0.6:
         return _english(rng, heldout)
-    languages = OTHERS_HELD_OUT | {"it": ("it",)} if heldout else OTHERS
+    languages = OTHERS_HELD_OUT if heldout else OTHERS
     language = str(rng.choice(list(languages)))
-    troupe = FESTIVAL_HELD_OUT if heldout else FESTIVAL
-    if language in troupe and rng.random() < 0.5:
-        name = str(rng.choice(troupe[language]))
-        return Role("festival", name, language, _timbre(rng), rng.random(), _rate(rng))
     return _espeak(language, languages[language], rng, heldout)
 
 
 def _english(rng: np.random.Generator, heldout: bool) -> Role:
     engine = str(rng.choice(["flite", "festival", "espeak"], p=[0.33, 0.17, 0.5]))
     if engine == "festival" and not heldout:
-        name = str(rng.choice(FESTIVAL["en"]))
+        name = str(rng.choice(FESTIVAL))
         return Role("festival", name, "en", _timbre(rng), rng.random(), _rate(rng))
     if engine != "espeak":
         name = str(rng.choice(FLITE_HELD_OUT if heldout else FLITE))

@@ -1,4 +1,4 @@
-"""festival through a pipe: HTS and diphone speech, English and Italian, with its segment times.
+"""festival through a pipe: HTS and diphone English with its segment times.
 
 One festival process serves one process of ours; it is asked in Scheme and answers with lines.
 """
@@ -14,22 +14,15 @@ from numpy.typing import NDArray
 from scipy.io import wavfile
 
 from training.clips import SAMPLE_RATE, Phone
-from training.flite import IPA as ENGLISH
+from training.flite import IPA
 from training.spoken import Spoken, is_vowel, lay, starred, to_16k
 
 VOICES = {
     "slt-hts": "voice_cmu_us_slt_arctic_hts",
     "ked": "voice_ked_diphone",
-    "lp": "voice_lp_diphone",
-    "pc": "voice_pc_diphone",
 }
-ITALIAN = ("lp", "pc")
-_ITALIAN_IPA = {
-    "i": "i", "e": "e", "E": "ɛ", "a": "a", "o": "o", "O": "ɔ", "u": "u", "j": "j", "w": "w",
-    "p": "p", "t": "t", "k": "k", "b": "b", "d": "d", "g": "ɡ", "f": "f", "s": "s", "S": "ʃ",
-    "v": "v", "z": "z", "Z": "ʒ", "ts": "ts", "tS": "tʃ", "dz": "dz", "dZ": "dʒ", "m": "m",
-    "n": "n", "J": "ɲ", "ng": "ŋ", "nf": "ɱ", "l": "l", "L": "ʎ", "r": "r", "#": "",
-}  # fmt: skip
+_PACKAGES = "festival festvox-us-slt-hts festvox-kdlpc16k"
+_LATE_S = {"slt-hts": 0.008, "ked": 0.0}  # how far the sound lags behind the segments, measured
 _SHOW = """
 (define (continuum_number item name n)
   (if item
@@ -63,12 +56,15 @@ class Festival:
     """A festival process. Raises OSError where it or its voices are not installed."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            ["festival", "--pipe"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        try:
+            self._process = subprocess.Popen(
+                ["festival", "--pipe"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except FileNotFoundError as error:
+            raise OSError(f"festival is missing; install {_PACKAGES}") from error
         self._folder = tempfile.TemporaryDirectory(prefix="festival-")
         self._ask(_SHOW)
         self._voice = ""
@@ -89,21 +85,23 @@ class Festival:
             raise ValueError(f"festival failed on {text!r}: {' '.join(lines)[:200]}")
         rate, pcm = wavfile.read(path)
         path.unlink()
-        audio = to_16k((pcm / 32768).astype(np.float32), int(rate))
-        return _read(rows, audio, starred(text), voice in ITALIAN)
+        # The diphone voice overflows its 16 bits; what wraps round is continuous once unwrapped.
+        whole = np.unwrap(pcm.astype(np.float64), period=65536) / 32768
+        audio = to_16k(whole.astype(np.float32), int(rate))
+        return _read(rows, audio, starred(text), _LATE_S[voice])
 
     def _prepare(self, voice: str, manner: Manner) -> None:
         if voice != self._voice:
             answer = " ".join(self._ask(f"({VOICES[voice]})"))
             if "ERROR" in answer:
-                raise OSError(f"festival lacks the voice {voice!r}: {answer[:200]}")
+                raise OSError(f"festival lacks {voice!r}; install {_PACKAGES}: {answer[:200]}")
             self._voice = voice
         if voice == "slt-hts":
             base = "cmu_us_slt_arctic_hts::hts_engine_params"
             speed = f'(list "-r" {1 / manner.stretch:.4f})'
             self._ask(f"(set! hts_engine_params (append {base} (list {speed})))")
             return
-        mean, spread = {"ked": (105, 15), "lp": (165, 34), "pc": (120, 20)}[voice]
+        mean, spread = 105, 15
         self._ask(f"(Parameter.set 'Duration_Stretch {manner.stretch:.4f})")
         self._ask(
             f"(set! int_lr_params '((target_f0_mean {mean + spread * manner.pitch:.1f})"
@@ -127,19 +125,17 @@ class Festival:
 
 
 def _read(
-    rows: list[list[str]], audio: NDArray[np.float32], leaned: set[int], italian: bool
+    rows: list[list[str]], audio: NDArray[np.float32], leaned: set[int], late_s: float
 ) -> Spoken:
     phones, ends = [], []
     for name, end, stress, word, token in rows:
-        ipa = _ITALIAN_IPA[name.rstrip("1")] if italian else ENGLISH[name]
-        ends.append(float(end) * SAMPLE_RATE)
+        ipa = IPA[name]
+        ends.append((float(end) + late_s) * SAMPLE_RATE)
         if ipa == "":
             phones.append(Phone(0, 1, ""))
             continue
-        stressed = name.endswith("1") if italian else stress == "1"
-        phones.append(
-            Phone(0, 1, ipa, int(is_vowel(ipa) and stressed), int(word), int(token) in leaned)
-        )
+        stressed = int(is_vowel(ipa) and stress == "1")
+        phones.append(Phone(0, 1, ipa, stressed, int(word), int(token) in leaned))
     return Spoken(audio, lay(ends, phones, len(audio)))
 
 

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import re
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,7 +48,6 @@ def say(text: str, voice: str = "espeak/en-us", delivery: str = "plain", *, seed
         raise ValueError(f"delivery {delivery!r} is none of {', '.join(_PEAKS)}")
     engine, _, name = voice.partition("/")
     language = re.split(r"[-+]", name)[0] if engine == "espeak" else "en"
-    language = "it" if engine == "festival" and name in festival.ITALIAN else language
     role = Role(engine, name, language, Timbre(), (1 - 0.88) / 0.28, 1.0)
     rng = np.random.default_rng(seed)
     spoken = _utter(text, role, delivery, rng)
@@ -172,10 +172,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     shards = plan(options.out, options.hours, options.seed)
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        made = pool.imap_unordered(make_shard, shards)
-        for _ in tqdm(made, total=len(shards), unit="shard", disable=not sys.stderr.isatty()):
-            pass
+    # A pool that says so when a worker dies, as an engine written in C may make it do.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
+        made = as_completed([pool.submit(make_shard, shard) for shard in shards])
+        for shard in tqdm(made, total=len(shards), unit="shard", disable=not sys.stderr.isatty()):
+            shard.result()
     return 0
 
 
