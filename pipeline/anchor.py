@@ -253,7 +253,7 @@ def _rows(
 
 
 def _background(scene: _Scene, fit: Fit, view: View, alpha: F32) -> NDArray[np.uint8]:
-    """The frame without the person; the frame as it is when nobody can say where the person ends."""
+    """The frame without the person; as it is when nobody can say where the person ends."""
     height, width = scene.frame.shape[:2]
     background = scene.frame
     if fit.exact or scene.alpha is not None:
@@ -261,7 +261,8 @@ def _background(scene: _Scene, fit: Fit, view: View, alpha: F32) -> NDArray[np.u
         if fit.exact:
             gone |= view.covered > 0
         gone = gone.reshape(height, TEXELS, width, TEXELS).any((1, 3))
-        background = plate.without(scene.frame, gone, _PLATE_MARGIN * height / 512)
+        if not plate.grow(gone, margin := _PLATE_MARGIN * height / 512).all():
+            background = plate.without(scene.frame, gone, margin)
     return np.clip(background + 0.5, 0, 255).astype(np.uint8)
 
 

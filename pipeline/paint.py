@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
-from scipy.sparse.linalg import cg
+from scipy.sparse.linalg import splu
 
 from pipeline import plate
 from pipeline.body import MATERIALS
@@ -62,17 +62,21 @@ def atlas(picture: F32, surface: Surface, view: View, solid: NDArray[np.bool_]) 
     origin = np.zeros((len(LAYERS), 2), np.float32)
     top = 0
     for number, name in enumerate(LAYERS):
-        shown = view.shows(number, _MARGIN.get(name, _COMMON_MARGIN) * unit) & solid
         rows = surface.layer == number
-        if shown.sum() < 4 or not rows.any():
+        mine = view.layer == number
+        if not rows.any() or mine.sum() < 4:
             continue
-        box = _box(view.points[rows, :2], shown)
-        piece = plate.fill(picture[box], shown[box].astype(np.float32))
-        origin[number] = -box[1].start, top - box[0].start
+        box = _box(view.points[rows, :2], mine)
+        shown = plate.shrink(mine[box], _MARGIN.get(name, _COMMON_MARGIN) * unit) & solid[box]
+        if shown.sum() < 4:
+            continue
+        piece = plate.fill(picture[box], shown.astype(np.float32))
+        corner = np.array([box[1].start, box[0].start], np.float32)
+        origin[number] = (0, top) - corner
         position[rows] += origin[number]
         far = ndimage.distance_transform_edt(~shown)
         reach = _REACH.get(name, _FAR_REACH) * unit
-        known[rows] = _near(far, view.points[rows], reach)
+        known[rows] = _near(far, view.points[rows, :2] - corner, reach)
         pieces.append(piece)
         top += piece.shape[0]
     return Atlas(_stack(pieces), position, known, origin)
@@ -196,10 +200,8 @@ def _spread(
     graph = sparse.coo_array((ones, (edges[:, 0], edges[:, 1])), shape=(count, count))
     graph = (graph + graph.T).tocsr()
     system = sparse.diags_array(np.asarray(graph.sum(1)).ravel() + hold) - graph
-    solved = [
-        cg(system, hold * known[:, c], x0=known[:, c], rtol=1e-4, maxiter=300)[0] for c in range(3)
-    ]
-    return np.stack(solved, 1)[node].astype(np.float32)
+    solved = splu(system.tocsc()).solve(hold[:, None] * known)
+    return np.asarray(solved[node], np.float32)
 
 
 def hollows(surface: Surface, rest: F32, normals: F32) -> F32:

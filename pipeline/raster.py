@@ -30,36 +30,38 @@ COMPILED: Final[dict[str, Any]] = {
 }
 
 _LANES: Final = 16
+_RUN: Final = _LANES // SAMPLES  # pixels tested at a time
 _CELL = np.float32(32.0)  # lattice steps a pixel
-_SAMPLE_X = np.array([12, 28, 20, 4], np.float32)  # where the samples lie, in lattice steps
-_SAMPLE_Y = np.array([4, 12, 28, 20], np.float32)
+# Where the samples of the tested pixels lie, in lattice steps from the first pixel's corner.
+_LANE_X = np.array([32 * x + s for x in range(4) for s in (12, 28, 20, 4)], np.float32)
+_LANE_Y = np.array([s for _ in range(4) for s in (4, 12, 28, 20)], np.float32)
 
 Bounds = tuple[int, int, int, int]  # top, bottom, left, right; half open
 
 
 class Buffer:
-    """Depth and owner of every sample; flat, row by row, one sample after the other."""
+    """Depth and owner of every sample; flat, row by row, a pixel's samples side by side."""
 
     __slots__ = ("depth", "height", "owner", "stride", "width")
 
     def __init__(self, width: int, height: int) -> None:
         if min(width, height) < 1 or max(width, height) > 8192:
             raise ValueError(f"a picture is 1 to 8192 px a side, got {width} x {height}")
-        self.width, self.height, self.stride = width, height, width + _LANES
+        self.width, self.height, self.stride = width, height, width + _RUN
         count = height * SAMPLES * self.stride + _LANES
         self.depth = np.full(count, FAR, np.float32)
         self.owner = np.zeros(count, np.int32)
 
     def _view(self, flat: NDArray[Any]) -> NDArray[Any]:
-        rows = flat[: self.height * SAMPLES * self.stride]
-        return rows.reshape(self.height, SAMPLES, self.stride)[:, :, : self.width]
+        rows = flat[: self.height * self.stride * SAMPLES]
+        return rows.reshape(self.height, self.stride, SAMPLES)[:, : self.width]
 
     def depth_map(self) -> NDArray[np.float32]:
-        """(H, 4, W) depth of the samples, FAR where nothing was drawn."""
+        """(H, W, 4) depth of the samples, FAR where nothing was drawn."""
         return self._view(self.depth)
 
     def face_map(self) -> NDArray[np.int32]:
-        """(H, 4, W) index of the visible triangle, -1 where nothing was drawn."""
+        """(H, W, 4) index of the visible triangle, -1 where nothing was drawn."""
         return np.where(self.depth_map() < FAR, self._view(self.owner) & FACE_MASK, -1)
 
 
@@ -78,10 +80,10 @@ def bounds_of(points: NDArray[np.float32], height: int, width: int) -> Bounds:
 @njit(**COMPILED)
 def _clear(depth: NDArray[np.float32], stride: int, bounds: Bounds) -> None:
     top, bottom, left, right = bounds
-    for row in range(top * SAMPLES, bottom * SAMPLES):
-        start = np.uint64(row * stride)
-        for x in range(left, right):
-            depth[start + np.uint64(x)] = FAR
+    for y in range(top, bottom):
+        start = np.uint64(y * stride * SAMPLES)
+        for i in range(left * SAMPLES, right * SAMPLES):
+            depth[start + np.uint64(i)] = FAR
 
 
 @njit(inline="always")
@@ -98,21 +100,21 @@ def _edge(ax, ay, bx, by):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _cover(depth, owner, start, blocks, edges, z, dz, mark):  # type: ignore[no-untyped-def]
+def _cover(depth, owner, start, runs, plane, mark):  # type: ignore[no-untyped-def]
     """Claim the samples of one row that are inside all three edges and nearer than before."""
-    e0, e1, e2, d0, d1, d2 = edges
-    wide = np.float32(_LANES)
-    for _ in range(blocks):
+    u0, v0, e0, u1, v1, e1, u2, v2, e2, zx, zy, z = plane
+    wide = np.float32(_RUN) * _CELL
+    for _ in range(runs):
         for lane in range(_LANES):
-            j = np.float32(lane)
+            x, y = _LANE_X[lane], _LANE_Y[lane]
             at = start + np.uint64(lane)
-            inside = min(e0 + d0 * j, e1 + d1 * j, e2 + d2 * j) > np.float32(0.0)
-            nearer = z + dz * j
+            a, b, c = e0 + u0 * x + v0 * y, e1 + u1 * x + v1 * y, e2 + u2 * x + v2 * y
+            nearer = z + zx * x + zy * y
             old, mine = depth[at], owner[at]
-            claim = inside & (nearer < old)
+            claim = (min(a, b, c) > np.float32(0.0)) & (nearer < old)
             depth[at] = nearer if claim else old
             owner[at] = mark if claim else mine
-        e0, e1, e2, z = e0 + d0 * wide, e1 + d1 * wide, e2 + d2 * wide, z + dz * wide
+        e0, e1, e2, z = e0 + u0 * wide, e1 + u1 * wide, e2 + u2 * wide, z + zx * wide
         start += np.uint64(_LANES)
 
 
@@ -127,21 +129,14 @@ def _triangle(depth, owner, stride, box, corners, mark):  # type: ignore[no-unty
     scale = np.float32(1.0) / ((bx - ax) * (cy - ay) - (cx - ax) * (by - ay))
     zx = (u0 * az + u1 * bz + u2 * cz) * scale
     zy = (v0 * az + v1 * bz + v2 * cz) * scale
-    blocks = (right - left) // _LANES + 1
+    runs = (right - left) // _RUN + 1
     for y in range(top, bottom + 1):
-        for s in range(SAMPLES):
-            px, py = _SAMPLE_X[s], np.float32(y - top) * _CELL + _SAMPLE_Y[s]
-            z = az + zx * (px - ax) + zy * (py - ay)
-            edges = (
-                u0 * px + v0 * py + w0,
-                u1 * px + v1 * py + w1,
-                u2 * px + v2 * py + w2,
-                u0 * _CELL,
-                u1 * _CELL,
-                u2 * _CELL,
-            )
-            start = np.uint64((y * SAMPLES + s) * stride + left)
-            _cover(depth, owner, start, blocks, edges, z, zx * _CELL, mark)
+        row = np.float32(y - top) * _CELL
+        z = az - zx * ax + zy * (row - ay)
+        plane = (
+            u0, v0, v0 * row + w0, u1, v1, v1 * row + w1, u2, v2, v2 * row + w2, zx, zy, z,
+        )  # fmt: skip
+        _cover(depth, owner, np.uint64((y * stride + left) * SAMPLES), runs, plane, mark)
 
 
 @njit(**COMPILED)

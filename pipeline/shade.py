@@ -80,10 +80,9 @@ def _sort_pixels(depth, owner, stride, bounds, tolerance, plain, mixed):  # type
     top, bottom, left, right = bounds
     n, m = 0, 0
     for y in range(top, bottom):
-        base = y * SAMPLES * stride
         for x in range(left, right):
-            i = np.uint64(base + x)
-            j, k, o = i + np.uint64(stride), i + np.uint64(2 * stride), i + np.uint64(3 * stride)
+            i = np.uint64((y * stride + x) * SAMPLES)
+            j, k, o = i + np.uint64(1), i + np.uint64(2), i + np.uint64(3)
             nearest = min(depth[i], depth[j], depth[k], depth[o])
             farthest = max(depth[i], depth[j], depth[k], depth[o])
             if nearest == FAR:
@@ -137,7 +136,7 @@ def _shade_plain(texture, width, height, owner, stride, planes, plain, count, co
         pixel = plain[n]
         y = pixel // stride
         x = pixel - y * stride
-        p = planes[owner[y * SAMPLES * stride + x] & _FACE]
+        p = planes[owner[pixel * SAMPLES] & _FACE]
         px, py = (
             np.float32(np.int32(x)) + np.float32(0.5),
             np.float32(np.int32(y)) + np.float32(0.5),
@@ -212,7 +211,7 @@ def _store_plain(
             out[y, x, 1] = (word >> 8) & 255
             out[y, x, 2] = (word >> 16) & 255
             continue
-        f = owner[y * SAMPLES * stride + x] & _FACE
+        f = owner[plain[n] * SAMPLES] & _FACE
         px, py = np.float32(np.int32(x) + 0.5), np.float32(np.int32(y) + 0.5)
         r, g, b, cover = _colour(vertices, faces, texture, width, height, f, px, py)
         rest = max(one - cover, np.float32(0.0))
@@ -228,19 +227,19 @@ def _shade_mixed(vertices, faces, texture, width, height, depth, owner, stride, 
     for n in range(count):
         y = mixed[n] // stride
         x = mixed[n] - y * stride
-        i = y * SAMPLES * stride + x
+        i = mixed[n] * SAMPLES
         px, py = (
             np.float32(np.int32(x)) + np.float32(0.5),
             np.float32(np.int32(y)) + np.float32(0.5),
         )
         red, green, blue, covered = zero, zero, zero, zero
         for s in range(SAMPLES):
-            at = i + s * stride
+            at = i + s
             if depth[at] == FAR:
                 continue
             f, share, before = owner[at], zero, False
             for o in range(SAMPLES):
-                other = i + o * stride
+                other = i + o
                 if depth[other] < FAR and owner[other] == f:
                     share += quarter
                     before |= o < s

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline import plate
 from pipeline.body import MATERIALS, Person
 from pipeline.raster import FAR, Buffer, rasterise
 from pipeline.skeleton import BONES
@@ -126,10 +125,10 @@ class View:
         buffer = Buffer(width, height)
         rasterise(points, surface.faces, surface.face_layer, surface.two_sided, buffer)
         depths, faces = buffer.depth_map(), buffer.face_map()
-        nearest = depths.argmin(1)[:, None]
-        face = np.take_along_axis(faces, nearest, 1)[:, 0]
+        nearest = depths.argmin(2)[..., None]
+        face = np.take_along_axis(faces, nearest, 2)[..., 0]
         layer = np.where(face >= 0, surface.face_layer[face], -1).astype(np.int16)
-        return cls(points, facing, depths.min(1), layer, (faces >= 0).mean(1, dtype=np.float32))
+        return cls(points, facing, depths.min(2), layer, (faces >= 0).mean(2, dtype=np.float32))
 
     def seen(self, surface: Surface, pixel: float) -> F32:
         """How far (R,) the picture shows each row, 0..1; ``pixel`` is a pixel's width in metres.
@@ -162,10 +161,6 @@ class View:
             depth = np.where(self.layer == layer, self.depth, FAR)
             out[rows] = ndimage.minimum_filter(depth, 2 * _EDGE_PX + 1)[y[rows], x[rows]]
         return out
-
-    def shows(self, layer: int, margin: float) -> NDArray[np.bool_]:
-        """The pixels (H, W) where the layer alone is seen, ``margin`` px from anything else."""
-        return plate.shrink(self.layer == layer, margin)
 
 
 def facing(points: F32, normals: F32, eye: F32) -> F32:
