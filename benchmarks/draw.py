@@ -1,0 +1,107 @@
+"""How long a frame takes to draw, by stage: ``python -m benchmarks.draw [--json]``.
+
+One thread, the bundled body at half length and as a head, a picture of noise over a plain
+background. Times are of the drawing thread's own CPU clock, the median of many frames, so that a
+busy machine tells little less than an idle one; the wall clock's best is printed beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import sheet
+from pipeline.anchor import IdentityAnchor, build_anchor, bundled_body
+from pipeline.body import Camera
+from pipeline.draw import Painter
+from pipeline.fit import Fit
+from pipeline.raster import Buffer, rasterise
+from pipeline.state import state
+
+FRAMINGS: Final[Mapping[str, Camera]] = {
+    "half": Camera(focal=2.6, distance=2.6, look_y=1.3),
+    "head": Camera(focal=4.6, distance=2.6, look_y=1.48),
+}
+
+
+def anchor(camera: Camera, size: int) -> IdentityAnchor:
+    """A person in front of noise; what the picture shows does not change what drawing costs."""
+    noise = np.random.default_rng(1).integers(90, 160, (size, size, 3)).astype(np.uint8)
+    shape = bundled_body().shape()
+    fit = Fit(shape, state(left_elbow=1.2), camera, frozenset({"top_long", "bottom"}))
+    near = np.abs(np.linspace(-1, 1, size)) < 0.8
+    return build_anchor(noise, fit, size, size, alpha=np.outer(near, near).astype(np.uint8) * 255)
+
+
+def states(count: int) -> list[NDArray[np.float32]]:
+    """Talk with hands: no two states alike."""
+    phase = np.linspace(0, 4 * np.pi, count)
+    return [
+        state(
+            jawOpen=0.3 + 0.3 * np.sin(3 * p), head_yaw=0.2 * np.sin(p), right_flex=0.4,
+            right_elbow=1.8 + 0.3 * np.cos(p), right_twist=0.5, left_elbow=1.2 + 0.4 * np.sin(p),
+        )
+        for p in phase
+    ]  # fmt: skip
+
+
+def milliseconds(work: Callable[[NDArray[np.float32]], object], count: int) -> tuple[float, float]:
+    """Median CPU and best wall time of ``work`` over ``count`` states."""
+    cpu, wall = [], []
+    for each in states(count):
+        start_wall, start_cpu = time.perf_counter(), time.thread_time()
+        work(each)
+        cpu.append(time.thread_time() - start_cpu)
+        wall.append(time.perf_counter() - start_wall)
+    return 1e3 * float(np.median(cpu)), 1e3 * min(wall)
+
+
+def measure(camera: Camera, size: int, count: int) -> dict[str, tuple[float, float]]:
+    """Stage -> (CPU, wall) milliseconds a frame."""
+    subject = anchor(camera, size)
+    painter = Painter(subject)
+    painter.paint(states(1)[0])
+    person = bundled_body().person(subject.fit.shape, subject.fit.wear)
+    surface, vertices = subject.surface, subject.vertices
+    buffer, out = Buffer(size, size), np.empty((size, size, 3), np.uint8)
+    moved = np.empty_like(subject.sheet.nodes)
+    return {
+        "pose and normals": milliseconds(lambda s: person.normals(person.pose(s)), count),
+        "sheet": milliseconds(lambda _: sheet.draw(subject.sheet, vertices, moved, out), count),
+        "z-buffer": milliseconds(
+            lambda _: rasterise(
+                vertices, surface.faces, surface.face_layer, surface.two_sided, buffer
+            ),
+            count,
+        ),
+        "whole frame": milliseconds(lambda s: painter.paint(s, out), count),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="one line for machines instead")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--frames", type=int, default=120)
+    arguments = parser.parse_args()
+    found = {n: measure(c, arguments.size, arguments.frames) for n, c in FRAMINGS.items()}
+    if arguments.json:
+        numbers = {n: {k: [round(x, 3) for x in v] for k, v in t.items()} for n, t in found.items()}
+        print(json.dumps({"benchmark": "draw", "size": arguments.size, "ms": numbers}))
+        return
+    print(f"{arguments.size} x {arguments.size}, {arguments.frames} frames, {platform.machine()}")
+    print(f"{'framing':8} {'stage':18} {'CPU ms':>8} {'best wall ms':>13}")
+    for name, stages in found.items():
+        for stage, (cpu, wall) in stages.items():
+            print(f"{name:8} {stage:18} {cpu:8.2f} {wall:13.2f}")
+
+
+if __name__ == "__main__":
+    main()
