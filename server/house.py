@@ -18,7 +18,7 @@ from server.avatars import Avatars
 from server.clock import FPS
 from server.encode import Bitrates, VideoEncoder, h264_encoder, yuv
 from server.engine import BatchEngine, Engine
-from server.errors import CannotMeasure, UnknownSession
+from server.errors import CannotMeasure, Unavailable, UnknownSession
 from server.governor import Governor
 from server.metrics import Metrics
 from server.performer import LOOKAHEAD, TICK, Stream
@@ -128,7 +128,11 @@ class House:
         """A session that performs; raises what stands in the way."""
         self.avatars.card(options.avatar)
         session = Session(options, self._limits(), self._engine, self._media, self.metrics)
-        self.slots.take(session.id)
+        try:
+            self.slots.take(session.id)
+        except Unavailable:
+            self.metrics.refused.inc()
+            raise
         session.on_ended = self._ended
         try:
             await self._start(session)

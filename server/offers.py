@@ -82,6 +82,11 @@ def _description(sdp: str) -> SessionDescription:
         raise BadSdp(f"The SDP cannot be read: {failure!r:.200}") from failure
     if not description.media:
         raise BadSdp("The SDP has no media section.")
+    for media in description.media:
+        if not media.ice or not media.ice.usernameFragment or not media.ice.password:
+            raise BadSdp(f"The {media.kind} section has no ice-ufrag and ice-pwd.")
+        if not media.dtls or not media.dtls.fingerprints:
+            raise BadSdp(f"The {media.kind} section has no DTLS fingerprint.")
     return description
 
 

@@ -178,8 +178,11 @@ def negotiated(transceiver: RTCRtpTransceiver) -> RTCRtpCodecParameters:
 
 
 async def close(peer: RTCPeerConnection, timeout_s: float = 5.0) -> None:
-    """Closes a connection; one that does not close in time is reported, not waited for."""
-    try:
-        await asyncio.wait_for(peer.close(), timeout_s)
-    except TimeoutError:
+    """Closes a connection; one that does not close in time is reported, not waited for.
+
+    The closing is a task of its own: cancelling whoever waits for it must not stop it half-way.
+    """
+    closing = asyncio.ensure_future(peer.close())
+    _, pending = await asyncio.wait({closing}, timeout=timeout_s)
+    if pending:
         log.warning("a peer connection did not close within %.0f s", timeout_s)

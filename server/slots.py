@@ -41,7 +41,6 @@ class Slots:
     def __init__(self) -> None:
         self.door = Door.WARMING
         self.total = 0
-        self.refused = 0
         self._taken: set[str] = set()
 
     @property
@@ -68,17 +67,13 @@ class Slots:
 
     def take(self, session: str) -> None:
         """Gives ``session`` a slot. Raises ``NoSlot``, ``NotReady`` or ``Draining``."""
-        try:
-            self.check()
-            if self.taken >= self.total:
-                raise NoSlot(
-                    f"All {self.total} slots are taken; ask again when somebody has hung up.",
-                    retry_after_s=5,
-                    slots=self.total,
-                )
-        except (NoSlot, NotReady, Draining):
-            self.refused += 1
-            raise
+        self.check()
+        if self.taken >= self.total:
+            raise NoSlot(
+                f"All {self.total} slots are taken; ask again when somebody has hung up.",
+                retry_after_s=5,
+                slots=self.total,
+            )
         self._taken.add(session)
 
     def give_back(self, session: str) -> None:

@@ -61,6 +61,18 @@ def tone(block: int) -> NDArray[np.int16]:
     return (8000 * np.sin(2 * np.pi * 300 * at)).astype(np.int16)
 
 
+def voice(block: int) -> NDArray[np.int16]:
+    """Something that a voice detector takes for speech: a buzz through moving formants."""
+    at = np.arange(block * BLOCK, (block + 1) * BLOCK) / RATE
+    formants = (600, 1200 + 5 * (block % 40), 2500)
+    wave = np.zeros(BLOCK)
+    for pitch in range(120, 3600, 120):
+        loud = sum(np.exp(-(((pitch - formant) / 150) ** 2)) for formant in formants)
+        wave += loud * np.sin(2 * np.pi * pitch * at)
+    syllables = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * at)
+    return (wave * 3000 * syllables).clip(-30_000, 30_000).astype(np.int16)
+
+
 class Caller:
     """One connection and everything that came over it."""
 

@@ -1,0 +1,132 @@
+"""The pure policies: slots, governor, bitrate, offers, TURN credentials, origins, speech."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from server import ice
+from server.encode import BitratePolicy, Bitrates
+from server.errors import Draining, NoSlot, NotReady
+from server.governor import SCALES, Governor
+from server.origins import Origin, Origins
+from server.resample import Decimator
+from server.slots import Cost, Door, Slots
+from server.speech import SpeechDetector
+from tests.server.caller import voice
+
+
+class TestSlots:
+    def test_what_a_stream_costs_says_how_many_fit(self) -> None:
+        assert Cost(generate_s=0.030, media_s=0.020, cores=2).slots() == 2
+        assert Cost(generate_s=0.010, media_s=0.020, cores=2).slots() == 4
+        assert Cost(generate_s=0.200, media_s=0.020, cores=2).slots() == 1, "one, if not well"
+
+    def test_nobody_comes_in_before_warm_up_or_while_draining(self) -> None:
+        slots = Slots()
+        with pytest.raises(NotReady):
+            slots.take("a")
+        slots.open(2)
+        slots.take("a")
+        slots.drain()
+        with pytest.raises(Draining):
+            slots.take("b")
+        assert slots.door is Door.DRAINING and slots.taken == 1
+
+    def test_a_slot_given_back_twice_is_one_slot(self) -> None:
+        slots = Slots()
+        slots.open(1)
+        slots.take("a")
+        with pytest.raises(NoSlot) as refusal:
+            slots.take("b")
+        assert refusal.value.status == 503 and refusal.value.headers["Retry-After"]
+        slots.give_back("a")
+        slots.give_back("a")
+        slots.take("b")
+        assert slots.taken == 1
+
+
+class TestGovernor:
+    def test_it_sheds_after_two_seconds_and_gives_back_after_many(self) -> None:
+        governor = Governor()
+        assert [governor.second(1.0) for _ in range(6)] == [0, 1, 0, 1, 0, 0]
+        assert governor.scale == SCALES[-1]
+        assert [governor.second(0.3) for _ in range(14)] == [0] * 14
+        assert governor.second(0.3) == -1
+
+    def test_a_single_busy_second_changes_nothing(self) -> None:
+        governor = Governor()
+        assert not any(governor.second(load) for load in (1.0, 0.7, 1.0, 0.7))
+
+
+class TestBitrate:
+    def policy(self) -> BitratePolicy:
+        return BitratePolicy(Bitrates(start=1_500_000, least=300_000, most=3_000_000))
+
+    def test_an_estimate_above_what_is_sent_is_no_reason_to_shrink(self) -> None:
+        assert self.policy().estimate(remb=400_000, sent=250_000, now_s=0) == 1_500_000
+
+    def test_an_estimate_below_what_is_sent_shrinks_at_once(self) -> None:
+        assert self.policy().estimate(remb=800_000, sent=1_400_000, now_s=0) == 680_000
+
+    def test_it_grows_in_steps_with_time_between_them(self) -> None:
+        policy = self.policy()
+        steps = [policy.estimate(5_000_000, 1_000_000, now_s=second) for second in range(20)]
+        assert steps[-1] == 3_000_000 and len(set(steps)) <= 3
+
+    def test_small_changes_never_rebuild_the_encoder(self) -> None:
+        policy = self.policy()
+        policy.estimate(1_000_000, 1_500_000, 0)
+        target = policy.target
+        for wobble in (0.9, 0.95, 1.1, 0.92):
+            assert policy.estimate(int(target / 0.85 * wobble), 2_000_000, 1) == target
+
+    def test_bounds_hold(self) -> None:
+        assert self.policy().estimate(1, 1_500_000, 0) == 300_000
+        with pytest.raises(ValueError, match="500 <= start 100"):
+            Bitrates(start=100, least=500, most=1000)
+
+
+def test_turn_credentials_are_what_coturn_computes() -> None:
+    name, password = ice.turn_credentials("secret", "s-1", 1_700_000_000)
+    assert name == "1700003600:s-1"
+    assert password == "JxLasdwv3gy8YRiVUWnnR5K5Plg="
+
+
+def test_an_origin_is_found_by_media_time() -> None:
+    origins = Origins()
+    origins.add(Origin(0, 640, 1000, False, False))
+    origins.add(Origin(640, 1280, None, False, False))
+    assert origins.at(10)[0] == 1030
+    assert origins.at(700)[0] is None and origins.at(5000) == (None, None)
+
+
+class TestHearing:
+    def test_decimation_has_no_seam_between_blocks(self) -> None:
+        wave = (10_000 * np.sin(2 * np.pi * 440 * np.arange(9600) / 48_000)).astype(np.int16)
+        whole, pieces = Decimator(), Decimator()
+        at_once = whole(wave)
+        joined = np.concatenate([pieces(part) for part in np.split(wave, [960, 963, 2400, 9000])])
+        assert np.allclose(at_once, joined, atol=1e-6) and len(at_once) == 3200
+        assert 0.28 < np.abs(at_once[100:]).max() < 0.32
+
+    def test_what_16_khz_cannot_hold_is_removed(self) -> None:
+        wave = (10_000 * np.sin(2 * np.pi * 12_000 * np.arange(9600) / 48_000)).astype(np.int16)
+        assert np.abs(Decimator()(wave)[100:]).max() < 0.005
+
+    def test_a_block_that_is_no_multiple_of_three_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="3.* 4"):
+            Decimator()(np.zeros(4, np.int16))
+
+    def test_speech_has_one_start_and_one_end_near_the_truth(self) -> None:
+        detector, decimate = SpeechDetector(), Decimator()
+        quiet = np.zeros(960, np.int16)
+        edges = []
+        for block in range(150):
+            edges += detector.push(decimate(voice(block) if 50 <= block < 90 else quiet))
+        assert [edge.speaking for edge in edges] == [True, False]
+        assert abs(edges[0].media_time / 320 - 50) < 10 and 70 < edges[1].media_time / 320 < 100
+
+    def test_silence_has_no_edges(self) -> None:
+        detector = SpeechDetector()
+        assert detector.push(np.zeros(16_000 * 5, np.float32)) == []
