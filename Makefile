@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := -m pip install --disable-pip-version-check --quiet
 MINUTES ?= 60
 
-.PHONY: setup serve test lint bench train clean
+.PHONY: setup serve test lint bench train body portraits clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.ready  ## builds .venv with everything that running and testing need
@@ -33,8 +33,16 @@ bench: setup  ## speed and quality of rendering, as tables and JSON lines
 	$(BIN)/python -m benchmarks.render $(ARGS)
 	$(BIN)/python -m benchmarks.quality
 
-train: .venv-train/.ready  ## makes the weights anew; run it again to go on where it stopped
-	.venv-train/bin/python -m training.make --minutes $(MINUTES) $(ARGS)
+train: setup  ## the weights anew: voices, corpus, networks; run it again to go on where it stopped
+	$(BIN)/python -m training.voices
+	$(BIN)/python -m training.corpus
+	$(BIN)/python -m training.train --minutes $(MINUTES) $(ARGS)
+
+body: .venv-train/.ready  ## the body asset anew, from CC0 data
+	.venv-train/bin/python -m training.body_asset $(ARGS)
+
+portraits: .venv-train/.ready  ## the bundled people anew
+	.venv-train/bin/python -m training.portraits --out pipeline/models/mini/avatars $(ARGS)
 
 .venv-train/.ready: pyproject.toml constraints-train.txt
 	$(PYTHON) -m venv .venv-train
