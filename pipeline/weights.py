@@ -277,6 +277,17 @@ class RenamedSource:
         return self._source.read(self._raw[name])
 
 
+class Part:
+    """Some tensors of a source, the others unread."""
+
+    def __init__(self, source: Source, prefix: str) -> None:
+        self._source = source
+        self.infos = {k: v for k, v in source.infos.items() if k.startswith(prefix)}
+
+    def read(self, name: str) -> Tensor:
+        return self._source.read(name)
+
+
 def differences(expected: Mapping[str, tuple[int, ...]], infos: Mapping[str, TensorInfo]) -> str:
     """What is missing, unexpected and mis-shaped, or an empty string."""
     lists = {

@@ -11,13 +11,14 @@ the original names.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models.wan.config import family
+from pipeline.errors import ModelMismatch
+from pipeline.models.wan.config import Shapes, family
 
 Past = dict[nn.Module, Tensor]
 
@@ -45,6 +46,19 @@ def published_vae() -> VaeConfig:
     """The one VAE of the family."""
     return VaeConfig(**{k: tuple(v) if isinstance(v, list) else v
                         for k, v in family()["vae"].items()})  # fmt: skip
+
+
+def vae_from_shapes(shapes: Shapes) -> VaeConfig:
+    """The family's VAE at the width that its tensors tell; ``ModelMismatch`` for another one."""
+    try:
+        width, channels = shapes["encoder.conv1.weight"][0], shapes["conv2.weight"][0]
+    except KeyError as error:
+        raise ModelMismatch(f"these tensors are no Wan autoencoder: {error} is missing") from error
+    config = published_vae()
+    if channels != config.channels:
+        raise ModelMismatch(f"this autoencoder has {channels} latent channels, the family's has "
+                            f"{config.channels}")  # fmt: skip
+    return replace(config, width=width)
 
 
 class CausalConv(nn.Conv3d):

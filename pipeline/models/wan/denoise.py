@@ -1,0 +1,123 @@
+"""From noise to clean latents: the branches of guidance, the steps of the schedule.
+
+Letters: K chunks of a batch, C channels, T latents of a chunk, h and w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.models.wan.block import Hint
+from pipeline.models.wan.cards import Guidance, Schedule
+from pipeline.models.wan.dit import Speech, WanDiT
+from pipeline.sampler import euler, predict_x0, renoise
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+Agree = Callable[[Tensor], Tensor]
+Noise = Callable[[int], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Encoded prompts (1, tokens, 4096): what is wanted, and what guidance leads away from."""
+
+    wanted: Tensor
+    unwanted: Tensor
+
+
+def silent(audio: Speech) -> Speech:
+    """Zero features: what "no audio" means to guidance (the branch stays on)."""
+    if isinstance(audio, Tensor):
+        return torch.zeros_like(audio)
+    return torch.zeros_like(audio[0]), torch.zeros_like(audio[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Fields to be evaluated at every step, and how much each counts; weights sum to one."""
+
+    told: list[list[Hint]]
+    weights: tuple[float, ...]
+
+    def mix(self, fields: Sequence[Tensor]) -> Tensor:
+        """The guided field."""
+        if len(fields) == 1:
+            return fields[0]
+        return torch.stack([w * f for w, f in zip(self.weights, fields, strict=True)]).sum(0)
+
+
+def branches(
+    dit: WanDiT, guidance: Guidance, prompts: Prompts, image: Tensor | None, audio: Speech
+) -> Branches:
+    """Encode what each branch of guidance is told, once a chunk.
+
+    Scale 1 for both is one branch. Equal scales lead away from silence and the unwanted prompt
+    together. Otherwise layout A leads first by the prompt (both in silence), then by the audio;
+    layout B by the prompt (both with audio), and by the audio (both unwanted).
+    """
+    text, sound = guidance.text, guidance.audio
+    batch = audio.shape[0] if isinstance(audio, Tensor) else audio[0].shape[0]
+
+    def told(prompt: Tensor, heard: Speech) -> list[Hint]:
+        seen = None if image is None else image.expand(batch, -1, -1)
+        return dit.encode(prompt.expand(batch, -1, -1), seen, heard)
+
+    if text == sound == 1.0:
+        return Branches([told(prompts.wanted, audio)], (1.0,))
+    quiet = silent(audio)
+    full, empty = told(prompts.wanted, audio), told(prompts.unwanted, quiet)
+    if text == sound:
+        return Branches([full, empty], (text, 1.0 - text))
+    if dit.config.layout == "A":
+        middle = told(prompts.wanted, quiet)
+        return Branches([full, middle, empty], (sound, text - sound, 1.0 - text))
+    middle = told(prompts.unwanted, audio)
+    return Branches([full, middle, empty], (text, sound - text, 1.0 - sound))
+
+
+def timestep(level: float, schedule: Schedule, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """What the network is told of a noise level: 0..1000, rounded as the published run does."""
+    t = torch.full(shape, 1000.0 * level, dtype=torch.float64, device=like.device)
+    if schedule.time_dtype == "bfloat16":
+        t = t.to(torch.bfloat16)
+    return t.float()
+
+
+def denoise(
+    velocity: Velocity,
+    schedule: Schedule,
+    noise: Noise,
+    known: Tensor | None = None,
+    agree: Agree = lambda x0: x0,
+) -> Tensor:
+    """Clean latents (K, C, T, h, w).
+
+    ``velocity(x, t)`` is the guided field, ``t`` (K, T) in 0..1000; ``noise(draw)`` the initial
+    noise (0) and the fresh noise of later steps; ``known`` (1, C, m, h, w) latents are written
+    over the first m of the first chunk before every step and at the end; ``agree`` harmonises the
+    chunks' x0.
+    """
+    levels = schedule.levels
+    x = noise(0)
+    for step, (level, after) in enumerate(zip(levels, levels[1:], strict=False)):
+        x = _given(x, known)
+        t = timestep(level, schedule, x, (x.shape[0], x.shape[2]))
+        x0 = agree(predict_x0(x, velocity(x, t), level))
+        if after == 0.0:
+            x = x0
+        elif schedule.sampler == "euler":
+            x = euler(x, x0, level, after)
+        else:
+            x = renoise(x0, noise(step + 1), after)
+    return _given(x, known)
+
+
+def _given(x: Tensor, known: Tensor | None) -> Tensor:
+    if known is None:
+        return x
+    head = torch.cat([known, x[:1, :, known.shape[2] :]], dim=2)
+    return torch.cat([head, x[1:]])

@@ -1,0 +1,236 @@
+"""What one performance remembers, and how it goes on: three ways, in latents alone.
+
+    RingPerformance    block-causal checkpoints: keys and values of the past in a ring
+    ChunkPerformance   bidirectional checkpoints, chunk after chunk: the last latents of one are
+                       written into the next, as they are or, as published, decoded and encoded
+                       again (``recode``). With a ``window`` of several chunks these are one batch
+                       and harmonised at equal noise level (Neural Continuum Sync), before the
+                       next window goes on from their end.
+
+A latent k of a performance covers video frames 4k - 3 ... 4k, latent 0 the reference alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pipeline.chunks import Chunk
+from pipeline.continuum import harmonise
+from pipeline.models.wan.cards import Card, Guidance, Schedule
+from pipeline.models.wan.condition import Reference, beside, frames_of, latents_of
+from pipeline.models.wan.denoise import Prompts, branches, denoise, timestep
+from pipeline.models.wan.dit import Speech, WanDiT
+from pipeline.models.wan.hearing import frame_windows, group_frames, latent_steps
+from pipeline.models.wan.ring import KvRing
+from pipeline.sampler import latent_noise
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Video frames [start, stop) whose speech the next advance needs."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """New clean latents (1, 16, T, h, w). With a ``lead`` the video restarts: it is decoded first,
+    by a decoder that forgot, and its frames are not shown again."""
+
+    latents: Tensor
+    lead: Tensor | None = None
+
+
+class Performance(Protocol):
+    """One speaker's generator. ``prompts`` may be exchanged between advances."""
+
+    prompts: Prompts
+
+    @property
+    def hop(self) -> int: ...
+    def span(self) -> Span: ...
+    def advance(self, features: Tensor) -> Fresh: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What does not change while a performance goes on."""
+
+    dit: WanDiT
+    schedule: Schedule
+    guidance: Guidance
+    reference: Reference
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.dit.patch_embedding.weight.device
+
+    def noise(self, start: int, latents: int, draw: int) -> Tensor:
+        """(1, 16, T, h, w), by absolute latent."""
+        _, channels, _, height, width = self.reference.latent.shape
+        drawn = latent_noise(self.seed, start, (channels, latents, height, width), draw)
+        return drawn[None].to(self.device)
+
+
+class RingPerformance:
+    """Blocks of latents under a ring of the past, as LiveTalk runs."""
+
+    def __init__(self, score: Score, prompts: Prompts, block: int, ring: KvRing) -> None:
+        self.prompts = prompts
+        self._score, self._block, self._ring = score, block, ring
+        self._start = 0
+
+    @property
+    def hop(self) -> int:
+        """Frames by which each span after the first goes further."""
+        return 4 * self._block
+
+    def span(self) -> Span:
+        """The frames of the next block."""
+        return Span(frames_of(self._start), frames_of(self._start + self._block))
+
+    @torch.no_grad()
+    def advance(self, features: Tensor) -> Fresh:
+        """Speech features (frames of the span, C) -> the block's clean latents."""
+        score, start, count = self._score, self._start, self._block
+        opening = start == 0
+        audio = group_frames(features[None].to(score.device), opening)
+        lot = branches(score.dit, score.guidance, self.prompts, score.reference.tokens, audio)
+        if len(lot.told) != 1:
+            raise ValueError("a ring keeps one branch: guidance must be 1 for text and audio")
+        given = torch.arange(start, start + count) == 0
+        side = beside(score.dit.config, score.reference, given.to(score.device))
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return score.dit(torch.cat([x, side], dim=1), t, lot.told[0], start=start,
+                             ring=self._ring)  # fmt: skip
+
+        known = score.reference.latent if opening else None
+        clean = denoise(velocity, score.schedule, lambda d: score.noise(start, count, d), known)
+        self._remember(clean, side, lot.told[0])
+        self._start += count
+        return Fresh(clean)
+
+    def _remember(self, clean: Tensor, side: Tensor, told: list) -> None:  # type: ignore[type-arg]
+        """One more pass at level 0, whose keys and values the ring keeps."""
+        t = timestep(0.0, self._score.schedule, clean, (1, clean.shape[2]))
+        self._score.dit(torch.cat([clean, side], dim=1), t, told, start=self._start,
+                        ring=self._ring, keep=True)  # fmt: skip
+
+
+Recode = Callable[[], Tensor]  # the last frames shown, encoded as a clip of their own
+
+
+class ChunkPerformance:
+    """Chunks of ``length`` latents that overlap by ``overlap``; ``window`` of them at once."""
+
+    def __init__(
+        self,
+        score: Score,
+        prompts: Prompts,
+        length: int,
+        overlap: int,
+        window: int = 1,
+        recode: Recode | None = None,
+    ) -> None:
+        if not 0 < 2 * overlap <= length or window < 1:
+            raise ValueError(f"overlap {overlap} must be 1 to half of {length}, and window "
+                             f"{window} at least 1")  # fmt: skip
+        self.prompts = prompts
+        self._score, self._length, self._overlap = score, length, overlap
+        self._window, self._recode = window, recode
+        self._end = 0  # latents that are final
+        self._tail = score.reference.latent  # the last of them, written into the next chunk
+
+    def _chunks(self) -> list[Chunk]:
+        start = max(self._end - self._overlap, 0)
+        hop, last = self._length - self._overlap, self._window - 1
+        return [
+            Chunk(start + k * hop, self._length, self._overlap if k else 0,
+                  self._overlap if k < last else 0)
+            for k in range(self._window)
+        ]  # fmt: skip
+
+    @property
+    def hop(self) -> int:
+        """Frames by which each span after the first goes further."""
+        return 4 * self._window * (self._length - self._overlap)
+
+    def span(self) -> Span:
+        """The frames of the next chunks, those that are known already among them."""
+        chunks = self._chunks()
+        return Span(frames_of(chunks[0].start + 1) - 1, frames_of(chunks[-1].stop))
+
+    @torch.no_grad()
+    def advance(self, features: Tensor) -> Fresh:
+        """Speech features (frames of the span, C) -> the new clean latents."""
+        score, chunks = self._score, self._chunks()
+        audio = self._hear(features.to(score.device), chunks)
+        lot = branches(score.dit, score.guidance, self.prompts, score.reference.tokens, audio)
+        recoded = self._recode() if self._recode and self._end else None
+        known = self._tail if recoded is None else recoded
+        side = torch.cat(
+            [self._beside(known.shape[2] if k == 0 else 0) for k in range(len(chunks))]
+        )
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            joined = torch.cat([x, side], dim=1)
+            return lot.mix([score.dit(joined, t, told) for told in lot.told])
+
+        def noise(draw: int) -> Tensor:
+            return torch.cat([score.noise(c.start, c.length, draw) for c in chunks])
+
+        x = denoise(velocity, score.schedule, noise, known, lambda x0: harmonise(x0, chunks))
+        return Fresh(self._commit(x, chunks), recoded)
+
+    def _hear(self, features: Tensor, chunks: list[Chunk]) -> Speech:
+        """Speech of each chunk as its transformer wants it; a chunk begins like a clip."""
+        first, size = chunks[0].start * 4, 4 * self._length - 3
+        rows = torch.stack([features[4 * c.start - first :][:size] for c in chunks])
+        if rows.shape[1] != size:
+            raise ValueError(f"{len(features)} frames of speech for a span of "
+                             f"{size + 4 * (chunks[-1].start - chunks[0].start)}")  # fmt: skip
+        if self._score.dit.config.layout == "A":
+            return group_frames(rows)
+        window = self._score.dit.config.audio.window  # type: ignore[union-attr]
+        return latent_steps(frame_windows(rows, window))
+
+    def _beside(self, known: int) -> Tensor:
+        given = torch.arange(self._length, device=self._score.device) < known
+        return beside(self._score.dit.config, self._score.reference, given)
+
+    def _commit(self, x: Tensor, chunks: list[Chunk]) -> Tensor:
+        pieces, covered = [], self._end
+        for row, chunk in enumerate(chunks):
+            pieces.append(x[row : row + 1, :, covered - chunk.start :])
+            covered = chunk.stop
+        fresh = torch.cat(pieces, dim=2)
+        self._tail = torch.cat([self._tail, fresh], dim=2)[:, :, -self._overlap :]
+        self._end = covered
+        return fresh
+
+
+def perform(
+    score: Score,
+    prompts: Prompts,
+    card: Card,
+    window: int = 1,
+    relative: bool = True,
+    recode: Recode | None = None,
+) -> Performance:
+    """The performance that a checkpoint's recipe asks for."""
+    recipe = card.recipe
+    if recipe.kind == "ring":
+        ring = KvRing(recipe.window, recipe.sink, relative)
+        return RingPerformance(score, prompts, recipe.block, ring)
+    if recipe.kind in ("motion", "overlap"):
+        return ChunkPerformance(score, prompts, latents_of(recipe.frames),
+                                latents_of(recipe.overlap), window, recode)  # fmt: skip
+    raise ValueError(f"no way to run the recipe {recipe.kind!r}")

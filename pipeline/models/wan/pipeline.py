@@ -1,0 +1,287 @@
+"""``WanPipeline``: a published checkpoint behind the face of ``AvatarPipeline``.
+
+Loads the networks, enrols pictures, opens live streams, renders speech of any length. Every way in
+asks for a ``ConsentGrant``. Frames come at the checkpoint's own rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from pipeline.errors import ModelMismatch, ModelUnknown
+from pipeline.inspect import inspect, transformer_source
+from pipeline.models.wan.cards import Card, card
+from pipeline.models.wan.condition import Reference, encode_reference
+from pipeline.models.wan.denoise import Prompts
+from pipeline.models.wan.dit import WanDiT, keep_float32
+from pipeline.models.wan.files import WanFiles, find_files
+from pipeline.models.wan.names import vae_rename
+from pipeline.models.wan.performance import Score, perform
+from pipeline.models.wan.sight import load_picture_encoder
+from pipeline.models.wan.speech import SAMPLE_RATE, SpeechEncoder, SpeechWindow
+from pipeline.models.wan.stream import FrameDecoder, FrameMemory, Parts, WanAvatar, WanStream
+from pipeline.models.wan.text import load_prompt_encoder
+from pipeline.models.wan.tiny import TinyDecoder, TinyStream
+from pipeline.models.wan.vae import VaeDecoder, WanVae, vae_from_shapes
+from pipeline.stream import AvatarFrame
+from pipeline.weights import Part, RenamedSource, load_into, open_weights
+
+if TYPE_CHECKING:
+    from pipeline.consent import ConsentGrant
+    from pipeline.picture import Picture
+
+HEARD_S: Final = 8  # seconds of speech that are heard together
+UNWANTED: Final = "blurred, distorted face, extra fingers, frozen picture, subtitles, low quality"
+CARRIES: Final = ("latents", "frames")
+Speech = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class WanModel:
+    """The networks of a checkpoint."""
+
+    card: Card
+    dit: WanDiT
+    vae: WanVae
+    speech: SpeechEncoder
+    prompt: Callable[[str], Tensor]
+    picture: Callable[[Tensor], Tensor] | None = None
+    tiny: TinyDecoder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to run it, where there is a choice.
+
+    ``carry``: the latents that one chunk gives the next, as they are, or as published from its
+    frames, encoded again. ``positions``: of a ring, "relative" (without an end) or "absolute" (as
+    published, to 1024 latents). ``window``: chunks denoised together when rendering a file.
+    """
+
+    carry: str = "latents"
+    positions: str = "relative"
+    window: int = 1
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.carry not in CARRIES:
+            raise ValueError(f"carry must be one of {CARRIES}, not {self.carry!r}")
+        if self.positions not in ("relative", "absolute"):
+            raise ValueError(f"positions must be relative or absolute, not {self.positions!r}")
+        if self.carry == "frames" and self.window != 1:
+            raise ValueError(f"chunks that carry frames follow one another: window "
+                             f"{self.window} must be 1")  # fmt: skip
+
+
+class WanPipeline:
+    """A loaded checkpoint. ``load`` is the way to get one."""
+
+    def __init__(self, model: WanModel, manner: Manner | None = None) -> None:
+        self.model, self.manner = model, manner or Manner()
+        self.notices: list[str] = []  # forced uses, for the log and the health report
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        name: str | Card | None = None,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        manner: Manner | None = None,
+        given: Mapping[str, Path] | None = None,
+    ) -> WanPipeline:
+        """Load the checkpoint at ``path``; ``name`` is its card (or the card's name), needed where
+        the tensors could be several. Raises ``ModelUnknown``, ``ModelMismatch``, ``ModelTooLarge``,
+        ``ModelDamaged`` or ``ModelUnsafe``.
+        """
+        chosen = card(name) if isinstance(name, str) else name or _only_candidate(path)
+        files = find_files(path, chosen, given)
+        return cls(load_model(files, chosen, device, dtype), manner)
+
+    # -- what it is ----------------------------------------------------------------------------
+
+    @property
+    def frame_rate(self) -> int:
+        """Frames a second, of the checkpoint."""
+        return self.model.card.frame_rate
+
+    @property
+    def license(self) -> str:
+        """What is to be shown at load and in the health report."""
+        return str(self.model.card.license)
+
+    # -- identities ----------------------------------------------------------------------------
+
+    def enrol(
+        self,
+        image: Picture,
+        grant: ConsentGrant,
+        *,
+        landmarks: object = None,
+        size: tuple[int, int] | None = None,
+    ) -> WanAvatar:
+        """A picture as an avatar, under a grant for it; landmarks are not needed.
+
+        ``size`` (width, height) is one that the checkpoint was trained for, the first by default.
+        """
+        grant.check(image_sha256=image.sha256)
+        chosen = self.model.card
+        width, height = size or chosen.sizes[0]
+        notice = chosen.check_use(width, height, self.frame_rate, self.manner.force)
+        if notice:
+            self.notices.append(notice)
+        pixels = fit_picture(image.pixels, width, height)
+        return WanAvatar(grant.avatar, grant.image_sha256, self._reference(pixels), width, height)
+
+    def _reference(self, pixels: NDArray[np.uint8]) -> Reference:
+        model = self.model
+        device = model.dit.patch_embedding.weight.device
+        picture = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1
+        tokens = model.picture(picture) if model.picture else None
+        return encode_reference(
+            model.vae, model.dit.config, picture, model.card.recipe.frames, tokens
+        )
+
+    # -- performances --------------------------------------------------------------------------
+
+    def open(
+        self, avatar: WanAvatar, grant: ConsentGrant, prompt: str = "", seed: int = 0
+    ) -> WanStream:
+        """A live stream of the avatar: one chunk at a time. Raises a ``ConsentError``."""
+        return self._stream(avatar, grant, prompt, seed, window=1)
+
+    def render(
+        self,
+        avatar: WanAvatar,
+        grant: ConsentGrant,
+        speech: Iterable[Speech],
+        prompt: str = "",
+        seed: int = 0,
+        schedule: str = "parallel",
+    ) -> Iterator[AvatarFrame]:
+        """Frames of a whole recording, in order, the last one covering its last sample.
+
+        ``schedule`` "parallel" denoises ``Manner.window`` chunks together where the checkpoint
+        permits it, "causal" one.
+        """
+        if schedule not in ("parallel", "causal"):
+            raise ValueError(f"schedule must be 'parallel' or 'causal', not {schedule!r}")
+        window = self.manner.window if schedule == "parallel" else 1
+        stream = self._stream(avatar, grant, prompt, seed, window)
+        return _perform(stream, speech)
+
+    def prompts(self, prompt: str) -> Prompts:
+        """A prompt encoded, with what guidance leads away from."""
+        return Prompts(self.model.prompt(prompt), self.model.prompt(UNWANTED))
+
+    def _stream(
+        self, avatar: WanAvatar, grant: ConsentGrant, prompt: str, seed: int, window: int
+    ) -> WanStream:
+        grant.check(image_sha256=avatar.image_sha256)
+        model, manner = self.model, self.manner
+        recipe = model.card.recipe
+        memory = FrameMemory(max(recipe.overlap, 1))
+        recode = (lambda: model.vae.encode(memory.read())) if manner.carry == "frames" else None
+        score = Score(model.dit, model.card.schedule, model.card.guidance, avatar.reference, seed)
+        performance = perform(
+            score, self.prompts(prompt), model.card, window, manner.positions == "relative", recode
+        )
+        heard = max(HEARD_S * self.frame_rate, performance.span().stop + performance.hop)
+        ears = SpeechWindow(model.speech, SAMPLE_RATE // self.frame_rate, heard)
+        parts = Parts(performance, ears, self._decoder(), memory, self.prompts)
+        return WanStream(avatar, grant, parts, self.frame_rate)
+
+    def _decoder(self) -> FrameDecoder:
+        if self.model.tiny is not None:
+            return TinyStream(self.model.tiny)
+        return VaeDecoder(self.model.vae)
+
+
+def _perform(stream: WanStream, speech: Iterable[Speech]) -> Iterator[AvatarFrame]:
+    for piece in speech:
+        stream.push(piece)
+        while stream.ready:
+            yield from stream.step()
+    frames = -(-stream.samples_pushed // stream.samples_per_frame)
+    stream.flush()
+    while stream.ready:
+        yield from (frame for frame in stream.step() if frame.index < frames)
+
+
+def fit_picture(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale to cover (width, height), cut what stands out evenly."""
+    rows, columns = pixels.shape[:2]
+    scale = max(width / columns, height / rows)
+    size = (max(round(columns * scale), width), max(round(rows * scale), height))
+    scaled = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return np.asarray(scaled.crop((left, top, left + width, top + height)), np.uint8).copy()
+
+
+def _only_candidate(path: Path) -> Card:
+    report = inspect(path)
+    if len(report.candidates) == 1:
+        return card(report.candidates[0])
+    if report.candidates:
+        raise ModelUnknown(f"{path} may be {', '.join(report.candidates)}: name one")
+    raise ModelMismatch(f"{path} is no published checkpoint: {report.kind}; "
+                        + "; ".join(report.problems))  # fmt: skip
+
+
+def load_model(files: WanFiles, chosen: Card, device: str, dtype: torch.dtype) -> WanModel:
+    """All networks, strictly; nothing is read before everything was found and fits."""
+    dit = load_transformer(files, chosen, device, dtype)
+    limit = dit.config.text_tokens
+    return WanModel(
+        card=chosen,
+        dit=dit,
+        vae=load_vae(files.vae, device, dtype),
+        speech=SpeechEncoder.load(files.speech, chosen.layout, device),
+        prompt=load_prompt_encoder(files.text, files.tokenizer, limit, torch.bfloat16, device),
+        picture=load_picture_encoder(files.image, device=device) if files.image else None,
+        tiny=_tiny(files.tiny, device) if files.tiny else None,
+    )
+
+
+def load_transformer(files: WanFiles, chosen: Card, device: str, dtype: torch.dtype) -> WanDiT:
+    """The transformer, adapter merged, checked against its card before a tensor is read."""
+    alpha = chosen.adapter.alpha if chosen.adapter else None
+    source, config = transformer_source(files.transformer, files.adapter, alpha)
+    count = sum(info.numel for info in source.infos.values())
+    told, found = (chosen.layout, chosen.parameters), (config.layout, count)
+    if told != found:
+        raise ModelMismatch(
+            f"{chosen.title} has layout {told[0]} and {told[1]:,} parameters, these weights have "
+            f"layout {found[0]} and {found[1]:,}"
+        )
+    with torch.device("meta"):
+        dit = WanDiT(config)
+    load_into(dit, source, dtype=dtype, device=device, keep_float32=keep_float32)
+    return dit.eval()
+
+
+def load_vae(path: Path, device: str, dtype: torch.dtype) -> WanVae:
+    """The autoencoder, under original or diffusers names."""
+    raw = open_weights(path)
+    source = RenamedSource(raw, vae_rename(raw.infos))
+    with torch.device("meta"):
+        vae = WanVae(vae_from_shapes({k: v.shape for k, v in source.infos.items()}))
+    load_into(vae, source, dtype=dtype, device=device)
+    return vae.eval()
+
+
+def _tiny(path: Path, device: str) -> TinyDecoder:
+    raw = open_weights(path)
+    with torch.device("meta"):
+        decoder = TinyDecoder()
+    load_into(decoder, Part(raw, "decoder."), dtype=torch.float32, device=device)
+    return decoder.eval()

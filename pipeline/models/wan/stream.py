@@ -1,0 +1,230 @@
+"""A live stream of a Wan checkpoint: push speech, take frames at the model's own rate.
+
+The same face as ``pipeline.stream.AvatarStream``; frame k covers samples [k s, (k + 1) s) with
+s = 16000 / frame rate. Everything that one stream remembers is here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.errors import AudioNotFinite, StreamClosed, StreamOverrun
+from pipeline.models.wan.condition import Reference
+from pipeline.models.wan.denoise import Prompts
+from pipeline.models.wan.performance import Fresh, Performance
+from pipeline.models.wan.speech import SAMPLE_RATE, SpeechWindow
+from pipeline.stream import AvatarFrame
+
+if TYPE_CHECKING:
+    from pipeline.consent import ConsentGrant
+
+BACKLOG_S: Final = 30
+
+
+class FrameDecoder(Protocol):
+    """Latents to frames in [-1, 1], remembering."""
+
+    def reset(self) -> None: ...
+    def push(self, latents: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WanAvatar:
+    """An enrolled picture at one size."""
+
+    name: str
+    image_sha256: str
+    reference: Reference
+    width: int
+    height: int
+
+
+def to_pixels(frames: Tensor) -> NDArray[np.uint8]:
+    """(1, 3, T, H, W) in [-1, 1] -> uint8 (T, H, W, 3)."""
+    scaled = ((frames[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return scaled.permute(1, 2, 3, 0).contiguous().cpu().numpy()
+
+
+class FrameMemory:
+    """The last frames that were decoded, for a recipe that encodes them again."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._frames: Tensor | None = None
+
+    def add(self, frames: Tensor) -> None:
+        joined = frames if self._frames is None else torch.cat([self._frames, frames], dim=2)
+        self._frames = joined[:, :, -self._length :]
+
+    def read(self) -> Tensor:
+        """(1, 3, length, H, W)."""
+        if self._frames is None or self._frames.shape[2] < self._length:
+            raise ValueError(f"fewer than {self._length} frames were decoded so far")
+        return self._frames
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a stream is made of; each remembers for this stream alone."""
+
+    performance: Performance
+    speech: SpeechWindow
+    decoder: FrameDecoder
+    memory: FrameMemory
+    encode: Callable[[str], Prompts]
+
+
+class WanStream:
+    """One avatar performing. Built by ``WanPipeline.open`` from a consent grant."""
+
+    def __init__(
+        self, avatar: WanAvatar, grant: ConsentGrant, parts: Parts, frame_rate: int
+    ) -> None:
+        grant.check(image_sha256=avatar.image_sha256)
+        self.avatar, self.grant = avatar, grant
+        self.frame_rate = frame_rate
+        self.samples_per_frame = SAMPLE_RATE // frame_rate
+        self._performance, self._parts = parts.performance, parts
+        self._pending: deque[NDArray[np.float32]] = deque()
+        self._waiting = 0  # samples in _pending
+        self._heard = 0  # samples given to the speech encoder
+        self._skipped = 0  # samples dropped unheard, whole frames
+        self._shown = 0  # frames generated
+        self._seconds = {"hear": 0.0, "denoise": 0.0, "decode": 0.0}
+        self._closed = False
+
+    # -- speech in ---------------------------------------------------------------------------
+
+    def push(self, pcm: NDArray[np.float32]) -> None:
+        """Add float32 mono speech at 16 kHz, any length. Raises ``StreamOverrun`` past 30 s of
+        backlog (nothing is taken), ``StreamClosed``, ``AudioNotFinite``."""
+        if self._closed:
+            raise StreamClosed("this stream is closed: open another one")
+        samples = np.asarray(pcm, np.float32).reshape(-1)
+        if self.backlog + len(samples) > BACKLOG_S * SAMPLE_RATE:
+            raise StreamOverrun(
+                f"{len(samples)} samples on top of {self.backlog} waiting exceed {BACKLOG_S} s: "
+                "step the stream, or skip()"
+            )
+        if not np.isfinite(samples).all():
+            raise AudioNotFinite("speech contains NaN or infinite samples: send finite ones")
+        self._pending.append(samples)
+        self._waiting += len(samples)
+
+    def skip(self, samples: int) -> int:
+        """Drop up to ``samples`` of waiting speech unheard, in whole frames; returns how many."""
+        size = self.samples_per_frame
+        dropped = min(max(samples, 0), self._waiting) // size * size
+        kept = self._take()[dropped:]
+        self._pending.append(kept)
+        self._waiting = len(kept)
+        self._skipped += dropped
+        return dropped
+
+    def interrupt(self) -> None:
+        """Drop everything waiting; the avatar goes on from silence."""
+        self.skip(self._waiting)
+
+    def flush(self) -> None:
+        """Pad with silence so that every sample pushed so far gets its frames."""
+        due = self.samples_pushed - self._skipped
+        stop = self._performance.span().stop
+        while stop * self.samples_per_frame < due:
+            stop += self._performance.hop
+        self.push(np.zeros(max(stop * self.samples_per_frame - due, 0), np.float32))
+
+    def set_prompt(self, prompt: str) -> None:
+        """Change the manner of the performance from the next chunk on."""
+        self._performance.prompts = self._parts.encode(prompt)
+
+    # -- frames out --------------------------------------------------------------------------
+
+    @property
+    def samples_pushed(self) -> int:
+        """Media time of the next sample to be pushed."""
+        return self._heard + self._skipped + self._waiting
+
+    @property
+    def media_time(self) -> int:
+        """Media time up to which frames were generated."""
+        return self._skipped + self._shown * self.samples_per_frame
+
+    @property
+    def backlog(self) -> int:
+        """Samples that wait to be performed."""
+        return self.samples_pushed - self.media_time
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``step`` would generate."""
+        due = self._performance.span().stop * self.samples_per_frame
+        return not self._closed and self._heard + self._waiting >= due
+
+    def step(self) -> Iterator[AvatarFrame]:
+        """The frames of the next chunk, or nothing if not ``ready``. Raises a ``ConsentError``
+        once the grant no longer holds."""
+        if not self.ready:
+            return
+        self.grant.check(image_sha256=self.avatar.image_sha256)
+        span = self._performance.span()
+        with self._busy("hear"):
+            features = self._hear(span.start, span.stop)
+        with self._busy("denoise"):
+            fresh = self._performance.advance(features)
+        with self._busy("decode"):
+            images = self._decode(fresh)
+        first = self.media_time // self.samples_per_frame
+        self._shown += len(images)
+        for i, image in enumerate(images):
+            index = first + i
+            yield AvatarFrame(image, index, index * self.samples_per_frame)
+
+    def metrics(self) -> dict[str, float]:
+        """Seconds of work by stage since the beginning, and frames made."""
+        return {**self._seconds, "frames": float(self._shown)}
+
+    def close(self) -> None:
+        """End the performance; idempotent."""
+        self._closed = True
+        self._pending.clear()
+        self._waiting = 0
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _take(self) -> NDArray[np.float32]:
+        joined = np.concatenate([*self._pending, np.zeros(0, np.float32)])
+        self._pending.clear()
+        self._waiting = 0
+        return joined
+
+    def _hear(self, start: int, stop: int) -> Tensor:
+        waiting, need = self._take(), stop * self.samples_per_frame - self._heard
+        self._parts.speech.push(waiting[:need])
+        self._heard += need
+        self._pending.append(waiting[need:])
+        self._waiting = len(waiting) - need
+        return self._parts.speech.read(start, stop)
+
+    def _decode(self, fresh: Fresh) -> NDArray[np.uint8]:
+        if fresh.lead is not None:  # shown by the chunk before
+            self._parts.decoder.reset()
+            self._parts.decoder.push(fresh.lead)
+        frames = self._parts.decoder.push(fresh.latents)
+        self._parts.memory.add(frames)
+        return to_pixels(frames)
+
+    @contextmanager
+    def _busy(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._seconds[stage] += time.perf_counter() - began
