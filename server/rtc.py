@@ -11,6 +11,7 @@ relied on here, rather than going on with half of it. What it puts right:
 * *Key frames and bitrate.* Encoding is ours (``server/encode.py``), so requests and estimates are
   passed on instead of being applied to aiortc's encoder.
 * *Vanished peers.* ICE consent is checked often enough to notice within ten seconds.
+* *No network.* aioice leaves loopback out; on a machine that has nothing else, it is what we offer.
 """
 
 from __future__ import annotations
@@ -66,11 +67,21 @@ def check() -> None:
         (RTCRtpSender, "_send_keyframe"),
         (aioice.ice, "CONSENT_INTERVAL"),
         (aioice.ice, "CONSENT_FAILURES"),
+        (aioice.ice, "get_host_addresses"),
     ):
         if not hasattr(owner, name):
             raise RuntimeError(f"this aiortc has no {name}: server/rtc.py is written for 1.16")
     setattr(aioice.ice, "CONSENT_INTERVAL", CONSENT_INTERVAL_S)  # noqa: B010
     setattr(aioice.ice, "CONSENT_FAILURES", CONSENT_FAILURES)  # noqa: B010
+    setattr(aioice.ice, "get_host_addresses", host_addresses)  # noqa: B010
+
+
+_addresses = aioice.ice.get_host_addresses
+
+
+def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    """This machine's addresses; loopback when there is no other."""
+    return _addresses(use_ipv4, use_ipv6) or (["127.0.0.1"] if use_ipv4 else [])
 
 
 class MediaSender(RTCRtpSender):
