@@ -155,29 +155,34 @@ class SpeechFeatures:
 
 
 class CausalConv(nn.Module):
-    """1D convolution that sees the past only; (B, C, T) -> (B, C', ceil(T / stride))."""
+    """1D convolution over the past only, as one matrix product: (B, T, C) -> (B, T / stride, C')."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1):
         super().__init__()
-        self.left = (kernel - 1) * dilation - (stride - 1)
-        self.conv = nn.Conv1d(inputs, outputs, kernel, stride, dilation=dilation)
+        self.kernel, self.stride, self.dilation = kernel, stride, dilation
+        self.mix = nn.Linear(inputs * kernel, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (self.left, 0)))  # type: ignore[no-any-return]
+        frames = x.shape[1] // self.stride
+        past = (self.kernel - 1) * self.dilation - (self.stride - 1)
+        padded = F.pad(x, (0, 0, past, 0))
+        last = self.stride * (frames - 1) + 1
+        starts = range(0, self.kernel * self.dilation, self.dilation)
+        taps = [padded[:, i : i + last : self.stride] for i in starts]
+        return self.mix(torch.cat(taps, dim=-1))  # type: ignore[no-any-return]
 
 
 class Residual(nn.Module):
-    """Pre-norm causal residual block, (B, C, T) -> (B, C, T)."""
+    """Pre-norm causal residual block, (B, T, C) -> (B, T, C)."""
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(1, width)
+        self.norm = nn.LayerNorm(width)
         self.mix = CausalConv(width, width, 3, dilation=dilation)
-        self.out = nn.Conv1d(width, width, 1)
+        self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.layer_norm(x.transpose(1, 2), (x.shape[1],), self.norm.weight, self.norm.bias)
-        return x + self.out(F.gelu(self.mix(h.transpose(1, 2))))  # type: ignore[no-any-return]
+        return x + self.out(F.gelu(self.mix(self.norm(x))))  # type: ignore[no-any-return]
 
 
 class AudioEncoder(nn.Module):
@@ -193,26 +198,26 @@ class AudioEncoder(nn.Module):
         super().__init__()
         width, dim = config.width, config.embed_dim
         self.look_ahead = config.look_ahead_ms // 10  # feature frames
-        self.inputs = nn.Conv1d(feature_dim(config.mel_bands), width, 1)
+        self.inputs = nn.Linear(feature_dim(config.mel_bands), width)
         self.down = nn.ModuleList(
             layer
             for _ in range(3)
             for layer in (Residual(width, 1), CausalConv(width, width, 4, stride=2))
         )
-        self.widen = nn.Conv1d(width, dim, 1)
+        self.widen = nn.Linear(width, dim)
         self.long = nn.ModuleList(Residual(dim, dilation) for dilation in (1, 2, 4))
         self.norm = nn.LayerNorm(dim)
         self.reach = 20
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, 8 T + look_ahead, F) -> (B, T, D); the first ``reach`` outputs lack their past."""
-        x = self.inputs(features.transpose(1, 2))[:, :, self.look_ahead :]
+        x = self.inputs(features[:, self.look_ahead :])
         for layer in self.down:
             x = layer(x)
         x = self.widen(x)
         for layer in self.long:
             x = layer(x)
-        return self.norm(x.transpose(1, 2))  # type: ignore[no-any-return]
+        return self.norm(x)  # type: ignore[no-any-return]
 
 
 class AudioStream:

@@ -19,23 +19,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.anchor import IdentityAnchor, build_anchor
-from pipeline.audio import AudioStream
 from pipeline.avatars import find_avatar
-from pipeline.config import SAMPLE_RATE, SAMPLES_PER_FRAME, ModelConfig, load_config
+from pipeline.config import SAMPLES_PER_FRAME, ModelConfig, load_config
 from pipeline.consent import ConsentGrant
-from pipeline.continuum import Trace
 from pipeline.draw import Painter
 from pipeline.errors import LandmarksMissing
 from pipeline.fit import Fit, Landmarks
 from pipeline.generator import Generator, load_generator
-from pipeline.performance import Denoiser, Performance, causal_plan, parallel_plan
+from pipeline.offline import Speech, states, trace_for
+from pipeline.performance import Denoiser, Performance, causal_plan
 from pipeline.picture import Picture, hash_picture, load_picture
 from pipeline.reference import REF_DIM
 from pipeline.stream import Avatar, AvatarFrame, AvatarStream
-from pipeline.vae import MotionDecoder
 
 DEFAULT_SIZE: Final = (512, 512)
-Speech = NDArray[np.float32]
 
 
 class AvatarEngine:
@@ -129,7 +126,7 @@ class AvatarPipeline:
     ) -> AvatarStream:
         """A live stream of the avatar (causal schedule). Raises a ``ConsentError``."""
         grant.check(image_sha256=avatar.image_sha256)
-        performance = self._performance(avatar, prompt, seed, self.config.continuum.trace)
+        performance = self._performance(avatar, prompt, seed, "causal")
         painter = Painter(avatar.anchor)
         return AvatarStream(avatar, grant, self.model, performance, painter, self.engine.advance)
 
@@ -148,111 +145,18 @@ class AvatarPipeline:
         grow with it. Raises a ``ConsentError``, also while it runs.
         """
         grant.check(image_sha256=avatar.image_sha256)
-        if schedule == "causal":
-            return self._render_causal(self.open(avatar, grant, prompt, seed), speech)
-        if schedule == "parallel":
-            performance = self._performance(avatar, prompt, seed, (1.0,) * len(self._levels))
-            return self._render_parallel(avatar, grant, performance, speech)
-        raise ValueError(f"schedule must be 'parallel' or 'causal', not {schedule!r}")
+        performance = self._performance(avatar, prompt, seed, schedule)
+        made = states(self.model, self._denoiser, performance, speech, schedule, check=grant.check)
+        return _painted(avatar.anchor, made)
 
-    @property
-    def _levels(self) -> tuple[float, ...]:
-        return self._denoiser.levels[:-1]
-
-    def _performance(
-        self, avatar: Avatar, prompt: str, seed: int, strength: Sequence[float]
-    ) -> Performance:
+    def _performance(self, avatar: Avatar, prompt: str, seed: int, schedule: str) -> Performance:
         with torch.inference_mode():
             tokens = self.model.text([prompt])[0]
         reference = torch.from_numpy(avatar.anchor.reference)
-        return Performance(self.config, reference, tokens, seed, Trace(strength))
-
-    def _render_causal(
-        self, stream: AvatarStream, speech: Iterable[Speech]
-    ) -> Iterator[AvatarFrame]:
-        for piece in speech:
-            stream.push(piece)
-            while stream.ready:
-                yield from stream.step()
-        frames = -(-stream.samples_pushed // SAMPLES_PER_FRAME)
-        stream.flush()
-        while stream.ready:
-            yield from (frame for frame in stream.step() if frame.index < frames)
-
-    def _render_parallel(
-        self,
-        avatar: Avatar,
-        grant: ConsentGrant,
-        performance: Performance,
-        speech: Iterable[Speech],
-    ) -> Iterator[AvatarFrame]:
-        ears = _Ears(self.model, self.config, speech)
-        return _painted(avatar.anchor, self._states(performance, ears, grant))
-
-    def _states(
-        self, performance: Performance, ears: _Ears, grant: ConsentGrant
-    ) -> Iterator[NDArray[np.float32]]:
-        """Body states of the whole recording, a window of chunks at a time."""
-        decoder, config, index = MotionDecoder(self.model.vae), self.config, 0
-        reach = parallel_plan(config, 0, None).chunks[-1].stop
-        while True:
-            remaining = ears.hear(performance, performance.position + reach)
-            if remaining is not None and remaining <= 0:
-                return
-            grant.check()
-            plan = parallel_plan(config, performance.position, remaining)
-            latents = self._denoiser.advance([performance], [plan])[0]
-            for state in decoder.push(latents).numpy():
-                if remaining is None or index < ears.total_frames:
-                    yield state
-                index += 1
+        return Performance(self.config, reference, tokens, seed, trace_for(self.config, schedule))
 
 
-class _Ears:
-    """Pulls speech just far enough ahead of a performance."""
-
-    def __init__(self, model: Generator, config: ModelConfig, speech: Iterable[Speech]) -> None:
-        self._stream = AudioStream(model.audio, config.audio.mel_bands)
-        self._config, self._pieces = config, _split(speech)
-        self._samples, self._ended = 0, False
-
-    @property
-    def total_frames(self) -> int:
-        return -(-self._samples // SAMPLES_PER_FRAME)
-
-    @property
-    def total_latents(self) -> int:
-        return -(-self._samples // self._config.samples_per_latent)
-
-    def hear(self, performance: Performance, until: int) -> int | None:
-        """Embed speech up to latent ``until``; at its end, returns how many latents remain."""
-        while performance.audio.end < until and not self._ended:
-            piece = next(self._pieces, None)
-            if piece is None:
-                self._ended = True
-                piece = self._padding()
-            else:
-                self._samples += len(piece)
-            performance.audio.append(self._stream.push(piece))
-        return self.total_latents - performance.position if self._ended else None
-
-    def _padding(self) -> Speech:
-        """Silence, so that the last chunk knows what follows the last word."""
-        latents = self.total_latents + self._config.chunks.length
-        whole = latents * self._config.samples_per_latent + self._config.look_ahead_samples
-        return np.zeros(whole - self._samples, np.float32)
-
-
-def _split(speech: Iterable[Speech]) -> Iterator[Speech]:
-    """The same speech in pieces of at most a second."""
-    for block in speech:
-        for start in range(0, len(block), SAMPLE_RATE):
-            yield block[start : start + SAMPLE_RATE]
-
-
-def _painted(
-    anchor: IdentityAnchor, states: Iterable[NDArray[np.float32]]
-) -> Iterator[AvatarFrame]:
+def _painted(anchor: IdentityAnchor, poses: Iterable[NDArray[np.float32]]) -> Iterator[AvatarFrame]:
     """Paint states in order on two threads of one painter each (the kernels release the GIL)."""
     painters = [Painter(anchor), Painter(anchor)]
     pools = [ThreadPoolExecutor(1, f"paint-{i}") for i in range(len(painters))]
@@ -263,7 +167,7 @@ def _painted(
 
     painted = 0
     try:
-        for k, state in enumerate(states):
+        for k, state in enumerate(poses):
             queue.append(pools[k % 2].submit(painters[k % 2].paint, state))
             if len(queue) > 2 * len(painters):
                 yield frame(painted)
