@@ -1,8 +1,7 @@
-"""The parametric body: a shape becomes a person, a person takes on body states.
+"""The parametric body that all people share: its surface, shape space and face units.
 
-``Body`` is the asset shared by all people; ``Person`` one shape with its own skeleton, clothed
-by ``wear``. Vertices are metres, y up, z towards the camera, x to the person's left, with the
-feet on y = 0. Which angle turns which bone is known by ``pipeline.skeleton``.
+``Body`` is the asset; ``pipeline.person`` knows what one shape of it does in a body state.
+Vertices are metres, y up, z towards the camera, x to the person's left.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from pipeline import skeleton, skinning
 from pipeline.camera import Camera
-from pipeline.skeleton import BONES, EYE_LOOKS
-from pipeline.state import FACE_UNITS, INDEX, STATE_DIM
+from pipeline.person import Person
+from pipeline.shape import MACROS, macro_weights
 
 __all__ = ["MATERIALS", "WEAR", "Body", "Camera", "Person"]
 
@@ -41,20 +38,6 @@ WEAR: Final[Mapping[str, tuple[str, ...]]] = {
     "hair": ("hair",),
 }
 DRESSED: Final = frozenset({"top_long", "bottom", "shoes"})
-
-# Macro parameters in [0, 1]; the local ones that follow them lie in [-1, 1] around zero.
-MACROS: Final[Mapping[str, float]] = {
-    "gender": 0.5,  # 0 woman, 1 man
-    "age": 0.2,  # 0 about 25 years, 1 about 90
-    "muscle": 0.5,
-    "weight": 0.5,
-    "height": 0.5,
-    "proportions": 0.5,  # 0 uncommon, 1 ideal
-    "bust": 0.5,  # women's
-    "african": 1 / 3,  # the three are normalised to sum to one
-    "asian": 1 / 3,
-    "caucasian": 1 / 3,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +69,7 @@ class Body:
     units: Sparse  # FACE_UNITS, EYE_LOOKS, breath
     bone: NDArray[np.uint8]  # (N, 4)
     weight: NDArray[np.float32]  # (N, 4)
+    lining: NDArray[np.int32]  # (C, 2) vertices of cloth, and the skin vertex below each
     joint_names: tuple[str, ...]
 
     @classmethod
@@ -110,7 +94,8 @@ class Body:
             macro_coefficients=tensors["macro_coefficients"],
             macro_basis=basis.reshape(len(basis), -1),
             locals=_sparse(tensors, "local"),
-            units=_on_surface(_sparse(tensors, "unit"), len(tensors["mirror"])),
+            units=_sparse(tensors, "unit"),
+            lining=tensors["lining"].astype(np.int32),
             bone=tensors["bone"],
             weight=weight / weight.sum(1, keepdims=True),
             joint_names=tuple(texts["joints"]),
@@ -119,6 +104,15 @@ class Body:
     @property
     def vertex_count(self) -> int:
         return len(self.mirror)
+
+    def faces_of(self, *materials: str) -> NDArray[np.int32]:
+        """All triangles (F', 3) of these materials, worn or not."""
+        numbers = [MATERIALS.index(name) for name in materials]
+        return np.ascontiguousarray(self.faces[np.isin(self.material, numbers)])
+
+    def vertices_of(self, *materials: str) -> NDArray[np.int32]:
+        """The vertices that these materials touch."""
+        return np.unique(self.faces_of(*materials))
 
     def shape(self, **values: float) -> NDArray[np.float32]:
         """A shape vector (P,) from named values, the rest average; KeyError names an unknown."""
@@ -137,7 +131,7 @@ class Body:
         if not np.all(np.isfinite(shape)):
             raise ValueError("shape numbers must be finite")
         macros = dict(zip(MACROS, shape, strict=False))
-        macro = _macro_weights(macros, self.macro_factors) @ self.macro_coefficients
+        macro = macro_weights(macros, self.macro_factors) @ self.macro_coefficients
         out = self.mean + (macro @ self.macro_basis).reshape(-1, 3)
         for i, value in enumerate(shape[len(MACROS) :]):
             if value != 0:
@@ -163,151 +157,12 @@ class Body:
         return np.flatnonzero(keep)
 
 
-class Person:
-    """One shape, precomputed: rest surface, skeleton at the zero state, visible faces."""
-
-    def __init__(self, body: Body, shape: NDArray[np.floating], wear: frozenset[str]) -> None:
-        rest = body.rest(shape)
-        count = body.vertex_count
-        self.body = body
-        self.shape = np.array(shape, np.float32)
-        self.wear = wear
-        self.face_index = body.worn_faces(wear)
-        self.faces = np.ascontiguousarray(body.faces[self.face_index])
-        self.material = body.material[self.face_index]
-        self.rest = rest[:count]
-        joints = rest[count:].astype(np.float64)
-        self.joints = dict(zip(body.joint_names, joints, strict=True))
-        self._transforms = np.empty((len(BONES), 12), np.float32)
-        self._turn = np.empty((len(BONES), 3, 4))
-        self._work = np.empty((3, 3, 3))
-        self._unit_weight = np.zeros(len(body.units.start) - 1, np.float32)
-        self._root = np.zeros(3, np.float32)
-        self._sway = np.ones(count, np.float32)
-        self.skeleton = skeleton.build(self.joints, self._hip_half_width())
-        zero = np.zeros(STATE_DIM, np.float32)
-        self.skeleton = skeleton.lower(self.skeleton, float(self.pose(zero)[self._skin, 1].min()))
-        self._sway = self._plant_feet(self.pose(zero))
-
-    def pose(
-        self, state: NDArray[np.float32], out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        """Vertices (N, 3) of a state (STATE_DIM,), into ``out`` when it is given."""
-        if np.shape(state) != (STATE_DIM,):
-            raise ValueError(f"a state has {STATE_DIM} numbers, got {np.shape(state)}")
-        if out is None:
-            out = np.empty((self.body.vertex_count, 3), np.float32)
-        elif out.shape != (self.body.vertex_count, 3) or out.dtype != np.float32:
-            expected = (self.body.vertex_count, 3)
-            raise ValueError(f"out must be float32 {expected}, got {out.dtype} {out.shape}")
-        state = np.ascontiguousarray(state, np.float32)
-        rows, units = self.skeleton.rows, self.body.units
-        skinning.pose_bones(
-            state, skeleton.PARENT_INDEX, self.skeleton.joints, self.skeleton.zero,
-            rows.start, rows.group, rows.state, rows.axis,
-            self._turn, self._work, self._transforms,
-        )  # fmt: skip
-        self._weigh_units(state)
-        self._root[:] = state[_ROOT]
-        skinning.pose_vertices(
-            self.rest, self._unit_weight, units.start, units.index, units.offset,
-            self.body.bone, self.body.weight, self._transforms, self._sway, self._root, out,
-        )  # fmt: skip
-        return out
-
-    def normals(
-        self, vertices: NDArray[np.float32], out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        """Unit vertex normals (N, 3) of posed vertices over the visible faces."""
-        if out is None:
-            out = np.empty_like(vertices)
-        skinning.vertex_normals(vertices, self.faces, out)
-        return out
-
-    def lip_gap(self, vertices: NDArray[np.float32]) -> float:
-        """Metres between the inner lips at the middle of the mouth."""
-        marks = self.body.landmarks
-        up = vertices[marks["nose_base"]] - vertices[marks["chin_front"]]
-        apart = vertices[marks["lip_upper_inner"]] - vertices[marks["lip_lower_inner"]]
-        return max(0.0, float(apart @ up) / float(np.linalg.norm(up)))
-
-    @cached_property
-    def _skin(self) -> NDArray[np.int64]:
-        return np.unique(self.body.faces[self.body.material == MATERIALS.index("skin")])
-
-    def _weigh_units(self, state: NDArray[np.float32]) -> None:
-        """Weights of all sparse units: given, derived from gaze, and breath."""
-        weight, count = self._unit_weight, len(FACE_UNITS)
-        weight[:count] = state[_UNIT_STATES]
-        close = FACE_UNITS.index("mouthClose")
-        weight[close] = min(weight[close], max(state[INDEX["jawOpen"]], 0.0))
-        yaw, pitch = state[INDEX["gaze_yaw"]], state[INDEX["gaze_pitch"]]
-        looks = (pitch, pitch, -pitch, -pitch, -yaw, yaw, yaw, -yaw)
-        for i, look in enumerate(looks):
-            weight[count + i] = min(max(look / LOOK_FULL, 0.0), 1.0)
-        weight[-1] = state[INDEX["breath"]]
-        for side, first in (("Left", 0), ("Right", 1)):
-            opened = 1.0 - min(max(state[INDEX[f"eyeBlink{side}"]], 0.0), 1.0)
-            weight[count + first : count + len(EYE_LOOKS) : 2] *= opened
-            for name in (f"eyeSquint{side}", f"eyeWide{side}"):
-                weight[FACE_UNITS.index(name)] *= opened
-
-    def _hip_half_width(self) -> float:
-        """Half the widest width of the hips and thighs where the hands come to hang."""
-        hip = self.joints["upperleg01.L"][1]
-        near = np.abs(self.rest[:, 1] - (hip - 0.04)) < 0.1
-        legs = np.isin(self.body.bone[:, 0], _LEG_BONES)
-        return float(np.abs(self.rest[near & legs, 0]).max())
-
-    def _plant_feet(self, standing: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How much each vertex follows the root: not at all at the ankles, fully at the hips."""
-        joints = self.skeleton.joints
-        ankle, hip = joints[BONES.index("foot.L"), 1], joints[BONES.index("upperleg01.L"), 1]
-        rise = np.clip((standing[:, 1] - ankle) / (hip - ankle), 0, 1)
-        leg = (self.body.weight * np.isin(self.body.bone, _LEG_BONES)).sum(1)
-        return (1 - leg * (1 - rise)).astype(np.float32)
-
-
-LOOK_FULL: Final = 0.5  # radians of gaze at which the lids follow fully
-_ROOT: Final = np.array([INDEX["root_x"], INDEX["root_y"], INDEX["root_z"]])
-_UNIT_STATES: Final = np.array([INDEX[name] for name in FACE_UNITS])
-_LEG_BONES: Final = [
-    i for i, b in enumerate(BONES) if b.startswith(("root", "upperleg", "lowerleg", "foot"))
-]
-
-
 def _sparse(tensors: Mapping[str, NDArray[np.generic]], name: str) -> Sparse:
+    rows, count = tensors[f"{name}_index"], len(tensors["mean"])
+    if int(rows.max()) >= count:
+        raise ValueError(f"{name} offsets reach row {rows.max()} of {count}")
     return Sparse(
         tensors[f"{name}_start"].astype(np.int32),
         tensors[f"{name}_index"].astype(np.int32),
         tensors[f"{name}_offset"].astype(np.float32) * np.float32(1e-3),
     )
-
-
-def _on_surface(rows: Sparse, count: int) -> Sparse:
-    """The rows without offsets of joints, which face units do not move when posing."""
-    keep = rows.index < count
-    start = np.concatenate([[0], np.cumsum(keep)])[rows.start].astype(np.int32)
-    return Sparse(start, rows.index[keep], rows.offset[keep])
-
-
-def _macro_weights(
-    macros: Mapping[str, float], factors: Iterable[tuple[str, ...]]
-) -> NDArray[np.float32]:
-    """The weight of every macro target (T,): a product over the names it depends on."""
-    m = {name: float(value) for name, value in macros.items()}
-    table = {"female": 1 - m["gender"], "male": m["gender"], "young": 1 - m["age"], "old": m["age"]}
-    for name in ("muscle", "weight"):
-        table[f"min{name}"] = max(0.0, 1 - 2 * m[name])
-        table[f"max{name}"] = max(0.0, 2 * m[name] - 1)
-        table[f"average{name}"] = 1 - abs(2 * m[name] - 1)
-    for low, high, name in (
-        ("minheight", "maxheight", "height"), ("mincup", "maxcup", "bust"),
-        ("uncommonproportions", "idealproportions", "proportions"),
-    ):  # fmt: skip
-        table[low], table[high] = max(0.0, 1 - 2 * m[name]), max(0.0, 2 * m[name] - 1)
-    races = [max(0.0, m[name]) for name in ("african", "asian", "caucasian")]
-    total = sum(races)
-    for name, value in zip(("african", "asian", "caucasian"), races, strict=True):
-        table[name] = value / total if total > 0 else 1 / 3
-    return np.array([np.prod([table[f] for f in names]) for names in factors], np.float32)

@@ -66,6 +66,9 @@ SHOULDER_SHARE: Final = 0.22  # of the arm's swing; the upper arm takes the rest
 CLAVICLE_UNDONE: Final = 0.8  # of a shrug's turn that the hanging arm does not follow
 BREATH_SHRUG: Final = 0.035  # radians of clavicle lift at a full breath
 CURL: Final = (1.35, 1.7, 1.15)  # radians at a fist, knuckle to tip
+RELAXED_CURL: Final = (0.10, 0.18, 0.11)  # what a hanging hand adds to the rest surface
+THUMB_RELAXED_CURL: Final = (0.05, 0.08, 0.1)
+GATHERED, THUMB_GATHERED = 0.6, 0.25  # of the way to the middle finger's direction
 THUMB_CURL: Final = (0.25, 0.65, 1.15)
 SPREAD: Final = {"index": 0.26, "middle": 0.06, "ring": -0.12, "little": -0.28}
 OPPOSE: Final = 0.75
@@ -119,7 +122,8 @@ def _unit(vector: F64) -> F64:
 
 def _turn(vector: F64) -> F64:
     out = np.empty((3, 3))
-    skinning.rotation(*(float(v) for v in vector), out)
+    x, y, z = vector.tolist()
+    skinning.rotation(x, y, z, out)
     return out
 
 
@@ -156,10 +160,27 @@ def _hang_arm(
         "lowerarm01": _turn(fore_end * twist * 0.3) @ fore_turn,
         "lowerarm02": _turn(fore_end * twist * 0.75) @ fore_turn,
     }
-    wrist = _turn(hand_end * twist) @ hand_turn
-    fingers = [f"finger{f}-{j}" for f in range(1, 6) for j in (1, 2, 3)]
-    turns |= dict.fromkeys(("wrist", *fingers), wrist)
+    turns["wrist"] = _turn(hand_end * twist) @ hand_turn
+    turns |= _relax_fingers(at, turns["wrist"], sign)
     return {f"{bone}.{side}": turn for bone, turn in turns.items()}
+
+
+def _relax_fingers(at: Mapping[str, F64], wrist: F64, sign: float) -> dict[str, F64]:
+    """The rest surface spreads its fingers: bring them together and let them curl a little."""
+    across = at["finger2-1"] - at["finger5-1"]
+    palm = sign * _unit(wrist @ np.cross(at["finger3-1"] - at["wrist"], across))
+    middle = wrist @ (at["finger3-2"] - at["finger3-1"])
+    turns = {}
+    for finger in range(1, 6):
+        along = wrist @ (at[f"finger{finger}-2"] - at[f"finger{finger}-1"])
+        swing = _swing(along, middle)
+        closing = palm * (swing @ palm) * (GATHERED if finger > 1 else THUMB_GATHERED)
+        turn = _turn(closing) @ wrist
+        bend = _unit(np.cross(along, palm))
+        for joint, curl in enumerate(RELAXED_CURL if finger > 1 else THUMB_RELAXED_CURL, 1):
+            turn = _turn(bend * curl * (0.85 + 0.08 * finger)) @ turn
+            turns[f"finger{finger}-{joint}"] = turn
+    return turns
 
 
 def _hanging(sign: float, outwards: float, forwards: float) -> F64:

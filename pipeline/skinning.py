@@ -2,7 +2,7 @@
 
 B bones, N vertices, U sparse face units, R rotation rows. A bone's rotation is a product of
 exponentials: rows of one group add their axes, groups multiply in order. All kernels release
-the GIL and allocate nothing but what they are handed.
+the GIL and keep nothing between calls, so that threads may share a person.
 """
 
 from __future__ import annotations
@@ -53,12 +53,11 @@ def pose_bones(
     row_group: I32,  # (R,)
     row_state: I32,  # (R,)
     row_axis: F64,  # (R, 3) axis times gain
-    turn: F64,  # (B, 3, 4) scratch: zero state -> posed
-    work: F64,  # (3, 3, 3) scratch
     out: F32,  # (B, 12) rest -> posed
 ) -> None:
     """Bone transforms of a state."""
-    local, step, product = work[0], work[1], work[2]
+    turn = np.empty((len(parents), 3, 4))  # zero state -> posed
+    local, step, product = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
     for b in range(len(parents)):
         rotation(0.0, 0.0, 0.0, local)
         row = row_start[b]

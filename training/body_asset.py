@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,14 +21,21 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from pipeline.body import MATERIALS, MODEL_PATH
+from pipeline.shape import macro_weights
 from pipeline.skeleton import BONES, EYE_LOOKS
 from pipeline.state import FACE_UNITS
 from training import body_landmarks, body_regions, body_shape
+from training.body_cuts import Growth
 from training.body_source import Source, find_data, load
 
-RANK: Final = 48
+RANK: Final = 40
+ARM_BONES: Final = ("upperarm", "lowerarm", "wrist")
 FACE_IMPORTANCE, JOINT_IMPORTANCE = 4.0, 6.0
 FINGERS: Final = 5
+TEETH_SHIFT: Final = (0.0, -0.0032, -0.0015)
+TONGUE_SHIFT: Final = (0.0, -0.006, -0.008)
+TONGUE_DROP: Final = (0.0, -0.006, -0.004)  # beyond the jaw's own motion, at jawOpen 1
+EYE_GROUPS: Final = ("helper-l-eye", "helper-r-eye")
 
 log = logging.getLogger(__name__)
 
@@ -37,23 +44,27 @@ log = logging.getLogger(__name__)
 class Layout:
     """Which base-mesh vertices are kept, and how joints are averaged from base-mesh vertices."""
 
-    keep: NDArray[np.int64]  # (N,) base-mesh indices
-    new_index: NDArray[np.int64]  # (V,) asset index, -1 where dropped
+    growth: Growth
+    keep: NDArray[np.int64]  # (N,) indices of base-mesh and grown vertices
+    new_index: NDArray[np.int64]  # (V + grown,) asset index, -1 where dropped
     joints: tuple[str, ...]
     joint_vertices: tuple[NDArray[np.int64], ...]
 
     def gather(self, dense: NDArray[np.float64]) -> NDArray[np.float64]:
         """Base-mesh rows (V, 3) -> kept vertices, then joints: (N + J, 3)."""
         joints = [dense[rows].mean(0) for rows in self.joint_vertices]
-        return np.concatenate([dense[self.keep], np.stack(joints)])
+        return np.concatenate([self.growth.extend(dense)[self.keep], np.stack(joints)])
 
 
 def distil(source: Source) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """All tensors of the asset and its text metadata."""
+    source = _settle_mouth(source)
     names, weights = _weights(source)
-    bone_of = np.array(names)[weights.argmax(1)]
-    whole = body_regions.surface(source, bone_of)
-    layout = _layout(source, np.unique(whole.faces))
+    growth = Growth(source.vertices, source.uv)
+    arms = weights[:, [i for i, name in enumerate(names) if name.startswith(ARM_BONES)]].sum(1)
+    whole = body_regions.surface(source, growth, arms)
+    used = np.unique(whole.faces)
+    layout = _layout(source, growth, np.union1d(used, _grown_mirror(source, growth)[used]))
     tensors: dict[str, NDArray[Any]] = {}
     tensors |= _surface_tensors(source, whole, layout)
     tensors |= _skin_tensors(source, layout, names, weights)
@@ -71,14 +82,36 @@ def distil(source: Source) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         "macro_factors": json.dumps(factors),
         "locals": json.dumps(list(body_shape.LOCALS)),
         "joints": json.dumps(layout.joints),
-        "landmarks": json.dumps(body_landmarks.find(source, layout.new_index)),
+        "landmarks": json.dumps(_landmarks(source, whole, layout)),
         "source": json.dumps("MakeHuman base mesh and targets, Face Units: CC0 1.0"),
     }
     return tensors, metadata
 
 
-def _layout(source: Source, keep: NDArray[np.int64]) -> Layout:
-    new_index = np.full(len(source.vertices), -1)
+def _settle_mouth(source: Source) -> Source:
+    """Teeth a little lower and the tongue lower and further back than the base mesh has them.
+
+    Otherwise the tongue fills an open mouth and the upper teeth never show.
+    """
+    vertices = source.vertices.copy()
+    vertices[source.groups["helper-upper-teeth"].vertices] += TEETH_SHIFT
+    vertices[source.groups["helper-tongue"].vertices] += TONGUE_SHIFT
+    return replace(source, vertices=vertices)
+
+
+def _landmarks(source: Source, whole: body_regions.Surface, layout: Layout) -> dict[str, int]:
+    """Named vertices; a pupil is the grown vertex that lies on the eyeball's axis."""
+    named = body_landmarks.find(source, layout.new_index)
+    pupils = np.unique(whole.faces[whole.material == "pupil"])
+    points = layout.growth.extend(source.vertices)[pupils]
+    for side, sign in (("left", 1), ("right", -1)):
+        front = np.where(points[:, 0] * sign > 0, points[:, 2], -np.inf).argmax()
+        named[f"pupil_{side}"] = int(layout.new_index[pupils[front]])
+    return named
+
+
+def _layout(source: Source, growth: Growth, keep: NDArray[np.int64]) -> Layout:
+    new_index = np.full(len(source.vertices) + len(growth.mixes), -1)
     new_index[keep] = np.arange(len(keep))
     rig, groups = source.rig(), source.groups
 
@@ -92,15 +125,29 @@ def _layout(source: Source, keep: NDArray[np.int64]) -> Layout:
         for finger in range(1, FINGERS + 1):
             joints[f"tip{finger}.{side}"] = rows(rig[f"finger{finger}-3.{side}"]["tail"])
     joints["ground"] = groups["joint-ground"].vertices
-    return Layout(keep, new_index, tuple(joints), tuple(joints.values()))
+    return Layout(growth, keep, new_index, tuple(joints), tuple(joints.values()))
 
 
 def _mirror(source: Source, layout: Layout) -> NDArray[np.int64]:
     """The mirror map over kept vertices and joints, (N + J,)."""
     swap = {".L": ".R", ".R": ".L"}
     twins = [layout.joints.index(j[:-2] + swap.get(j[-2:], j[-2:])) for j in layout.joints]
-    vertices = layout.new_index[source.mirror[layout.keep]]
+    vertices = layout.new_index[_grown_mirror(source, layout.growth)[layout.keep]]
     return np.concatenate([vertices, len(layout.keep) + np.array(twins)])
+
+
+def _grown_mirror(source: Source, growth: Growth) -> NDArray[np.int64]:
+    """The mirror map, in which a grown vertex is paired with the one of the mirrored mix."""
+    count, twin = len(source.vertices), source.mirror.tolist()
+    found = {_key(mix, list(range(count))): i for i, mix in enumerate(growth.mixes)}
+    grown = [found.get(_key(mix, twin), -1) for mix in growth.mixes]
+    if min(grown) < 0:
+        raise ValueError(f"{grown.count(-1)} of {len(grown)} grown vertices have no mirror image")
+    return np.concatenate([source.mirror, count + np.array(grown)])
+
+
+def _key(mix: dict[int, float], rename: list[int]) -> tuple[tuple[int, int], ...]:
+    return tuple(sorted((rename[base], round(weight * 1e3)) for base, weight in mix.items()))
 
 
 def _symmetric(dense: NDArray[np.float64], mirror: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -110,14 +157,16 @@ def _symmetric(dense: NDArray[np.float64], mirror: NDArray[np.int64]) -> NDArray
 def _surface_tensors(
     source: Source, whole: body_regions.Surface, layout: Layout
 ) -> dict[str, NDArray[Any]]:
-    cover = body_regions.covers(source, whole)
+    cover = body_regions.covers(whole, layout.growth.extend(source.vertices))
+    cloth, below = body_regions.lining(whole, layout.growth.extend(source.vertices))
     used, uv_faces = np.unique(whole.uv_faces, return_inverse=True)
     number = {name: i for i, name in enumerate(MATERIALS)}
     return {
         "faces": layout.new_index[whole.faces].astype(np.uint16),
         "material": np.array([number[m] for m in whole.material], np.uint8),
         "cover": np.array([number[m] if m else 255 for m in cover], np.uint8),
-        "uv": source.uv[used].astype(np.float16),
+        "lining": layout.new_index[np.stack([cloth, below], axis=1)].astype(np.uint16),
+        "uv": layout.growth.all_uv()[used].astype(np.float16),
         "uv_faces": uv_faces.reshape(-1, 3).astype(np.uint16),
     }
 
@@ -141,12 +190,17 @@ def _skin_tensors(
     """The four strongest of the kept bones at each vertex; dropped bones go to an ancestor."""
     parents = {bone: entry["parent"] for bone, entry in source.rig().items()}
     merged = np.zeros((len(layout.keep), len(BONES)))
+    grown = layout.growth.extend(weights)
     for column, name in enumerate(names):
         while name not in BONES:
             name = parents[name]
-        merged[:, BONES.index(name)] += weights[layout.keep, column]
-    order = np.argsort(-np.round(merged, 6), axis=1, kind="stable")[:, :4]
+        merged[:, BONES.index(name)] += grown[layout.keep, column]
+    merged = np.round(merged.clip(0), 6)
+    order = np.argsort(-merged, axis=1, kind="stable")[:, :5]
     top = np.take_along_axis(merged, order, 1)
+    # Of two equal fourth bones neither is kept, or mirrored vertices would differ.
+    top = np.where(top > top[:, 4:], top, 0)[:, :4]
+    order = order[:, :4]
     top /= top.sum(1, keepdims=True)
     return {"bone": order.astype(np.uint8), "weight": top.astype(np.float16)}
 
@@ -166,9 +220,10 @@ def _macro_tensors(
     importance[mean[:, 1] > 0.60] = FACE_IMPORTANCE
     importance[len(layout.keep) :] = JOINT_IMPORTANCE
     stack = np.stack(targets)
-    coefficients, basis = body_shape.compress(stack, importance, RANK)
-    error = np.abs(np.einsum("tr,rvc->tvc", coefficients, basis) - stack).max()
-    log.info("%d macro targets in rank %d: largest error %.2f mm", len(stack), RANK, error * 1e3)
+    rng = np.random.default_rng(0)
+    use = np.array([macro_weights(p, factors) for p in body_shape.population(800, rng)])
+    coefficients, basis = body_shape.compress(stack, use.astype(np.float64), importance, RANK)
+    _report(stack - np.einsum("tr,rvc->tvc", coefficients, basis), use[:80], importance)
     scale = np.abs(basis).max((1, 2))
     tensors["mean"] = mean.astype(np.float32)
     tensors["macro_basis"] = (basis / scale[:, None, None]).astype(np.float16)
@@ -176,13 +231,24 @@ def _macro_tensors(
     return factors
 
 
+def _report(
+    residual: NDArray[np.float64], use: NDArray[np.float32], importance: NDArray[np.float64]
+) -> None:
+    error = np.linalg.norm(np.einsum("st,tvc->svc", use, residual), axis=2) * 1e3
+    for name, rows in (("face", importance == FACE_IMPORTANCE), ("body", importance == 1)):
+        mean, high = error[:, rows].mean(), np.percentile(error[:, rows], 99)
+        log.info("rank %d, %s: %.3f mm mean, %.2f mm at 99 %%", RANK, name, mean, high)
+
+
 def _units(source: Source, layout: Layout, mirror: NDArray[np.int64]) -> list[NDArray[np.float64]]:
     """Face-unit offsets in the order of FACE_UNITS, EYE_LOOKS, then breath."""
-    eyes = np.concatenate([source.groups[g].vertices for g in body_regions.EYE_GROUPS])
+    eyes = np.concatenate([source.groups[g].vertices for g in EYE_GROUPS])
     dense: dict[str, NDArray[np.float64]] = {}
     for name in (*FACE_UNITS, *EYE_LOOKS):
         offsets = source.unit(name)
         offsets[eyes] = 0  # gaze turns the eyeballs about their centres instead
+        if name == "jawOpen":
+            offsets[source.groups["helper-tongue"].vertices] += TONGUE_DROP
         dense[name] = layout.gather(offsets)
     dense["breath"] = layout.gather(_breath(source))
     flipped = {"Left": "Right", "Right": "Left"}
@@ -190,7 +256,9 @@ def _units(source: Source, layout: Layout, mirror: NDArray[np.int64]) -> list[ND
     for name, offsets in dense.items():
         side = next((s for s in flipped if name.endswith(s)), "")
         twin = dense[name.removesuffix(side) + flipped.get(side, "")]
-        symmetric.append((offsets + twin[mirror] * [-1, 1, 1]) / 2)
+        both = (offsets + twin[mirror] * [-1, 1, 1]) / 2
+        both[len(layout.keep) :] = 0  # joints stay: units move the surface alone
+        symmetric.append(both)
     return symmetric
 
 

@@ -14,7 +14,6 @@ LEFT: Final[dict[str, int]] = {
     "eye_inner": 6853, "eye_outer": 7754, "lid_upper": 7748, "lid_lower": 7761,
     "lid_upper_inner": 7766, "lid_upper_outer": 7749,
     "lid_lower_inner": 7763, "lid_lower_outer": 7759,
-    "pupil": 14625,
     "brow_inner": 6983, "brow_mid": 6996, "brow_outer": 7024,
     "nose_ala": 11760, "mouth_corner": 10404,
     "cheek": 11787, "jaw_angle": 7469, "jaw_mid": 7694,

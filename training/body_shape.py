@@ -15,7 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.shape import MACROS, ORIGINS
 from training.body_source import Source
+
+Floats = NDArray[np.float64]
 
 GENDER = ("male", "female")
 AGE = ("young", "old")
@@ -24,7 +27,6 @@ WEIGHT = ("minweight", "averageweight", "maxweight")
 HEIGHT = ("minheight", "maxheight")
 PROPORTIONS = ("idealproportions", "uncommonproportions")
 CUP = ("mincup", "maxcup")
-RACE = ("african", "asian", "caucasian")
 
 # Local parameter -> (target for +1, target for -1); "?" stands for both sides, l and r.
 LOCALS: Final = {
@@ -87,7 +89,7 @@ def macro_targets(source: Source) -> Iterator[tuple[tuple[str, ...], NDArray[np.
     """Yield the factors whose weights multiply, and the dense offsets, of every adult target."""
     folder = "macrodetails"
     for gender, age in product(GENDER, AGE):
-        for race in RACE:
+        for race in ORIGINS:
             yield (race, gender, age), source.target(f"{folder}/{race}-{gender}-{age}")
         for muscle, weight in product(MUSCLE, WEIGHT):
             build = (gender, age, muscle, weight)
@@ -115,15 +117,27 @@ def _both_sides(source: Source, name: str) -> NDArray[np.float64]:
     return source.target(name.replace("?", "l")) + source.target(name.replace("?", "r"))
 
 
-def compress(
-    targets: NDArray[np.float64], importance: NDArray[np.float64], rank: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def population(count: int, rng: np.random.Generator) -> list[dict[str, float]]:
+    """Macro parameters of random adults, extremes included: what the basis is fitted to."""
+    people = []
+    for _ in range(count):
+        person = {name: float(rng.random()) for name in MACROS}
+        if rng.random() < 0.7:
+            person["gender"] = float(rng.random() < 0.5)
+        person |= dict(zip(ORIGINS, rng.dirichlet([0.4] * len(ORIGINS)).tolist(), strict=True))
+        people.append(person)
+    return people
+
+
+def compress(targets: Floats, use: Floats, importance: Floats, rank: int) -> tuple[Floats, Floats]:
     """Factor targets (T, V, 3) into coefficients (T, rank) and a basis (rank, V, 3).
 
-    ``importance`` (V,) weighs what the error costs at each vertex.
+    ``use`` (S, T) are the weights of the targets in a sample of people; ``importance`` (V,) is
+    what an error costs at each vertex. The basis is the best one for those people.
     """
-    count = len(targets)
-    weighted = (targets * importance[None, :, None]).reshape(count, -1)
-    left, scale, right = np.linalg.svd(weighted, full_matrices=False)
-    basis = (scale[:rank, None] * right[:rank]).reshape(rank, -1, 3) / importance[None, :, None]
-    return left[:, :rank], basis
+    weighted = (targets * importance[None, :, None]).reshape(len(targets), -1)
+    second_moment = use.T @ use / len(use) + 1e-6 * np.eye(len(targets))
+    seen = np.linalg.cholesky(second_moment).T @ weighted
+    _, _, right = np.linalg.svd(seen, full_matrices=False)
+    basis = right[:rank].reshape(rank, -1, 3) / importance[None, :, None]
+    return weighted @ right[:rank].T, basis
