@@ -31,6 +31,8 @@ _SURE: Final = np.float32(0.999)
 _STEEP_TEXELS: Final = np.float32(6.0)
 _STEEP: Final = np.float32(0.4)
 _FACE: Final = (1 << 20) - 1
+_ROW_SHIFT: Final = 13  # listed pixels are row << 13 | column
+_COLUMN: Final = (1 << _ROW_SHIFT) - 1
 
 
 class Canvas:
@@ -76,7 +78,7 @@ def _set_planes(
 
 @njit(**COMPILED)
 def _sort_pixels(depth, owner, stride, bounds, tolerance, plain, mixed):  # type: ignore[no-untyped-def]
-    """List the covered pixels, as y * stride + x: those of one surface and the others."""
+    """List the covered pixels: those of one surface and the others."""
     top, bottom, left, right = bounds
     n, m = 0, 0
     for y in range(top, bottom):
@@ -89,66 +91,80 @@ def _sort_pixels(depth, owner, stride, bounds, tolerance, plain, mixed):  # type
                 continue
             parts = (owner[i] ^ owner[j]) | (owner[i] ^ owner[k]) | (owner[i] ^ owner[o])
             if farthest - nearest < tolerance and parts <= _FACE:
-                plain[n] = y * stride + x
+                plain[n] = (y << _ROW_SHIFT) | x
                 n += 1
             else:
-                mixed[m] = y * stride + x
+                mixed[m] = (y << _ROW_SHIFT) | x
                 m += 1
     return n, m
 
 
 @njit(inline="always")
-def _texel(word, n):  # type: ignore[no-untyped-def]
-    return np.float32((word >> np.uint32(8 * n)) & np.uint32(255))
+def _byte_of(word, shift):  # type: ignore[no-untyped-def]
+    return np.float32(np.int32((word >> np.uint32(shift)) & np.uint32(255)))
 
 
 @njit(inline="always")
-def _bilinear(texture, width, height, u, v):  # type: ignore[no-untyped-def]
-    """Red, green, blue, alpha (0..255) of a flat texture of packed words; its rim goes on."""
-    u = min(max(u - np.float32(0.5), np.float32(0.0)), np.float32(width) - np.float32(1.001))
-    v = min(max(v - np.float32(0.5), np.float32(0.0)), np.float32(height) - np.float32(1.001))
+def bilinear(texture, width, height, u, v):  # type: ignore[no-untyped-def]
+    """Red, green, blue, alpha (0..255) of a flat texture of packed words; its rim goes on.
+
+    All in 32 bits: numba would otherwise reckon in 64, at twice the cost.
+    """
+    zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+    u = min(max(u - half, zero), np.float32(width) - np.float32(1.001))
+    v = min(max(v - half, zero), np.float32(height) - np.float32(1.001))
     i, j = np.int32(u), np.int32(v)
     s, t = u - np.float32(i), v - np.float32(j)
-    n11 = s * t
-    n01, n10, n00 = s - n11, t - n11, np.float32(1.0) - s - t + n11
-    at = np.uint32(j * width + i)
-    under = at + np.uint32(width)
-    p, q = texture[at], texture[at + np.uint32(1)]
-    m, n = texture[under], texture[under + np.uint32(1)]
+    d = s * t
+    b, c, a = s - d, t - d, one - s - t + d
+    at = np.uint64(np.uint32(np.int32(j * np.int32(width)) + i))
+    under = at + np.uint64(width)
+    p, q = texture[at], texture[at + np.uint64(1)]
+    m, n = texture[under], texture[under + np.uint64(1)]
     return (
-        n00 * _texel(p, 0) + n01 * _texel(q, 0) + n10 * _texel(m, 0) + n11 * _texel(n, 0),
-        n00 * _texel(p, 1) + n01 * _texel(q, 1) + n10 * _texel(m, 1) + n11 * _texel(n, 1),
-        n00 * _texel(p, 2) + n01 * _texel(q, 2) + n10 * _texel(m, 2) + n11 * _texel(n, 2),
-        n00 * _texel(p, 3) + n01 * _texel(q, 3) + n10 * _texel(m, 3) + n11 * _texel(n, 3),
+        a * _byte_of(p, 0) + b * _byte_of(q, 0) + c * _byte_of(m, 0) + d * _byte_of(n, 0),
+        a * _byte_of(p, 8) + b * _byte_of(q, 8) + c * _byte_of(m, 8) + d * _byte_of(n, 8),
+        a * _byte_of(p, 16) + b * _byte_of(q, 16) + c * _byte_of(m, 16) + d * _byte_of(n, 16),
+        a * _byte_of(p, 24) + b * _byte_of(q, 24) + c * _byte_of(m, 24) + d * _byte_of(n, 24),
     )
 
 
 @njit(inline="always")
 def _byte(value):  # type: ignore[no-untyped-def]
-    bounded = min(max(value + np.float32(0.5), np.float32(0.0)), np.float32(255.0))
-    return np.uint32(np.int32(bounded))
+    """A colour that is not negative, rounded and bounded."""
+    return np.uint32(np.int32(min(value + np.float32(0.5), np.float32(255.0))))
+
+
+@njit(inline="always")
+def _place(pixel, stride):  # type: ignore[no-untyped-def]
+    """Row, column and first sample of a listed pixel."""
+    y, x = np.uint32(pixel) >> np.uint32(_ROW_SHIFT), np.uint32(pixel) & np.uint32(_COLUMN)
+    return y, x, np.uint64(np.uint32(y * np.uint32(stride) + x) * np.uint32(SAMPLES))
 
 
 @njit(**COMPILED)
 def _shade_plain(texture, width, height, owner, stride, planes, plain, count, colours):  # type: ignore[no-untyped-def]
     """Packed colours of the plain pixels; the fourth byte is 1 where the texture knew them."""
     for n in range(count):
-        pixel = plain[n]
-        y = pixel // stride
-        x = pixel - y * stride
-        p = planes[owner[pixel * SAMPLES] & _FACE]
+        y, x, first = _place(plain[n], stride)
+        f = np.uint64(np.uint32(owner[first]) & np.uint32(_FACE)) * np.uint64(VERTEX_WIDTH)
         px, py = (
             np.float32(np.int32(x)) + np.float32(0.5),
             np.float32(np.int32(y)) + np.float32(0.5),
         )
-        u, v = p[0] + p[1] * px + p[2] * py, p[3] + p[4] * px + p[5] * py
-        seen, shade = p[6] + p[7] * px + p[8] * py, p[9] + p[10] * px + p[11] * py
-        cover = p[12] + p[13] * px + p[14] * py
-        r, g, b, _ = _bilinear(texture, width, height, u, v)
-        sure = min(seen, cover) > _SURE and p[15] == np.float32(0.0)
-        known = np.uint32(1 << 24) if sure else np.uint32(0)
-        word = _byte(r * shade) | (_byte(g * shade) << np.uint32(8))
-        colours[n] = word | (_byte(b * shade) << np.uint32(16)) | known
+        u, v = _plane(planes, f, 0, px, py), _plane(planes, f, 3, px, py)
+        seen, shade = _plane(planes, f, 6, px, py), _plane(planes, f, 9, px, py)
+        cover, steep = _plane(planes, f, 12, px, py), planes[f + np.uint64(15)]
+        r, g, b, _ = bilinear(texture, width, height, u, v)
+        known = np.uint32(1 << 24) if min(seen, cover) - steep > _SURE else np.uint32(0)
+        word = np.uint32(_byte(r * shade) | np.uint32(_byte(g * shade) << np.uint32(8)))
+        colours[n] = np.uint32(word | np.uint32(_byte(b * shade) << np.uint32(16)) | known)
+
+
+@njit(inline="always")
+def _plane(planes, f, k, x, y):  # type: ignore[no-untyped-def]
+    p = f + np.uint64(k)
+    return planes[p] + planes[p + np.uint64(1)] * x + planes[p + np.uint64(2)] * y
 
 
 @njit(inline="always")
@@ -186,11 +202,11 @@ def _colour(vertices, faces, texture, width, height, f, x, y):  # type: ignore[n
     )
     if seen > zero:
         u, v = _mix(a, b, c, U, w), _mix(a, b, c, V, w)
-        r, g, h, _ = _bilinear(texture, width, height, u, v)
+        r, g, h, _ = bilinear(texture, width, height, u, v)
         red, green, blue = red + seen * r, green + seen * g, blue + seen * h
     if mirror > zero:
         u, v = _mix(a, b, c, MIRROR_U, w), _mix(a, b, c, MIRROR_V, w)
-        r, g, h, _ = _bilinear(texture, width, height, u, v)
+        r, g, h, _ = bilinear(texture, width, height, u, v)
         red, green, blue = red + mirror * r, green + mirror * g, blue + mirror * h
     k = _mix(a, b, c, SHADE, w)
     return red * k, green * k, blue * k, _mix(a, b, c, COVER, w)
@@ -204,14 +220,13 @@ def _store_plain(
     one = np.float32(1.0)
     for n in range(count):
         word = colours[n]
-        y = plain[n] // stride
-        x = plain[n] - y * stride
+        y, x, first = _place(plain[n], stride)
         if word >> 24:
             out[y, x, 0] = word & 255
             out[y, x, 1] = (word >> 8) & 255
             out[y, x, 2] = (word >> 16) & 255
             continue
-        f = owner[plain[n] * SAMPLES] & _FACE
+        f = owner[first] & _FACE
         px, py = np.float32(np.int32(x) + 0.5), np.float32(np.int32(y) + 0.5)
         r, g, b, cover = _colour(vertices, faces, texture, width, height, f, px, py)
         rest = max(one - cover, np.float32(0.0))
@@ -225,21 +240,19 @@ def _shade_mixed(vertices, faces, texture, width, height, depth, owner, stride, 
     """Average what the four samples of each listed pixel show, over ``out``."""
     quarter, zero = np.float32(0.25), np.float32(0.0)
     for n in range(count):
-        y = mixed[n] // stride
-        x = mixed[n] - y * stride
-        i = mixed[n] * SAMPLES
+        y, x, first = _place(mixed[n], stride)
         px, py = (
             np.float32(np.int32(x)) + np.float32(0.5),
             np.float32(np.int32(y)) + np.float32(0.5),
         )
         red, green, blue, covered = zero, zero, zero, zero
         for s in range(SAMPLES):
-            at = i + s
+            at = first + np.uint64(s)
             if depth[at] == FAR:
                 continue
             f, share, before = owner[at], zero, False
             for o in range(SAMPLES):
-                other = i + o
+                other = first + np.uint64(o)
                 if depth[other] < FAR and owner[other] == f:
                     share += quarter
                     before |= o < s
@@ -288,7 +301,9 @@ def draw(
     plain, mixed = canvas.plain, canvas.mixed
     _set_planes(vertices, faces, two_sided, canvas.planes)
     n, m = _sort_pixels(depth, owner, stride, bounds, np.float32(tolerance), plain, mixed)
-    _shade_plain(flat, wide, high, owner, stride, canvas.planes, plain, n, canvas.colours)
+    _shade_plain(
+        flat, wide, high, owner, stride, canvas.planes.reshape(-1), plain, n, canvas.colours
+    )  # fmt: skip
     _store_plain(
         vertices, faces, flat, wide, high, owner, stride, plain, n, canvas.colours, out
     )  # fmt: skip

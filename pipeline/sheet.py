@@ -19,6 +19,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from pipeline.raster import COMPILED
+from pipeline.shade import bilinear
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -182,74 +183,67 @@ def _stretch(nodes, moved, quads, q):  # type: ignore[no-untyped-def]
     return np.sqrt(worst) / cell
 
 
+@njit(inline="always")
+def _edge(ax, ay, bx, by):  # type: ignore[no-untyped-def]
+    """Edge a -> b as slopes and offset, positive inside; one triangle only owns what lies on it."""
+    dx, dy = bx - ax, by - ay
+    tiny = np.float32(1.0 / 1024.0)
+    owned = dy < 0.0 or (dy == 0.0 and dx > 0.0)
+    return -dy, dx, dy * ax - dx * ay + (tiny if owned else -tiny)
+
+
 @njit(**COMPILED)
-def _triangle(texture, texels, nodes, moved, a, b, c, fade, out):  # type: ignore[no-untyped-def]
-    """Blend one textured triangle over ``out``; a pixel's centre belongs to one triangle only."""
-    grid = np.float32(16.0)
+def _triangle(texture, wide, high, texels, nodes, moved, a, b, c, fade, out):  # type: ignore[no-untyped-def]
+    """Blend one textured triangle over ``out``; corners are rounded to 1/16 px."""
+    grid, half = np.float32(16.0), np.float32(0.5)
     ax, ay = np.rint(moved[a, 0] * grid) / grid, np.rint(moved[a, 1] * grid) / grid
     bx, by = np.rint(moved[b, 0] * grid) / grid, np.rint(moved[b, 1] * grid) / grid
     cx, cy = np.rint(moved[c, 0] * grid) / grid, np.rint(moved[c, 1] * grid) / grid
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-    if area <= 0.0:
+    x0, x1 = max(0, int(min(ax, bx, cx))), min(out.shape[1] - 1, int(max(ax, bx, cx)))
+    y0, y1 = max(0, int(min(ay, by, cy))), min(out.shape[0] - 1, int(max(ay, by, cy)))
+    if area <= 0.0 or x0 > x1 or y0 > y1:
         return
-    height, width = out.shape[0], out.shape[1]
-    x0, x1 = max(0, int(min(ax, bx, cx))), min(width - 1, int(max(ax, bx, cx)))
-    y0, y1 = max(0, int(min(ay, by, cy))), min(height - 1, int(max(ay, by, cy)))
-    wide, high = texture.shape[1], texture.shape[0]
+    u0, v0, w0 = _edge(bx, by, cx, cy)
+    u1, v1, w1 = _edge(cx, cy, ax, ay)
+    u2, v2, w2 = _edge(ax, ay, bx, by)
+    k = texels / area
+    s0, s1, s2 = k * nodes[a, 0], k * nodes[b, 0], k * nodes[c, 0]
+    t0, t1, t2 = k * nodes[a, 1], k * nodes[b, 1], k * nodes[c, 1]
     for y in range(y0, y1 + 1):
+        px, py = np.float32(np.int32(x0)) + half, np.float32(np.int32(y)) + half
+        e0, e1, e2 = u0 * px + v0 * py + w0, u1 * px + v1 * py + w1, u2 * px + v2 * py + w2
         for x in range(x0, x1 + 1):
-            px, py = np.float32(x) + np.float32(0.5), np.float32(y) + np.float32(0.5)
-            r = (cx - bx) * (py - by) - (cy - by) * (px - bx)
-            s = (ax - cx) * (py - cy) - (ay - cy) * (px - cx)
-            t = (bx - ax) * (py - ay) - (by - ay) * (px - ax)
-            if r < 0 or s < 0 or t < 0:
-                continue
-            if (r == 0 and not _owned(bx, by, cx, cy)) or (s == 0 and not _owned(cx, cy, ax, ay)):
-                continue
-            if t == 0 and not _owned(ax, ay, bx, by):
-                continue
-            r, s, t = r / area, s / area, t / area
-            u = texels * (r * nodes[a, 0] + s * nodes[b, 0] + t * nodes[c, 0])
-            v = texels * (r * nodes[a, 1] + s * nodes[b, 1] + t * nodes[c, 1])
-            _blend(texture, wide, high, u, v, fade, out, y, x)
-
-
-@njit(inline="always")
-def _owned(ax, ay, bx, by):  # type: ignore[no-untyped-def]
-    return by < ay or (by == ay and bx > ax)
+            if min(e0, e1, e2) > 0.0:
+                u, v = s0 * e0 + s1 * e1 + s2 * e2, t0 * e0 + t1 * e1 + t2 * e2
+                _blend(texture, wide, high, u, v, fade, out, np.uint64(y), np.uint64(x))
+            e0, e1, e2 = e0 + u0, e1 + u1, e2 + u2
 
 
 @njit(inline="always")
 def _blend(texture, wide, high, u, v, fade, out, y, x):  # type: ignore[no-untyped-def]
-    u = min(max(u - np.float32(0.5), np.float32(0.0)), np.float32(wide) - np.float32(1.001))
-    v = min(max(v - np.float32(0.5), np.float32(0.0)), np.float32(high) - np.float32(1.001))
-    i, j = int(u), int(v)
-    s, t = u - np.float32(i), v - np.float32(j)
-    n00, n01 = (1 - s) * (1 - t), s * (1 - t)
-    n10, n11 = (1 - s) * t, s * t
-    p, q, m, n = texture[j, i], texture[j, i + 1], texture[j + 1, i], texture[j + 1, i + 1]
-    alpha = n00 * (p >> 24) + n01 * (q >> 24) + n10 * (m >> 24) + n11 * (n >> 24)
-    alpha *= fade / np.float32(255.0)
-    if alpha < 0.004:
-        return
-    for c in range(3):
-        k = 8 * c
-        value = n00 * ((p >> k) & 255) + n01 * ((q >> k) & 255)
-        value += n10 * ((m >> k) & 255) + n11 * ((n >> k) & 255)
-        out[y, x, c] = np.uint8(out[y, x, c] + alpha * (value - out[y, x, c]) + 0.5)
+    red, green, blue, alpha = bilinear(texture, wide, high, u, v)
+    alpha *= fade
+    if alpha > np.float32(0.004):
+        half = np.float32(0.5)
+        r, g, b = np.float32(out[y, x, 0]), np.float32(out[y, x, 1]), np.float32(out[y, x, 2])
+        out[y, x, 0] = np.uint8(np.int32(r + alpha * (red - r) + half))
+        out[y, x, 1] = np.uint8(np.int32(g + alpha * (green - g) + half))
+        out[y, x, 2] = np.uint8(np.int32(b + alpha * (blue - b) + half))
 
 
 @njit(**COMPILED)
-def _draw(texture, texels, nodes, quads, moved, tears, out):  # type: ignore[no-untyped-def]
-    low, high = np.float32(_TORN[0]), np.float32(_TORN[1])
+def _draw(texture, wide, high, texels, nodes, quads, moved, tears, out):  # type: ignore[no-untyped-def]
+    whole, torn = np.float32(_TORN[0]), np.float32(_TORN[1])
     for q in range(quads.shape[0]):
         stretch = _stretch(nodes, moved, quads, q)
-        fade = min(max((high - stretch) / (high - low), np.float32(0.0)), np.float32(1.0))
+        fade = min(max((torn - stretch) / (torn - whole), np.float32(0.0)), np.float32(1.0))
         fade = fade if tears else np.float32(1.0)
         if fade > 0.0:
             a, b, c, d = quads[q, 0], quads[q, 1], quads[q, 2], quads[q, 3]
-            _triangle(texture, texels, nodes, moved, a, b, c, fade, out)
-            _triangle(texture, texels, nodes, moved, b, d, c, fade, out)
+            fade /= np.float32(255.0)
+            _triangle(texture, wide, high, texels, nodes, moved, a, b, c, fade, out)
+            _triangle(texture, wide, high, texels, nodes, moved, b, d, c, fade, out)
 
 
 def draw(sheet: Sheet, vertices: F32, moved: F32, out: NDArray[np.uint8]) -> None:
@@ -262,5 +256,6 @@ def draw(sheet: Sheet, vertices: F32, moved: F32, out: NDArray[np.uint8]) -> Non
     _move(
         sheet.nodes, sheet.rows, sheet.weights, sheet.anchors, sheet.grip, vertices, moved
     )  # fmt: skip
-    texels = np.float32(sheet.texels)
-    _draw(sheet.texture, texels, sheet.nodes, sheet.quads, moved, sheet.tears, out)
+    high, wide = sheet.texture.shape
+    texture, texels = sheet.texture.reshape(-1), np.float32(sheet.texels)
+    _draw(texture, wide, high, texels, sheet.nodes, sheet.quads, moved, sheet.tears, out)
