@@ -18,6 +18,7 @@ STALE = RATE // 5  # later than this, the sender paused or the path stalled: beg
 EARLY_LIMIT = 60 * RATE  # further ahead than this, the timestamps have jumped
 TOLERANCE = BLOCK // 4  # earlier than this, all of them, packets are moved by a block
 WINDOW_S = 2.0
+BACK = 8  # packets that must fit the old anchor, in real time, to return to it
 WRAP = 1 << 32
 
 
@@ -29,18 +30,21 @@ class Arrivals:
             raise ValueError(f"clock rate must be positive, not {clock_rate}")
         self._clock_rate = clock_rate
         self._base: int | None = None
+        self._before: int | None = None  # the anchor before this one
+        self._back: deque[int] = deque(maxlen=BACK)  # arrivals that would fit it
         self._unwrapped: int | None = None
         self._recent: deque[tuple[int, int, int]] = deque(maxlen=512)  # now, end, lateness
         self.anchors = 0
 
     def place(self, timestamp: int, samples: int, now: int) -> int:
         """The position of a packet of ``samples`` that arrives at position ``now``."""
-        stamp = self._unwrap(timestamp) * RATE // self._clock_rate
-        if self._base is None or not -EARLY_LIMIT < now - (stamp + samples + self._base) <= STALE:
-            self._anchor(stamp + samples, now)
+        stamp = self._unwrap(timestamp) * RATE // self._clock_rate + samples
+        if self._base is None or not -EARLY_LIMIT < now - (stamp + self._base) <= STALE:
+            self._anchor(stamp, now)
         assert self._base is not None
-        end = stamp + samples + self._base
+        end = stamp + self._base
         self._recent.append((now, end, now - end))
+        self._compare(stamp, now)
         return end - samples
 
     def rtp(self, position: int) -> int | None:
@@ -51,13 +55,14 @@ class Arrivals:
 
     def reset(self) -> None:
         """Forgets the anchor: the next packet belongs now."""
-        self._base = None
+        self._base = self._before = None
         self._recent.clear()
 
     def shift(self, samples: int) -> None:
         """Moves everything still to come by ``samples``."""
         if self._base is not None:
             self._base += samples
+            self._before = None
             self._recent.clear()
 
     @property
@@ -73,6 +78,8 @@ class Arrivals:
 
         Only for a source that runs in real time: a burst is early on purpose.
         """
+        if self._stalled and self._before is not None and self._base is not None:
+            return self._before - self._base
         window = self._window()
         if window is None:
             return 0
@@ -89,12 +96,32 @@ class Arrivals:
         last = self._recent[-1]
         window = [row for row in self._recent if row[0] > last[0] - WINDOW_S * RATE]
         elapsed, heard = last[0] - window[0][0], last[1] - window[0][1]
-        if elapsed < 0.8 * WINDOW_S * RATE or not 0.9 * elapsed <= heard <= 1.1 * elapsed:
+        if elapsed < 0.8 * WINDOW_S * RATE or not 0.8 * elapsed <= heard <= 1.2 * elapsed:
             return None
         return window
 
+    @property
+    def _stalled(self) -> bool:
+        """Whether packets have come back to where they were before the last new anchor."""
+        back = self._back
+        return len(back) == BACK and back[-1] - back[0] >= (BACK - 2) * BLOCK
+
+    def _compare(self, stamp: int, now: int) -> None:
+        """Tells a stalled path from a sender that paused.
+
+        What a path held up comes in a burst, and then packets are where the old anchor expects
+        them; a sender that paused without counting stays late for good.
+        """
+        if self._before is None:
+            return
+        if -2 * BLOCK < now - (stamp + self._before) < STALE // 2:
+            self._back.append(now)
+        else:
+            self._back.clear()
+
     def _anchor(self, end: int, now: int) -> None:
-        self._base = now // BLOCK * BLOCK - end
+        self._before, self._base = self._base, now // BLOCK * BLOCK - end
+        self._back.clear()
         self._recent.clear()
         self.anchors += 1
 

@@ -21,7 +21,7 @@ from server.arrivals import BLOCK, Arrivals
 from server.decode import Packet, SpeechDecoder
 from server.resample import Decimator
 from server.speech import Edge, SpeechDetector
-from server.timeline import Timeline
+from server.timeline import GRAIN, Timeline
 
 Pcm = NDArray[np.int16]
 
@@ -135,10 +135,12 @@ class Intake:
 
     def release_to(self, position: int) -> None:
         """Makes the timeline reach the 48 kHz ``position``, concealing what has not come."""
-        start = self._timeline.head
-        if position > start:
-            self.concealed += position - start
-            self._out(start, self._timeline.fill(position), None)
+        while (start := self._timeline.head) < position:
+            hole = self._timeline.hole(position)
+            hole += -hole % GRAIN
+            self.concealed += hole
+            rtp = None if hole else self.rtp(start)
+            self._out(start, self._timeline.fill(start + hole if hole else position), rtp)
 
     def interrupt(self, media_time: int) -> Edge | None:
         """Forgets what has not been released; ends an utterance at ``media_time``."""

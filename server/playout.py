@@ -2,7 +2,7 @@
 
 Audio is the master: a sample that arrived at position p leaves at p + ``delay``, whether or not the
 model kept up. Video shows the newest frame that is due, again if need be. The delay moves only
-as far as measured lateness asks, at once in silence, and by two parts in a hundred in speech.
+as far as measured lateness asks: at once in silence, by a few parts in a hundred in speech.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Pcm = NDArray[np.int16]
 
 WIDE = 3  # 48 kHz samples per media-time sample
 BLOCK = RATE // 50  # media samples in one outgoing audio packet
-SLEW = BLOCK // 50
+SLEW = BLOCK // 25  # how much of a block the delay may grow by while somebody speaks
 FADE = 240
 MAX_SHOTS = 32
 
@@ -115,10 +115,10 @@ class Delay:
     def move(self, speaking: bool) -> int:
         """Steps towards what is wanted; returns by how many samples the delay grew."""
         step = self.wanted - self.samples
-        if abs(step) < ms(5) or (speaking and step < 0):
+        if abs(step) < ms(5) or (speaking and -ms(25) < step < 0):
             return 0
         if speaking:
-            step = min(step, SLEW)
+            step = min(max(step, -SLEW // 2), SLEW)
         elif step < 0:
             step = max(step, -ms(10))
         self.samples += step
@@ -163,11 +163,11 @@ class Playout:
     def audio(self, now: int, grew: int = 0) -> Pcm:
         """20 ms of 48 kHz audio that leave at ``now``.
 
-        When the delay has just grown by ``grew`` samples in speech, the block goes on where the
-        last one ended and is stretched to reach where the next one begins.
+        When the delay has just grown (or shrunk) a little in speech, the block goes on where the
+        last one ended and is stretched (or pressed) to reach where the next one begins.
         """
         start, size = self.playing(now) * WIDE, BLOCK * WIDE
-        if not 0 < grew <= SLEW:
+        if grew == 0 or abs(grew) > SLEW:
             return self.voice.read(start, size)
         short = size - grew * WIDE
         source = self.voice.read(start + grew * WIDE, short)

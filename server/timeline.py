@@ -67,6 +67,11 @@ class Timeline:
                 self.head += hole
         return self._emit(taken)
 
+    def hole(self, limit: int) -> int:
+        """How many samples from the head on are missing, up to ``limit``."""
+        known = self._starts[0] if self._starts else limit
+        return max(0, min(known, limit) - self.head)
+
     def drop(self, samples: int) -> int:
         """Forgets the next ``samples``; what is behind them moves forward. Returns how many."""
         samples = min(samples, self.end - self.head)

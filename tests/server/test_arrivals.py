@@ -61,6 +61,31 @@ def test_a_sender_that_paused_without_counting_is_heard_at_once() -> None:
     assert 0 <= (10_000 + 3 * RATE) - (position + BLOCK) < BLOCK and arrivals.anchors == 2
 
 
+def test_a_path_that_stalled_gives_its_delay_back() -> None:
+    arrivals = Arrivals()
+    feed(arrivals, 3.0)
+    after = 10_000 + 3 * RATE
+    for index in range(100):  # two seconds of packets, all held up until the end
+        arrivals.place(777 + (150 + index) * BLOCK, BLOCK, after + 100 * BLOCK + index)
+    assert arrivals.anchors == 2 and arrivals.correction() == 0
+    for index in range(100, 110):  # and then live again
+        arrivals.place(777 + (150 + index) * BLOCK, BLOCK, after + index * BLOCK)
+    shift = arrivals.correction()
+    assert -2.1 * RATE < shift < -1.8 * RATE
+    arrivals.shift(shift)
+    end = arrivals.place(777 + 260 * BLOCK, BLOCK, after + 110 * BLOCK) + BLOCK
+    assert abs(after + 110 * BLOCK - end) <= BLOCK
+
+
+def test_a_tts_that_pauses_and_then_sends_faster_loses_nothing() -> None:
+    arrivals = Arrivals()
+    feed(arrivals, 3.0)
+    after = 10_000 + 5 * RATE
+    for index in range(250):  # five seconds of speech within half a second
+        arrivals.place(777 + (150 + index) * BLOCK, BLOCK, after + index * 96)
+        assert arrivals.correction() == 0
+
+
 def test_a_burst_keeps_its_order_and_is_not_taken_for_drift() -> None:
     arrivals = Arrivals()
     positions, _ = feed(arrivals, 5.0, pace=20.0)

@@ -93,11 +93,11 @@ def test_the_delay_stays_until_enough_frames_were_seen() -> None:
     assert delay.move(speaking=False) == 0
 
 
-def test_a_fast_model_shortens_the_delay_in_silence_only() -> None:
+def test_a_fast_model_shortens_the_delay_at_once_in_silence_and_gently_in_speech() -> None:
     delay = following()
     for _ in range(100):
         delay.observe(ms(40))
-    assert delay.move(speaking=True) == 0
+    assert -SLEW <= delay.move(speaking=True) < 0
     while delay.move(speaking=False):
         pass
     assert abs(delay.samples - ms(170)) < ms(6)
@@ -128,17 +128,18 @@ def test_late_packets_lengthen_the_delay() -> None:
     assert delay.samples == ms(270)
 
 
-def test_speech_is_stretched_without_a_seam_while_the_delay_grows() -> None:
+@pytest.mark.parametrize("step", [SLEW, -SLEW // 2])
+def test_speech_is_stretched_without_a_seam_while_the_delay_moves(step: int) -> None:
     playout = Playout(DelayLimits(start=ms(200), least=ms(150), most=ms(400)))
     wave = (8000 * np.sin(2 * np.pi * 200 * np.arange(96_000) / 48_000)).astype(np.int16)
     playout.voice.write(0, wave)
     heard, now = [], ms(400)
     for _ in range(20):
-        playout.delay.samples += SLEW
-        heard.append(playout.audio(now, SLEW))
+        playout.delay.samples += step
+        heard.append(playout.audio(now, step))
         now += BLOCK
     steps = np.abs(np.diff(np.concatenate(heard).astype(int)))
-    assert steps.max() <= np.abs(np.diff(wave.astype(int))).max() + 5
+    assert steps.max() <= np.abs(np.diff(wave.astype(int))).max() * 1.05 + 5
 
 
 def test_limits_out_of_order_are_refused_with_the_numbers() -> None:
