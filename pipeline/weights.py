@@ -73,7 +73,7 @@ class SafetensorsSource:
 
     def read(self, name: str) -> Tensor:
         if self._file is None:
-            self._file = safe_open(self.path, framework="pt")  # type: ignore[no-untyped-call]
+            self._file = safe_open(self.path, framework="pt")
         try:
             return self._file.get_tensor(name)  # type: ignore[no-any-return]
         except SafetensorError as error:

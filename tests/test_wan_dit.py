@@ -284,3 +284,18 @@ def test_missing_or_needless_conditions_are_refused(
 def test_too_much_text_is_refused() -> None:
     with pytest.raises(ValueError, match="8 text tokens, at most 7 fit"):
         small.dit().encode(torch.zeros(1, 8, 20))
+
+
+def test_a_full_ring_of_absolute_positions_equals_the_windowed_block_causal_pass() -> None:
+    model = small.dit("A")
+    x, text, speech = torch.randn(1, 33, 8, 2, 4), torch.randn(1, 5, 20), torch.randn(1, 29, 14)
+    grouped = group_frames(speech)
+    t = torch.full((1, 8), 500.0)
+    rule = Causal(block=2, window=5, sink=1)
+    whole = model(x, t, model.encode(text, audio=grouped), causal=rule)
+
+    def told_for(at: int, count: int) -> object:
+        return model.encode(text, audio=grouped[:, at : at + count])
+
+    parts = ring_run(model, KvRing(5, 1, relative=False), x, told_for, 2)
+    assert small.relative(parts, whole) < 1e-5

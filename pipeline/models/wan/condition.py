@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.models.wan.config import WanConfig, family
+from pipeline.models.wan.config import WanConfig, temporal_stride
 from pipeline.models.wan.vae import WanVae
 
 
@@ -25,13 +25,13 @@ class Reference:
 
 def latents_of(frames: int) -> int:
     """Latents of the first ``frames`` video frames of a clip, the last one possibly cut."""
-    stride = family()["stride"][0]
+    stride = temporal_stride()
     return 0 if frames <= 0 else 1 + -(-(frames - 1) // stride)
 
 
 def frames_of(latents: int) -> int:
     """Video frames of the first ``latents`` latents."""
-    return max(1 + family()["stride"][0] * (latents - 1), 0)
+    return max(1 + temporal_stride() * (latents - 1), 0)
 
 
 def encode_reference(
@@ -62,7 +62,7 @@ def beside_b(video: Tensor) -> Tensor:
     ``video`` (B, 16, T, h, w) -> (B, 20, T, h, w).
     """
     batch, _, latents, height, width = video.shape
-    mask = video.new_zeros(batch, family()["stride"][0], latents, height, width)
+    mask = video.new_zeros(batch, temporal_stride(), latents, height, width)
     mask[:, :, 0] = 1
     return torch.cat([mask, video], dim=1)
 

@@ -86,6 +86,11 @@ def family() -> dict[str, Any]:
     return tomllib.loads((Path(__file__).parent / "family.toml").read_text())
 
 
+def temporal_stride() -> int:
+    """Video frames per latent."""
+    return int(family()["stride"][0])
+
+
 def _depth(shapes: Shapes) -> int:
     found = {int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")}
     if not found or found != set(range(len(found))):
@@ -97,12 +102,12 @@ def _audio(shapes: Shapes) -> AddedAudio | AttendedAudio | None:
     if "audio_proj.proj.weight" in shapes:
         hidden, joined = shapes["audio_proj.proj.weight"]
         count = sum(n.startswith("audio_cond_projs.") and n.endswith(".weight") for n in shapes)
-        return AddedAudio(joined // family()["stride"][0], hidden, count)
+        return AddedAudio(joined // temporal_stride(), hidden, count)
     if "audio_proj.proj1_vf.weight" not in shapes:
         return None
     hidden, first = shapes["audio_proj.proj1.weight"]
     later = shapes["audio_proj.proj1_vf.weight"][1]
-    channels = (later - first) // (family()["stride"][0] - 1)
+    channels = (later - first) // (temporal_stride() - 1)
     token_dim = shapes["blocks.0.audio_cross_attn.kv_linear.weight"][1]
     tokens = shapes["audio_proj.proj3.weight"][0] // token_dim
     norm = "audio_proj.norm.weight" in shapes

@@ -106,8 +106,12 @@ class WanDiT(nn.Module):
                 added=self._added(heard, i),
                 audio=self._attended(heard, block),
             )
-            for i, block in enumerate(self.blocks)
+            for i, block in enumerate(self._layers)
         ]
+
+    @property
+    def _layers(self) -> list[Block]:
+        return list(self.blocks)  # type: ignore[arg-type]
 
     def _check(self, text: Tensor, image: Tensor | None, audio: Speech | None) -> None:
         config = self.config

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.attention import attend
-from pipeline.models.wan.config import AddedAudio, AttendedAudio, WanConfig, family
+from pipeline.models.wan.config import AddedAudio, AttendedAudio, WanConfig, temporal_stride
 from pipeline.models.wan.layers import join_heads, split_heads
 
 KeyValue = tuple[Tensor, Tensor]
@@ -26,12 +26,12 @@ def group_frames(features: Tensor, opening: bool = True) -> Tensor:
     ``opening``: the features begin with the first frame of a clip, F = 4 T - 3; otherwise they
     begin inside a clip, F = 4 T.
     """
-    stride = family()["stride"][0]
+    stride = temporal_stride()
     if opening:
         features = torch.cat([features[:, :1].expand(-1, stride - 1, -1), features], dim=1)
     if features.shape[1] % stride:
         raise ValueError(f"{features.shape[1]} frames do not group by {stride}")
-    return features.unflatten(1, (-1, stride)).flatten(2)
+    return features.unflatten(1, (-1, stride)).flatten(2)  # type: ignore[no-any-return]
 
 
 def frame_windows(features: Tensor, window: int) -> Tensor:
@@ -49,7 +49,7 @@ def latent_steps(windows: Tensor) -> tuple[Tensor, Tensor]:
     A later latent hears, of its four frames' windows, the past and centre of the first, the
     centres of those between, and the centre and future of the last.
     """
-    stride = family()["stride"][0]
+    stride = temporal_stride()
     if (windows.shape[1] - 1) % stride:
         raise ValueError(f"{windows.shape[1]} frames are not 1 + {stride} n")
     middle = windows.shape[2] // 2
@@ -67,7 +67,7 @@ class AddedProjection(nn.Module):
 
     def __init__(self, audio: AddedAudio) -> None:
         super().__init__()
-        self.proj = nn.Linear(audio.channels * family()["stride"][0], audio.hidden)
+        self.proj = nn.Linear(audio.channels * temporal_stride(), audio.hidden)
         self.norm_out = nn.LayerNorm(audio.hidden, eps=1e-5)
 
     def forward(self, grouped: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class AttendedProjection(nn.Module):
     def __init__(self, audio: AttendedAudio) -> None:
         super().__init__()
         self.shape = (audio.tokens, audio.token_dim)
-        later = audio.window + family()["stride"][0] - 1
+        later = audio.window + temporal_stride() - 1
         self.proj1 = nn.Linear(audio.window * audio.channels, audio.hidden)
         self.proj1_vf = nn.Linear(later * audio.channels, audio.hidden)
         self.proj2 = nn.Linear(audio.hidden, audio.hidden)
@@ -115,4 +115,4 @@ class AudioCrossAttention(nn.Module):
         latents = audio[0].shape[0] // x.shape[0]
         q = split_heads(self.q_linear(x).unflatten(1, (latents, -1)).flatten(0, 1), self.heads)
         out: Tensor = self.proj(join_heads(attend(q, *audio)))
-        return out.unflatten(0, (x.shape[0], latents)).flatten(1, 2)
+        return out.unflatten(0, (x.shape[0], latents)).flatten(1, 2)  # type: ignore[no-any-return]

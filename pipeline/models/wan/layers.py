@@ -81,18 +81,18 @@ def rotate_pairs(x: Tensor, table: Table) -> Tensor:
 def modulate(x: Tensor, norm: nn.Module, shift: Tensor, scale: Tensor) -> Tensor:
     """norm(x) (1 + scale) + shift, x (B, N, D), shift and scale float32 (B, T or 1, D)."""
     h = norm(x).float().unflatten(1, (scale.shape[1], -1))  # (B, T, S, D)
-    return (h * (1 + scale[:, :, None]) + shift[:, :, None]).flatten(1, 2).type_as(x)
+    return (h * (1 + scale[:, :, None]) + shift[:, :, None]).flatten(1, 2).type_as(x)  # type: ignore[no-any-return]
 
 
 def gated(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
     """x + gate y, the sum in float32, gate (B, T or 1, D)."""
     step = y.float().unflatten(1, (gate.shape[1], -1)) * gate[:, :, None]
-    return (x.float() + step.flatten(1, 2)).type_as(x)
+    return (x.float() + step.flatten(1, 2)).type_as(x)  # type: ignore[no-any-return]
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, N, D) -> (B, H, N, D / H)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 def join_heads(x: Tensor) -> Tensor:

@@ -109,8 +109,9 @@ class RingPerformance:
         side = beside(score.dit.config, score.reference, given.to(score.device))
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return score.dit(torch.cat([x, side], dim=1), t, lot.told[0], start=start,
-                             ring=self._ring)  # fmt: skip
+            joined = torch.cat([x, side], dim=1)
+            field: Tensor = score.dit(joined, t, lot.told[0], start=start, ring=self._ring)
+            return field
 
         known = score.reference.latent if opening else None
         clean = denoise(velocity, score.schedule, lambda d: score.noise(start, count, d), known)

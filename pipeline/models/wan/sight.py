@@ -53,6 +53,7 @@ def load_picture_encoder(
     """CLIP from its published file, or from a transformers folder."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
+    model: Any
     if weights.is_dir() and (weights / "config.json").is_file():
         model = CLIPVisionModel.from_pretrained(weights, local_files_only=True, dtype=dtype)
     else:

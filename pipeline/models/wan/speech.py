@@ -64,7 +64,9 @@ class SpeechEncoder:
             raise ModelUnknown(f"{folder} holds no wav2vec2 (no config.json)")
         told = folder / "preprocessor_config.json"
         settings = json.loads(told.read_text()) if told.is_file() else {}
-        model = Wav2Vec2Model.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        model: Any = Wav2Vec2Model.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32
+        )
         return cls(model.to(device), layout, bool(settings.get("do_normalize", True)))
 
     @property

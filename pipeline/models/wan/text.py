@@ -42,6 +42,7 @@ def load_prompt_encoder(
     """umT5 from its published file (or a transformers folder) and the folder of its tokenizer."""
     from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
+    model: Any
     if not tokenizer.is_dir():
         raise ModelUnknown(f"{tokenizer} does not exist: the prompt needs its tokenizer")
     if weights.is_dir() and (weights / "config.json").is_file():

@@ -48,7 +48,7 @@ class Grow(nn.Module):
         self.conv = nn.Conv2d(width, width * stride, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _flat(self.conv, x).unflatten(2, (self.stride, -1)).flatten(1, 2)
+        return _flat(self.conv, x).unflatten(2, (self.stride, -1)).flatten(1, 2)  # type: ignore[no-any-return]
 
 
 class SoftClamp(nn.Module):
@@ -58,7 +58,7 @@ class SoftClamp(nn.Module):
 
 def _flat(layer: nn.Module, x: Tensor) -> Tensor:
     out: Tensor = layer(x.flatten(0, 1))
-    return out.unflatten(0, x.shape[:2])
+    return out.unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
 
 
 class TinyDecoder(nn.Module):
@@ -100,5 +100,5 @@ class TinyStream:
         """Latents (B, 16, T, h, w) -> their frames (B, 3, T', 8 h, 8 w) in [-1, 1]."""
         opening = not self._past
         dtype = next(self._decoder.parameters()).dtype
-        frames = self._decoder(latents.to(dtype), self._past).float()
+        frames: Tensor = self._decoder(latents.to(dtype), self._past).float()
         return (2 * frames - 1).transpose(1, 2)[:, :, 3 if opening else 0 :]

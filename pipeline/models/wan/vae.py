@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +45,9 @@ class VaeConfig:
 
 def published_vae() -> VaeConfig:
     """The one VAE of the family."""
-    return VaeConfig(**{k: tuple(v) if isinstance(v, list) else v
-                        for k, v in family()["vae"].items()})  # fmt: skip
+    told = family()["vae"]
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+    return VaeConfig(**values)
 
 
 def vae_from_shapes(shapes: Shapes) -> VaeConfig:
@@ -94,7 +96,7 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         unit = F.normalize(x.float(), dim=1).type_as(x)
-        return unit * x.shape[1] ** 0.5 * self.gamma
+        return unit * x.shape[1] ** 0.5 * self.gamma  # type: ignore[no-any-return]
 
 
 class Residual(nn.Module):
@@ -127,12 +129,12 @@ class FrameAttention(nn.Module):
         q, k, v = (y[:, None].contiguous() for y in qkv.chunk(3, dim=-1))
         seen = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
         out = self.proj(seen.unflatten(2, (height, -1)))
-        return x + out.unflatten(0, (batch, -1)).transpose(1, 2)
+        return x + out.unflatten(0, (batch, -1)).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 def _per_frame(layers: nn.Module, x: Tensor) -> Tensor:
     out: Tensor = layers(x.transpose(1, 2).flatten(0, 1))
-    return out.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+    return out.unflatten(0, (x.shape[0], -1)).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class Downsample(nn.Module):
@@ -270,7 +272,7 @@ class WanVae(nn.Module):
     def encode_step(self, frames: Tensor, past: Past) -> Tensor:
         """One latent from its frames: the first one from one frame, the others from four."""
         moments = self.conv1(self.encoder(frames.to(self.dtype), past), past)
-        mean = moments[:, : self.config.channels].float()  # the variance half is not used
+        mean: Tensor = moments[:, : self.config.channels].float()  # the variance half is not used
         return (mean - _column(self.config.mean, mean)) / _column(self.config.std, mean)
 
     def decode_step(self, latent: Tensor, past: Past) -> Tensor:
