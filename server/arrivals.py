@@ -17,6 +17,7 @@ BLOCK = RATE // 50
 STALE = RATE // 5  # later than this, the sender paused or the path stalled: begin again
 EARLY_LIMIT = 60 * RATE  # further ahead than this, the timestamps have jumped
 TOLERANCE = BLOCK // 4  # earlier than this, all of them, packets are moved by a block
+LIVE_AHEAD = 15 * BLOCK  # a microphone cannot be further ahead of time: its path had stalled
 WINDOW_S = 2.0
 BACK = 8  # packets that must fit the old anchor, in real time, to return to it
 WRAP = 1 << 32
@@ -73,11 +74,14 @@ class Arrivals:
         late = np.fromiter((max(0, lateness) for _, _, lateness in self._recent), int)
         return int(np.percentile(late, 95))
 
-    def correction(self) -> int:
+    def correction(self, live: bool = False) -> int:
         """By how many whole blocks of samples to shift: positive is later, negative drops some.
 
-        Only for a source that runs in real time: a burst is early on purpose.
+        A burst is early on purpose, so nothing is dropped unless the source is seen to run in real
+        time, or is known to be ``live`` (a microphone) and yet further ahead than its path explains.
         """
+        if live and self._recent and -self._recent[-1][2] > LIVE_AHEAD:
+            return self._recent[-1][2] // BLOCK * BLOCK
         if self._stalled and self._before is not None and self._base is not None:
             return self._before - self._base
         window = self._window()

@@ -64,7 +64,7 @@ class Intake:
         self._speech = SpeechDetector()
         self._inbox: deque[Packet] = deque(maxlen=INBOX)
         self._arrived = asyncio.Event()
-        self._full = False
+        self._full = self._live = False
         self._last_arrival = -FLOWING
         self.muted = False
         self.late = self.dropped = self.concealed = self.packets = 0
@@ -120,8 +120,9 @@ class Intake:
                     self._place(packet, pcm)
             self.release()
 
-    def new_source(self, clock_rate: int) -> None:
-        """Somebody else will send from now on."""
+    def new_source(self, clock_rate: int, live: bool) -> None:
+        """Somebody else will send from now on; a ``live`` source is a microphone."""
+        self._live = live
         self._inbox.clear()
         self._timeline.clear()
         self._arrivals = Arrivals(clock_rate)
@@ -173,7 +174,7 @@ class Intake:
             )
 
     def _correct(self) -> None:
-        shift = self._arrivals.correction()
+        shift = self._arrivals.correction(self._live)
         if shift > 0 and not self._speech.speaking:
             self._arrivals.shift(shift)
         elif shift < 0 and (not self._speech.speaking or -shift > TRIM_IN_SPEECH):

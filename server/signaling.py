@@ -82,7 +82,7 @@ def _wire(session: Session, member: Member, transceiver: RTCRtpTransceiver) -> N
     if transceiver.direction in ("sendrecv", "sendonly"):
         _wire_sender(session, member, transceiver, codec.mimeType)
     if transceiver.kind == "audio" and member.role.speaks:
-        session.intake.new_source(codec.clockRate)
+        session.intake.new_source(codec.clockRate, live=member.role is Role.CALLER)
         session.set_rtp_rate(codec.clockRate)
         rtc.listen(transceiver.receiver, session.intake.packet)
     else:

@@ -128,7 +128,7 @@ class Caller:
     def send(self, **message: object) -> None:
         self.channel.send(json.dumps(message))
 
-    async def until(self, condition: Callable[[], Any], timeout_s: float = 8.0) -> Any:
+    async def until(self, condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
         """Waits until something that arrives makes ``condition`` true; returns it."""
         async with asyncio.timeout(timeout_s):
             while not (value := condition()):

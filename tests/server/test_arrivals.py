@@ -77,6 +77,14 @@ def test_a_path_that_stalled_gives_its_delay_back() -> None:
     assert abs(after + 110 * BLOCK - end) <= BLOCK
 
 
+def test_a_microphone_is_never_far_ahead_of_its_time() -> None:
+    arrivals = Arrivals()
+    feed(arrivals, 1.0, pace=3.0)
+    assert arrivals.correction() == 0
+    shift = arrivals.correction(live=True)
+    assert -0.7 * RATE < shift < -0.6 * RATE and shift % BLOCK == 0
+
+
 def test_a_tts_that_pauses_and_then_sends_faster_loses_nothing() -> None:
     arrivals = Arrivals()
     feed(arrivals, 3.0)
