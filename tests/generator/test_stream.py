@@ -1,0 +1,214 @@
+"""Streams and renders of a small random model: time, gates, interruption, both schedules."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import AvatarPipeline
+from pipeline.anchor import build_anchor, bundled_body
+from pipeline.camera import Camera
+from pipeline.config import load_config
+from pipeline.consent import ConsentGate, ConsentGrant, ConsentRecord, Kind, Registry, Scope
+from pipeline.errors import AudioNotFinite, ConsentRevoked, StreamClosed, StreamOverrun
+from pipeline.fit import Fit
+from pipeline.generator import Generator
+from pipeline.reference import REF_DIM
+from pipeline.state import state
+from pipeline.stream import Avatar
+
+SIZE = 64
+TICK = 1280
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> AvatarPipeline:
+    torch.manual_seed(0)
+    config = load_config("mini")
+    model = Generator(config, REF_DIM).eval()
+    torch.nn.init.normal_(model.dit.head.weight, std=0.05)
+    return AvatarPipeline(config, model, "cpu", "a test")
+
+
+@pytest.fixture(scope="module")
+def anchor():
+    picture = np.random.default_rng(0).integers(90, 160, (SIZE, SIZE, 3)).astype(np.uint8)
+    fit = Fit(bundled_body().shape(), state(), Camera(), frozenset({"top_long"}))
+    alpha = np.zeros((SIZE, SIZE), np.uint8)
+    alpha[8:, 16:48] = 255
+    return build_anchor(picture, fit, SIZE, SIZE, alpha=alpha)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with_records = Registry(tmp_path / "consent.db")
+    yield with_records
+    with_records.close()
+
+
+@pytest.fixture
+def grant(registry: Registry) -> ConsentGrant:
+    registry.add(
+        ConsentRecord(
+            id="c1",
+            subject="nobody",
+            kind=Kind.SYNTHETIC,
+            statement="does not exist",
+            image_sha256="ab" * 32,
+            scopes=frozenset(Scope),
+            verified_by="a test",
+            created_at=registry.clock(),
+        )  # fmt: skip
+    )
+    return ConsentGate(registry).grant(
+        avatar="test", image_sha256="ab" * 32, scope=Scope.LIVE, consent_id="c1"
+    )
+
+
+@pytest.fixture
+def avatar(anchor) -> Avatar:
+    return Avatar("test", "ab" * 32, anchor)
+
+
+def speech(seconds: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(int(16_000 * seconds)) * 0.1).astype(np.float32)
+
+
+def test_a_tick_gives_two_frames_once_its_look_ahead_has_arrived(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(0.12)[:-1])
+    assert not stream.ready and list(stream.step()) == []
+    stream.push(np.zeros(1, np.float32))
+    frames = list(stream.step())
+    assert [f.index for f in frames] == [0, 1] and [f.media_time for f in frames] == [0, 640]
+    assert frames[0].image.shape == (SIZE, SIZE, 3) and stream.media_time == TICK
+
+
+def test_speech_that_waits_and_speech_that_trickles_in_give_as_many_frames(pipeline, avatar, grant):
+    audio = speech(1.0)
+    results = []
+    for pieces in (np.array_split(audio, 3), np.array_split(audio, 40)):
+        stream = pipeline.open(avatar, grant, seed=3)
+        images = []
+        for piece in pieces:
+            stream.push(piece)
+            if len(pieces) == 40:
+                images += [f.image for f in stream.step()]
+        while stream.ready:
+            images += [f.image for f in stream.step()]
+        results.append(images)
+    heard_ahead, live = results
+    assert len(heard_ahead) == len(live) == 24
+
+
+def test_skipped_speech_makes_frame_numbers_jump(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(0.12))
+    list(stream.step())
+    stream.push(speech(1.0))
+    dropped = stream.skip(8000)
+    assert dropped == 8000 // TICK * TICK
+    assert next(iter(stream.step())).media_time == TICK + dropped
+
+
+def test_interrupt_empties_what_waits_and_the_stream_goes_on(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(2.0))
+    list(stream.step())
+    stream.interrupt()
+    assert stream.backlog < TICK + pipeline.config.look_ahead_samples + 5 * TICK
+    before = stream.media_time
+    stream.push(speech(1.0))
+    assert next(iter(stream.step())).media_time >= before
+
+
+def test_flush_gives_every_sample_its_frame(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(0.5))
+    stream.flush()
+    indexes = []
+    while stream.ready:
+        indexes += [f.index for f in stream.step()]
+    assert indexes[:13] == list(range(13))
+
+
+def test_a_backlog_has_a_bound_and_refuses_whole(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(np.zeros(16_000 * 30, np.float32))
+    with pytest.raises(StreamOverrun, match="skip"):
+        stream.push(np.zeros(1, np.float32))
+    assert stream.samples_pushed == 16_000 * 30
+
+
+def test_speech_that_is_not_finite_is_refused(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    with pytest.raises(AudioNotFinite):
+        stream.push(np.array([0.0, np.nan], np.float32))
+    assert stream.samples_pushed == 0
+
+
+def test_a_closed_stream_takes_and_gives_nothing(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(1.0))
+    stream.close()
+    assert list(stream.step()) == []
+    with pytest.raises(StreamClosed):
+        stream.push(speech(0.1))
+
+
+def test_revoking_consent_stops_a_running_stream(pipeline, avatar, grant, registry):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(1.0))
+    assert len(list(stream.step())) == 2
+    registry.revoke("c1")
+    with pytest.raises(ConsentRevoked):
+        list(stream.step())
+
+
+def test_revoking_consent_stops_a_running_render(pipeline, avatar, grant, registry):
+    frames = pipeline.render(avatar, grant, iter([speech(30.0)]))
+    next(frames)
+    registry.revoke("c1")
+    with pytest.raises(ConsentRevoked):
+        for _ in frames:
+            pass
+
+
+@pytest.mark.parametrize("schedule", ["parallel", "causal"])
+@pytest.mark.parametrize("samples", [1, 640, 641, 1280, 20_000])
+def test_a_render_covers_the_last_sample(pipeline, avatar, grant, schedule, samples):
+    frames = list(pipeline.render(avatar, grant, [speech(2.0)[:samples]], schedule=schedule))
+    assert [f.index for f in frames] == list(range(-(-samples // 640)))
+
+
+def test_a_render_of_nothing_has_no_frames(pipeline, avatar, grant):
+    assert list(pipeline.render(avatar, grant, [])) == []
+
+
+def test_renders_repeat_to_the_bit_and_follow_their_seed(pipeline, avatar, grant):
+    audio = speech(1.0)
+
+    def render(seed: int) -> np.ndarray:
+        return np.stack([f.image for f in pipeline.render(avatar, grant, [audio], seed=seed)])
+
+    assert np.array_equal(render(1), render(1))
+    assert not np.array_equal(render(1), render(2))
+
+
+def test_streams_stepped_together_give_what_each_gives_alone(pipeline, avatar, grant):
+    pair = [pipeline.open(avatar, grant, seed=s) for s in (1, 2)]
+    alone = pipeline.open(avatar, grant, seed=2)
+    for stream in (*pair, alone):
+        stream.push(speech(0.5))
+    for _ in range(3):
+        together = pipeline.engine.step(pair)[1]
+        for a, b in zip(together, alone.step(), strict=True):
+            assert np.abs(a.image.astype(int) - b.image).max() <= 1
+
+
+def test_an_unknown_schedule_is_named(pipeline, avatar, grant):
+    with pytest.raises(ValueError, match="sideways"):
+        pipeline.render(avatar, grant, [], schedule="sideways")
