@@ -35,7 +35,7 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class IdentityAnchor:
-    """Everything that frames of one person are drawn from, and what the generator is told of them."""
+    """What frames of one person are drawn from, and what the generator is told of them."""
 
     width: int
     height: int
@@ -184,7 +184,7 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
         raise ValueError("the fitted body is outside the picture")
     alpha = _foreground(scene, fit, view)
     solid = plate.shrink(alpha > 0.9, max(_MIXED * scene.source, 1.0))
-    atlas = paint.atlas(scene.picture, surface, view, solid)
+    atlas = paint.atlas(scene.picture, surface, view, solid, scene.source)
     pixel = float(np.median(points[:, 2])) / (scene.camera.focal * fine_h)
     sure = view.seen(surface, pixel) * atlas.known
     vertices, relight, direction = _rows(person, surface, atlas, sure, normals)

@@ -26,7 +26,8 @@ _PAD: Final = 8  # px of a piece beyond the rows that it serves
 # How far from pixels that show a layer its texture is believed, in px of a 512 px picture.
 _REACH: Final = {"mouth": 1.5, "eyes": 1.2, "left_skin": 10.0, "right_skin": 10.0}
 _FAR_REACH: Final = 60.0
-_MARGIN: Final = {"eyes": 0.4, "mouth": 0.4}  # px of a 512 px picture, mixed with what is beside
+# Px of the original picture that are mixed with what is beside a layer.
+_MARGIN: Final = {"eyes": 0.4, "mouth": 0.4}
 _COMMON_MARGIN: Final = 1.0
 _FAMILIES: Final = (  # layers of one stuff, whose colours run into each other
     ("skin", "left_skin", "right_skin"),
@@ -54,8 +55,14 @@ class Atlas:
     origin: F32  # (LAYERS, 2) atlas position minus picture position
 
 
-def atlas(picture: F32, surface: Surface, view: View, solid: NDArray[np.bool_]) -> Atlas:
-    """Cut and fill the layers' textures; ``solid`` (H, W) excludes pixels mixed with background."""
+def atlas(
+    picture: F32, surface: Surface, view: View, solid: NDArray[np.bool_], grain: float
+) -> Atlas:
+    """Cut and fill the layers' textures.
+
+    ``solid`` (H, W) excludes pixels mixed with background; ``grain`` is how many texels a pixel of
+    the original picture spans, and borders between layers are that blurred.
+    """
     unit = view.depth.shape[0] / 512
     pieces, position = [], view.points[:, :2].astype(np.float32).copy()
     known = np.zeros(len(surface.vertex), np.float32)
@@ -67,7 +74,10 @@ def atlas(picture: F32, surface: Surface, view: View, solid: NDArray[np.bool_]) 
         if not rows.any() or mine.sum() < 4:
             continue
         box = _box(view.points[rows, :2], mine)
-        shown = plate.shrink(mine[box], _MARGIN.get(name, _COMMON_MARGIN) * unit) & solid[box]
+        shown = (
+            plate.shrink(mine[box], _MARGIN.get(name, _COMMON_MARGIN) * max(grain, 1.0))
+            & solid[box]
+        )
         if shown.sum() < 4:
             continue
         piece = plate.fill(picture[box], shown.astype(np.float32))
@@ -116,10 +126,9 @@ def _stack(pieces: list[F32]) -> NDArray[np.uint8]:
 def sample(texture: NDArray[np.uint8], position: F32) -> F32:
     """Colours (R, 3) of the texture at positions (R, 2), bilinear."""
     places = [position[:, 1] - 0.5, position[:, 0] - 0.5]
-    return np.stack(
-        [ndimage.map_coordinates(texture[..., c].astype(np.float32), places, order=1, mode="nearest")
-         for c in range(3)], 1,
-    ).astype(np.float32)  # fmt: skip
+    channels = [texture[..., c].astype(np.float32) for c in range(3)]
+    found = [ndimage.map_coordinates(c, places, order=1, mode="nearest") for c in channels]
+    return np.stack(found, 1).astype(np.float32)
 
 
 def fill_colours(surface: Surface, colours: F32, sure: F32) -> F32:
