@@ -1,7 +1,7 @@
 """How good the avatars are, against ground truth that training never saw.
 
-``python -m benchmarks.quality [--clips N] [--people N] [--sheets FOLDER] [--json]`` prints one table
-for people and one JSON line for machines. Voices, languages, sentences and bodies are held out; the
+``python -m benchmarks.quality [--clips N] [--people N] [--sheets FOLDER] [--json]`` prints one
+table for people and one JSON line for machines. Voices, languages, sentences and bodies are held out; the
 truth of motion is the director's, the truth of pictures the rasteriser's. Needs espeak-ng.
 """
 
@@ -85,7 +85,7 @@ def gestures(motion: Motion, held: Sequence[Spoken], readings: int = 6) -> Row:
 
 
 def frames(held: Sequence[Spoken], people: int, sheets: Path | None) -> Row:
-    """Decoded frames of held-out bodies against their true renders, beside copying the reference."""
+    """Decoded frames of held-out bodies against true renders, beside copying the reference."""
     scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for seed, h in enumerate(held[:people]):
         person = TruePerson(seed, h.performer.rest)

@@ -23,9 +23,10 @@ from pipeline.avatars import find_avatar
 from pipeline.config import SAMPLES_PER_FRAME, ModelConfig, load_config
 from pipeline.consent import ConsentGrant
 from pipeline.draw import Painter
-from pipeline.errors import LandmarksMissing
+from pipeline.errors import LandmarksInvalid, LandmarksMissing, PersonNotFound
 from pipeline.fit import Fit, Landmarks
 from pipeline.generator import Generator, load_generator
+from pipeline.landmarks import fit_landmarks
 from pipeline.offline import Speech, states, trace_for
 from pipeline.performance import Denoiser, Performance, causal_plan
 from pipeline.picture import Picture, hash_picture, load_picture
@@ -115,8 +116,14 @@ class AvatarPipeline:
                 "this picture has no landmarks: put them into a JSON file beside it, "
                 "docs/avatars.md says how"
             )
-        fit = fit_landmarks(image.pixels, landmarks)
-        anchor = build_anchor(image.pixels, fit, *size, alpha=image.alpha)
+        try:
+            fit = fit_landmarks(image.pixels, landmarks)
+        except ValueError as error:
+            raise LandmarksInvalid(f"the landmarks do not fit a person: {error}") from error
+        try:
+            anchor = build_anchor(image.pixels, fit, *size, alpha=image.alpha)
+        except ValueError as error:
+            raise PersonNotFound(f"{error}: check the landmarks against the picture") from error
         return Avatar(grant.avatar, image.sha256, anchor)
 
     # -- performances ------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def grant(registry: Registry) -> ConsentGrant:
             scopes=frozenset(Scope),
             verified_by="a test",
             created_at=registry.clock(),
-        )  # fmt: skip
+        )
     )
     return ConsentGate(registry).grant(
         avatar="test", image_sha256="ab" * 32, scope=Scope.LIVE, consent_id="c1"
