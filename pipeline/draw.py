@@ -27,7 +27,7 @@ _NEAREST: Final = np.float32(0.05)  # metres before the camera
 
 @njit(**COMPILED)
 def _place(posed, normals, vertex, offset, relight, light, view, vertices):  # type: ignore[no-untyped-def]
-    """Project and light every row; ``view``: centre x, y px, scale px, distance, height, cos, sin."""
+    """Project and light every row; ``view``: centre px, scale px, distance, height, cos, sin."""
     x0, y0, scale, distance, height, cos, sin = view
     for r in range(vertex.shape[0]):
         i = vertex[r]

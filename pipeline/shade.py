@@ -3,8 +3,8 @@
 Knows vertices, textures and pixels; nothing of bodies, cameras or people. A vertex is sixteen
 float32, one cache line, in the order of the constants below. Its colour comes from the texture at
 (U, V) as far as it was SEEN, else at (MIRROR_U, MIRROR_V) as far as that was, else it is RED,
-GREEN, BLUE. SHADE multiplies; COVER below 1 lets what lies behind the whole surface through. Texture
-positions count like pixels: the first texel's centre is (0.5, 0.5).
+GREEN, BLUE. SHADE multiplies; COVER below 1 lets what lies behind the whole surface through.
+Texture positions count like pixels: the first texel's centre is (0.5, 0.5).
 
 Most pixels lie inside one surface and are shaded once, from planes set up per triangle. Where the
 samples of a pixel belong to different surfaces, or the texture does not know the colour, each
