@@ -1,0 +1,260 @@
+/**
+ * One live call, without a page: speaks the protocol (docs/protocol.md) and says what happens.
+ *
+ *     const call = new Call({ server: "https://avatars.example", avatar: "mira" });
+ *     call.addEventListener("stream", ({ detail }) => (video.srcObject = detail));
+ *     await call.start();
+ *
+ * States: idle -> asking -> connecting -> listening <-> speaking -> ended | failed, and reconnecting
+ * in between. Knows nothing of the DOM.
+ */
+
+const CONNECT_S = 15;
+const GRACE_S = 10; // how long the server keeps a session whose caller is gone
+const SPEECH = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+const SDP = "application/sdp";
+const FRAGMENT = "application/trickle-ice-sdpfrag";
+
+/** What stands in the way, in words a person can act on. `code` is stable. */
+export class Problem extends Error {
+  /** @param {string} code @param {string} title @param {string} help @param {boolean} retryable */
+  constructor(code, title, help, retryable = false) {
+    super(title);
+    Object.assign(this, { code, title, help, retryable });
+  }
+}
+
+const PROBLEMS = {
+  insecure: ["This page may not use a microphone", "Browsers allow it on https:// and on localhost only. Open the page at one of these."],
+  NotAllowedError: ["The microphone is blocked", "Allow it with the icon beside the address, then call again."],
+  NotFoundError: ["No microphone was found", "Connect one, or choose one in the system’s sound settings, then call again."],
+  NotReadableError: ["The microphone is busy", "Another program holds it. Close that program, then call again."],
+  unreachable: ["The server does not answer", "Check the network, and that the server runs and lets this site call, then try again."],
+  blocked: ["The network lets no call through", "A firewall or VPN may block it. Try another network, or ask for a TURN server."],
+  lost: ["The connection was lost", "Check the network, then call again."],
+};
+
+/** @param {string} code @param {boolean} retryable */
+const problem = (code, retryable = true) =>
+  new Problem(code, ...(PROBLEMS[code] ?? PROBLEMS.NotReadableError), retryable);
+
+const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
+/** ICE servers out of a Link header (docs/protocol.md, section 3). @param {string | null} header */
+export function iceServers(header) {
+  return [...(header ?? "").matchAll(/<([^>]+)>([^<]*)/g)]
+    .filter(([, , rest]) => /rel="?ice-server/.test(rest))
+    .map(([, urls, rest]) => {
+      const field = (name) => rest.match(new RegExp(`;\\s*${name}="([^"]*)"`))?.[1];
+      return { urls, username: field("username"), credential: field("credential") };
+    });
+}
+
+/** A trickle-ice-sdpfrag of the candidates found so far. @param {string} sdp @param {(RTCIceCandidate | null)[]} found */
+export function fragment(sdp, found) {
+  const own = (name) => sdp.match(new RegExp(`a=${name}:.*`))[0];
+  const media = sdp.match(/m=audio .*/)[0];
+  const lines = found.map((one) => (one?.candidate ? `a=${one.candidate}` : "a=end-of-candidates"));
+  return [own("ice-ufrag"), own("ice-pwd"), media, own("mid"), ...lines, ""].join("\r\n");
+}
+
+/** One call. Emits `state`, `stream`, `message` and `problem`; see the states above. */
+export class Call extends EventTarget {
+  state = "idle";
+  /** @type {MediaStream | null} */ microphone = null;
+  #server; #avatar; #prompt; #ice = []; #pc = null; #channel = null; #found = [];
+  #session = null; #token = ""; #lost = 0; #watch = 0; #before = null;
+
+  /** @param {{server: string, avatar: string, prompt?: string}} options */
+  constructor({ server, avatar, prompt = "" }) {
+    super();
+    this.#server = server;
+    this.#avatar = avatar;
+    this.#prompt = prompt;
+  }
+
+  get over() {
+    return this.state === "ended" || this.state === "failed";
+  }
+
+  async start() {
+    try {
+      this.#become("asking");
+      const door = new URL("/v1/calls", this.#server);
+      this.#ice = iceServers((await this.#request("OPTIONS", door)).headers.get("Link"));
+      this.microphone = await openMicrophone();
+      if (this.over) return this.#release();
+      this.#become("connecting");
+      door.search = new URLSearchParams({ avatar: this.#avatar, prompt: this.#prompt });
+      await this.#connect(door);
+    } catch (failure) {
+      this.#fail(failure);
+    }
+  }
+
+  async stop() {
+    if (this.over) return;
+    this.#become("ended");
+    this.#release();
+    await this.#leave();
+  }
+
+  interrupt() {
+    this.#say({ type: "interrupt" });
+  }
+
+  /** @param {string} text */
+  setPrompt(text) {
+    this.#prompt = text;
+    this.#say({ type: "prompt", text });
+  }
+
+  /** @param {boolean} muted */
+  setMuted(muted) {
+    this.microphone?.getTracks().forEach((track) => (track.enabled = !muted));
+    this.#say({ type: "mute", muted });
+  }
+
+  /** Numbers of the last second, as far as this browser tells them; null before there are any. */
+  async stats() {
+    if (this.#pc?.connectionState !== "connected") return null;
+    const rows = [...(await this.#pc.getStats()).values()];
+    const inbound = (kind) => rows.find((r) => r.type === "inbound-rtp" && r.kind === kind) ?? {};
+    const [video, audio] = [inbound("video"), inbound("audio")];
+    const pair = rows.find((r) => r.type === "candidate-pair" && r.nominated && r.state === "succeeded");
+    const [before, seconds] = [this.#before ?? video, (video.timestamp - this.#before?.timestamp) / 1000];
+    this.#before = video;
+    const per = (name) => (video[name] - before[name]) / seconds;
+    const held = (video.jitterBufferDelay - before.jitterBufferDelay) / (video.jitterBufferEmittedCount - before.jitterBufferEmittedCount);
+    return {
+      fps: per("framesDecoded"),
+      bitrate: per("bytesReceived") * 8,
+      frames: video.framesDecoded ?? 0,
+      freezes: video.freezeCount ?? 0,
+      rttMs: pair?.currentRoundTripTime * 1000,
+      bufferMs: held * 1000,
+      offsetMs: video.estimatedPlayoutTimestamp - audio.estimatedPlayoutTimestamp,
+    };
+  }
+
+  async #connect(door) {
+    const pc = (this.#pc = new RTCPeerConnection({ iceServers: this.#ice, bundlePolicy: "max-bundle" }));
+    this.#found = [];
+    this.#before = null;
+    for (const track of this.microphone.getTracks()) pc.addTrack(track, this.microphone);
+    pc.addTransceiver("video", { direction: "recvonly" });
+    this.#listen(pc.createDataChannel("events"));
+    pc.ontrack = ({ streams, receiver }) => {
+      receiver.jitterBufferTarget = 0;
+      this.#emit("stream", streams[0]);
+    };
+    pc.onicecandidate = ({ candidate }) => this.#found.push(candidate) && this.#trickle(pc);
+    pc.onconnectionstatechange = () => this.#connection(pc);
+    this.#watch = setTimeout(() => this.#fail(problem("blocked")), CONNECT_S * 1000);
+    await pc.setLocalDescription();
+    const response = await this.#request("POST", door, pc.localDescription.sdp, SDP);
+    this.#session = new URL(response.headers.get("Location"), this.#server);
+    this.#token = response.headers.get("Session-Token") ?? this.#token;
+    if (this.over) return this.#leave();
+    await pc.setRemoteDescription({ type: "answer", sdp: await response.text() });
+    this.#trickle(pc);
+  }
+
+  #trickle(pc) {
+    if (pc !== this.#pc || !pc.remoteDescription || !this.#found.length) return;
+    const body = fragment(pc.localDescription.sdp, this.#found.splice(0));
+    this.#request("PATCH", this.#session, body, FRAGMENT).catch(() => {}); // checks may succeed without
+  }
+
+  #connection(pc) {
+    if (pc !== this.#pc || this.over) return;
+    if (pc.connectionState === "connected") {
+      clearTimeout(this.#watch);
+      this.#lost = 0;
+      this.#become("listening");
+    } else if (pc.connectionState === "failed") {
+      this.#reconnect();
+    } else if (pc.connectionState === "disconnected") {
+      wait(2).then(() => pc === this.#pc && pc.connectionState === "disconnected" && this.#reconnect());
+    }
+  }
+
+  /** Comes back to the same session with a fresh offer while the server keeps it. */
+  async #reconnect() {
+    if (this.over || !this.#session) return;
+    this.#lost ||= Date.now();
+    this.#become("reconnecting");
+    clearTimeout(this.#watch);
+    this.#pc.close();
+    try {
+      await this.#connect(new URL(`${this.#session.pathname}/call`, this.#server));
+    } catch (failure) {
+      if (!failure.retryable || Date.now() - this.#lost > GRACE_S * 1000) return this.#fail(problem("lost"));
+      await wait(1);
+      this.#reconnect();
+    }
+  }
+
+  #listen(channel) {
+    this.#channel = channel;
+    channel.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.type === "speaking_started") this.#become("speaking");
+      if (message.type === "idle") this.#become("listening");
+      this.#emit("message", message);
+      const ends = ["session_ended", "consent_revoked", "generation_failed"].includes(message.code);
+      if (message.type === "error" && ends) this.#fail(new Problem(message.code, "The server ended the call", message.message));
+    };
+  }
+
+  #say(message) {
+    if (this.#channel?.readyState === "open") this.#channel.send(JSON.stringify(message));
+  }
+
+  async #request(method, url, body, type) {
+    const headers = { ...(type && { "Content-Type": type }), ...(this.#token && { Authorization: `Bearer ${this.#token}` }) };
+    const options = { method, headers, body, keepalive: method === "DELETE" };
+    const response = await fetch(url, options).catch(() => Promise.reject(problem("unreachable")));
+    if (response.ok) return response;
+    const said = await response.json().catch(() => ({ title: `The server answered ${response.status}`, detail: "" }));
+    throw new Problem(said.type?.split("/").pop() ?? "refused", said.title, said.detail, said.retryable);
+  }
+
+  async #leave() {
+    if (this.#session) await this.#request("DELETE", this.#session).catch(() => {}); // it may be gone
+  }
+
+  #release() {
+    clearTimeout(this.#watch);
+    this.#pc?.close();
+    this.microphone?.getTracks().forEach((track) => track.stop());
+  }
+
+  #fail(failure) {
+    if (this.over) return;
+    const told = failure instanceof Problem ? failure : new Problem("failed", "The call failed", String(failure.message ?? failure), true);
+    this.#become("failed");
+    this.#release();
+    this.#leave();
+    this.#emit("problem", told);
+  }
+
+  #become(state) {
+    if (this.over || state === this.state) return;
+    this.state = state;
+    this.#emit("state", state);
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+async function openMicrophone() {
+  if (!navigator.mediaDevices) throw problem("insecure", false);
+  try {
+    return await navigator.mediaDevices.getUserMedia({ audio: SPEECH });
+  } catch (failure) {
+    throw problem(failure.name);
+  }
+}

@@ -1,0 +1,78 @@
+/** The page around the call: who speaks, in which manner, and the lines that embed it elsewhere. */
+
+import "./avatar-call.js";
+
+const $ = (id) => document.getElementById(id);
+const call = $("call");
+const prompt = $("prompt");
+const wanted = new URLSearchParams(location.search);
+
+function escape(text) {
+  return new Option(text).innerHTML.replaceAll('"', "&quot;");
+}
+
+function card({ id, name, picture }) {
+  const label = document.createElement("label");
+  label.className = "person";
+  label.innerHTML = `<input type="radio" name="avatar" value="${escape(id)}"><img src="${escape(picture)}" alt=""><span>${escape(name)}</span>`;
+  return label;
+}
+
+async function people() {
+  const place = $("people").querySelector(".waiting");
+  const answer = await fetch("/v1/avatars").catch(() => null);
+  const told = await answer?.json().catch(() => null);
+  if (!told?.avatars) {
+    place.textContent = told?.detail ?? "The server does not answer. Reload the page to try again.";
+    if (told?.retryable) setTimeout(people, 1000 * (Number(answer.headers.get("Retry-After")) || 2));
+    return;
+  }
+  const list = Object.assign(document.createElement("div"), { className: "people" });
+  list.append(...told.avatars.map(card));
+  const about = Object.assign(document.createElement("p"), { id: "about" });
+  place.replaceWith(list, about);
+  const first = told.avatars.find(({ id }) => id === wanted.get("avatar")) ?? told.avatars[0];
+  const describe = (id) => (about.textContent = told.avatars.find((one) => one.id === id).description);
+  list.querySelector(`[value="${CSS.escape(first.id)}"]`).checked = true;
+  list.onchange = ({ target }) => {
+    describe(target.value);
+    choose(target.value);
+  };
+  describe(first.id);
+  choose(first.id);
+}
+
+/** A choice during a call calls the other person. */
+async function choose(id) {
+  const again = call.live;
+  await call.stop();
+  call.setAttribute("avatar", id);
+  embed();
+  if (again) await call.start();
+}
+
+function manner(text) {
+  prompt.value = text;
+  call.setPrompt(text);
+  for (const chip of $("manners").children) chip.setAttribute("aria-pressed", chip.textContent === text);
+  embed();
+}
+
+function embed() {
+  const attributes = [["avatar", call.getAttribute("avatar")], ["prompt", prompt.value]];
+  const shown = attributes.filter(([, value]) => value).map(([name, value]) => ` ${name}="${escape(value)}"`);
+  $("snippet").textContent =
+    `<script type="module"\n  src="${location.origin}/avatar-call.js"></` + `script>\n<avatar-call${shown.join("")}></avatar-call>`;
+}
+
+$("choices").onsubmit = (event) => {
+  event.preventDefault();
+  manner(prompt.value.trim());
+};
+$("manners").onclick = ({ target }) => target.matches("button") && manner(target.textContent);
+$("copy").onclick = async ({ target }) => {
+  await navigator.clipboard.writeText($("snippet").textContent);
+  target.textContent = "Copied";
+};
+manner(wanted.get("prompt") ?? "calm, friendly");
+people();
