@@ -76,10 +76,13 @@ class Engine:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while due := [p for p in self._performers if p.due]:
-                stepped = await self.call(lambda due=due: self._step(due, post))  # type: ignore[misc]
-                if not stepped:
-                    break
+            while await self._round(post):
+                pass
+
+    async def _round(self, post: Callable[[Callable[[], None]], None]) -> int:
+        """One step of everybody who is due; returns how many made something."""
+        due = [performer for performer in self._performers if performer.due]
+        return await self.call(lambda: self._step(due, post)) if due else 0
 
     def _step(self, due: list[Performer], post: Callable[[Callable[[], None]], None]) -> int:
         ready = [p for p in due if not p.closed and self._guard(p, self._take_in, p, post=post)]

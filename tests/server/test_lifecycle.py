@@ -1,0 +1,98 @@
+"""Many calls leave nothing behind; a shutdown is graceful; a broken start is told."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from server.app import build
+from server.avatars import Avatars
+from server.house import House
+from server.performer import Performer
+from server.rtc import Peer
+from server.session import Session, State
+from server.settings import Settings
+from tests.fakes_server import FakePipeline, FakeSource
+from tests.server.caller import calling, tone
+from tests.server.conftest import Served
+
+
+def alive() -> list[object]:
+    gc.collect()
+    return [thing for thing in gc.get_objects() if isinstance(thing, Session | Peer | Performer)]
+
+
+async def test_calls_leave_no_task_no_thread_and_no_object_behind(served: Served) -> None:
+    async def one_call() -> None:
+        async with calling(served.http, tone) as caller:
+            await caller.until(lambda: caller.pictures)
+            await served.http.delete(caller.session, headers=caller.auth)
+
+    await one_call()
+    threads = threading.active_count()
+    for _ in range(4):
+        await one_call()
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    assert not [name for name in names if name.startswith("s-")]
+    assert threading.active_count() <= threads + 1
+    assert served.house.slots.taken == 0
+    assert alive() == []
+
+
+async def test_draining_refuses_newcomers_tells_callers_and_waits_for_them(served: Served) -> None:
+    async with calling(served.http) as caller:
+        await caller.event("ready")
+        draining = asyncio.create_task(served.house.drain())
+        await caller.event("notice", code="session_ending")
+        ready = await served.http.get("/readyz")
+        assert ready.status == 503
+        assert (await ready.json(content_type=None))["type"] == "/problems/draining"
+        refused = await served.http.post("/v1/sessions", json={"avatar": "mira"})
+        assert refused.status == 503
+        assert (await served.http.delete(caller.session, headers=caller.auth)).status == 200
+        await asyncio.wait_for(draining, 1)
+
+
+class TestImpatientDrain:
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(slots=1, drain_s=0.1)
+
+    async def test_a_drain_waits_only_so_long_and_then_ends_the_calls(self, served: Served) -> None:
+        async with calling(served.http) as caller:
+            await caller.event("ready")
+            session = served.house.sessions[0]
+            await served.house.drain()
+            assert session.state is State.LIVE
+            await served.house.close()
+            assert session.state is State.ENDED
+            error = await caller.event("error", code="session_ended")
+            assert "server stops" in error["message"]
+
+
+async def test_a_warm_up_that_fails_is_told_and_nobody_is_let_in() -> None:
+    pipeline, source, houses = FakePipeline(), FakeSource(), []
+    pipeline.behaviour.failure = RuntimeError("weights are missing")
+
+    async def open_house(settings: Settings) -> House:
+        houses.append(House(settings, pipeline, Avatars(source)))
+        return houses[0]
+
+    async with TestClient(TestServer(build(Settings(), open_house))) as http:
+        await houses[0].settled.wait()
+        health = await (await http.get("/healthz")).json()
+        assert health["status"] == "failed" and "weights are missing" in health["problem"]
+        assert (await http.get("/readyz")).status == 503
+        refused = await http.post("/v1/sessions", json={"avatar": "mira"})
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "2")
+
+
+async def test_a_session_never_takes_an_illegal_step(served: Served) -> None:
+    await served.http.post("/v1/sessions", json={"avatar": "mira"})
+    session = served.house.sessions[0]
+    with pytest.raises(ValueError, match="waiting cannot become ended"):
+        session._become(State.ENDED)
