@@ -25,17 +25,15 @@ from pipeline.models.wan.config import WanConfig, config_from_shapes
 from pipeline.models.wan.dit import WanDiT, keep_float32
 from pipeline.models.wan.names import NESTS, transformer_rename, unwrapped, vae_rename
 from pipeline.models.wan.vae import WanVae, published_vae
-from pipeline.weights import (
+from pipeline.sources import (
     RenamedSource,
     Source,
     TensorInfo,
-    differences,
-    expected_shapes,
-    free_memory,
     gib,
     open_weights,
     stated_config,
 )
+from pipeline.weights import differences, expected_shapes, free_memory
 
 TYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from pipeline.errors import ModelDamaged, ModelMismatch
-from pipeline.weights import Source, TensorInfo
+from pipeline.sources import Source, TensorInfo
 
 Pairs = dict[str, tuple[str, str]]
 

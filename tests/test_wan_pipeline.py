@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipeline.choose import load_pipeline
 from pipeline.consent import ConsentGate, ConsentGrant, Kind, Registry, Scope
 from pipeline.consent.registry import new_record
 from pipeline.errors import (
@@ -281,6 +282,20 @@ def test_a_size_that_was_not_trained_is_refused_unless_forced(grant: ConsentGran
     assert "64x32 is not one of its sizes" in forced.notices[0]
 
 
+def test_a_model_that_is_neither_bundled_nor_a_path_is_refused() -> None:
+    with pytest.raises(ModelUnknown, match="neither a bundled model .*mini.* nor a path"):
+        load_pipeline("sora")
+
+
+def test_streams_are_stepped_together(grant: ConsentGrant) -> None:
+    pipeline = WanPipeline(model("livetalk-1.3b"))
+    avatar = pipeline.enrol(picture(), grant)
+    busy, idle = pipeline.open(avatar, grant), pipeline.open(avatar, grant)
+    busy.push(speech(0.5))
+    made = pipeline.engine.step([busy, idle])
+    assert [len(frames) for frames in made] == [5, 0]
+
+
 def test_the_licence_is_told(grant: ConsentGrant) -> None:
     assert "CONFLICT" in WanPipeline(model("livetalk-1.3b")).license
 
@@ -317,6 +332,8 @@ def test_a_checkpoint_runs_from_its_files(tmp_path: Path, grant: ConsentGrant) -
     avatar = pipeline.enrol(picture(), grant)
     frames = list(pipeline.render(avatar, grant, [speech(0.5)], "calm friendly"))
     assert len(frames) == 8
+    assert "livetalk" in pipeline.reason.lower() and "CC BY-NC-SA" in pipeline.reason
+    assert isinstance(load_pipeline(str(path), name=small_one), WanPipeline)
     expected = WanPipeline(replace(parts, speech=listener("A"), prompt=pipeline.model.prompt))
     again = expected.render(avatar, grant, [speech(0.5)], "calm friendly")
     assert all(np.array_equal(a.image, b.image) for a, b in zip(frames, again, strict=True))

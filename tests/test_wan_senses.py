@@ -20,7 +20,7 @@ from pipeline.models.wan.text import (
     original_text,
     text_sizes,
 )
-from pipeline.weights import open_weights
+from pipeline.sources import open_weights
 from tests import wan_small as small
 
 transformers = pytest.importorskip("transformers")

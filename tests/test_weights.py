@@ -25,7 +25,8 @@ from pipeline.lora import LoraSource
 from pipeline.models.wan.dit import WanDiT, keep_float32
 from pipeline.models.wan.names import NESTS, vae_rename
 from pipeline.models.wan.vae import WanVae
-from pipeline.weights import RenamedSource, load_into, open_weights
+from pipeline.sources import RenamedSource, SafetensorsSource, open_weights
+from pipeline.weights import load_into
 from tests import wan_small as small
 
 State = dict[str, Tensor]
@@ -329,7 +330,7 @@ def test_too_little_memory_is_told_before_anything_is_read(
     save_file(state_of(model), tmp_path / "model.safetensors")
     stated(tmp_path)
     monkeypatch.setattr(weights, "free_memory", lambda device: 1000)
-    monkeypatch.setattr(weights.SafetensorsSource, "read", lambda self, name: 1 / 0)
+    monkeypatch.setattr(SafetensorsSource, "read", lambda self, name: 1 / 0)
     with pytest.raises(ModelTooLarge, match="need 0.00 GiB on cpu and 0.00 GiB are free"):
         loaded(tmp_path)
 

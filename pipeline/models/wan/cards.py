@@ -1,6 +1,6 @@
 """What is published: under which licence, made of which files, and how it wants to be run.
 
-One TOML per checkpoint under ``cards/``. A checkpoint is used as it was trained: another size or
+One TOML per checkpoint under ``checkpoints/``. A checkpoint is used as it was trained: another size or
 frame rate is refused, unless forced.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from pipeline.errors import ModelDamaged, ModelMismatch, ModelUnknown
 from pipeline.schedule import levels
 
-CARDS: Final = Path(__file__).parent / "cards"
+CARDS: Final = Path(__file__).parent / "checkpoints"
 RECIPES: Final = ("ring", "motion", "overlap", "rolling", "memory")
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ asks for a ``ConsentGrant``. Frames come at the checkpoint's own rate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pipeline.avatars import find_avatar
 from pipeline.errors import ModelMismatch, ModelUnknown
 from pipeline.inspect import inspect, transformer_source
 from pipeline.models.wan.cards import Card, card
@@ -32,12 +33,13 @@ from pipeline.models.wan.stream import FrameDecoder, FrameMemory, Parts, WanAvat
 from pipeline.models.wan.text import load_prompt_encoder
 from pipeline.models.wan.tiny import TinyDecoder, TinyStream
 from pipeline.models.wan.vae import VaeDecoder, WanVae, vae_from_shapes
+from pipeline.picture import Picture, hash_picture, load_picture
+from pipeline.sources import Part, RenamedSource, open_weights
 from pipeline.stream import AvatarFrame
-from pipeline.weights import Part, RenamedSource, load_into, open_weights
+from pipeline.weights import load_into
 
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGrant
-    from pipeline.picture import Picture
 
 HEARD_S: Final = 8  # seconds of speech that are heard together
 UNWANTED: Final = "blurred, distorted face, extra fingers, frozen picture, subtitles, low quality"
@@ -82,11 +84,20 @@ class Manner:
                              f"{self.window} must be 1")  # fmt: skip
 
 
+class WanEngine:
+    """Steps many live streams, one after another: a chunk of one fills the device."""
+
+    def step(self, streams: Sequence[WanStream]) -> list[list[AvatarFrame]]:
+        """One chunk of every stream that is ready; an empty list for each of the others."""
+        return [list(stream.step()) for stream in streams]
+
+
 class WanPipeline:
     """A loaded checkpoint. ``load`` is the way to get one."""
 
     def __init__(self, model: WanModel, manner: Manner | None = None) -> None:
         self.model, self.manner = model, manner or Manner()
+        self.engine = WanEngine()
         self.notices: list[str] = []  # forced uses, for the log and the health report
 
     @classmethod
@@ -119,7 +130,26 @@ class WanPipeline:
         """What is to be shown at load and in the health report."""
         return str(self.model.card.license)
 
+    @property
+    def device(self) -> str:
+        return str(self.model.dit.patch_embedding.weight.device)
+
+    @property
+    def reason(self) -> str:
+        """Where it runs, how, and under which licence."""
+        title, dtype = self.model.card.title, str(self.model.dit.dtype).removeprefix("torch.")
+        return f"{title} on {self.device} in {dtype}; licence: {self.license}"
+
     # -- identities ----------------------------------------------------------------------------
+
+    def bundled(
+        self, name: str, grant: ConsentGrant, *, size: tuple[int, int] | None = None
+    ) -> WanAvatar:
+        """A bundled avatar's reference picture, enrolled. Raises ``UnknownAvatar``,
+        ``AvatarDamaged``, or a ``ConsentError``."""
+        file = hash_picture(find_avatar(name).reference)
+        grant.check(image_sha256=file.sha256)
+        return self.enrol(load_picture(file), grant, size=size)
 
     def enrol(
         self,

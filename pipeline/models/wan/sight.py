@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from pipeline.errors import ModelMismatch
 from pipeline.models.wan.config import family
-from pipeline.weights import Source, open_weights
+from pipeline.sources import Source, open_weights
 
 _BLOCK = {
     "norm1": "layer_norm1", "norm2": "layer_norm2", "attn.proj": "self_attn.out_proj",

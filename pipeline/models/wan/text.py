@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.errors import ModelMismatch, ModelUnknown
 from pipeline.models.wan.names import text_from_original, unwrapped
-from pipeline.weights import RenamedSource, Source, open_weights
+from pipeline.sources import RenamedSource, Source, open_weights
 
 Tokenize = Callable[[str], list[int]]
 
