@@ -12,7 +12,7 @@ from training.portraits.figure import Figure
 from training.portraits.skin import Rgb, linear
 
 Floats = NDArray[np.float32]
-IRIS = 0.405  # the iris' rim, as sine of the angle from the gaze
+IRIS = 0.4305  # the iris' rim, as sine of the angle from the gaze: 25.5 degrees, as the body has it
 RINGS, SPOKES = 64, 96
 
 
@@ -65,9 +65,9 @@ def _ball_material(iris: Rgb, rim: Rgb, ring: Rgb) -> Any:
     fibres = g.ramp(fibres, (0.30, 0.35), (0.72, 1.75))
     inner, outer, dark = (tuple(float(x) for x in linear(c)) for c in (ring, iris, rim))
     wobble = g.math("ADD", radial, g.math("MULTIPLY", g.math("SUBTRACT", g.noise(spoke.outputs[0], 5.0), 0.5), 0.10))
-    hue = g.ramp(wobble, (0.42, inner), (0.62, outer), (0.86, outer), (0.97, dark))
+    hue = g.ramp(wobble, (0.47, inner), (0.66, outer), (0.86, outer), (0.97, dark))
     coloured = g.mix(1.0, hue, fibres, "MULTIPLY")
-    pupil = g.ramp(radial, (0.37, (0.002, 0.002, 0.002)), (0.40, (1.0, 1.0, 1.0)))
+    pupil = g.ramp(radial, (0.42, (0.002, 0.002, 0.002)), (0.455, (1.0, 1.0, 1.0)))
     coloured = g.mix(1.0, coloured, pupil, "MULTIPLY")
     veins = g.noise(eye, 7.0, 8.0, Roughness=0.75, Distortion=1.5)
     white = g.ramp(veins, (0.44, (0.68, 0.62, 0.585)), (0.50, (0.60, 0.36, 0.32)), (0.53, (0.68, 0.62, 0.585)))

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.spatial import cKDTree
 
-from training import body_source
+from pipeline.body import MATERIALS, Body, Person
+from training import body_regions, body_source
 from training.portraits import smooth
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 BODY_VERTICES = 13380  # the skin comes first on the base mesh
-EYE_FRONT = 9 * np.arange(8)  # the ring around the pole, within an eyeball's 72 vertices
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,30 @@ class Template:
         return np.asarray(top * (1 - v) + low * v, np.float32)
 
 
+    def rows(self, body: Body) -> Ints:
+        """Where base-mesh vertices (V,) are in the asset, found by their place; -1 where not."""
+        far, row = cKDTree(body.mean[: body.vertex_count]).query(self.source.vertices)
+        return np.where(far < 1e-5, row, -1).astype(np.int32)
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A template and one posed set of all its vertices (V, 3)."""
+    """A person in one state: the asset's vertices (N, 3), and those on the base mesh (V, 3)."""
 
     template: Template
+    body: Body
+    asset: Floats
     vertices: Floats
+
+    @classmethod
+    def of(cls, template: Template, person: Person, state: Floats) -> Figure:
+        """The person of the body asset in ``state``, back on the base mesh's numbering."""
+        rows, posed = template.rows(person.body), person.pose(state)
+        needed = np.unique(template.quads("body", "helper-tights"))
+        missing = int((rows[needed] < 0).sum())
+        if missing:
+            raise ValueError(f"the body lacks {missing} of {len(needed)} base-mesh vertices")
+        return cls(template, person.body, posed, posed[rows])
 
     def surface(self, *groups: str, levels: int = 2, drop: NDArray[np.bool_] | None = None) -> Surface:
         """The smooth surface of the named groups; ``drop`` (V,) takes vertices' faces away."""
@@ -99,11 +118,35 @@ class Figure:
             net.smooth(self.template.uv[used]),
         )
 
+    def piece(self, *materials: str, levels: int = 1) -> Surface:
+        """The asset's own triangles of some materials, smoothed; they have no place."""
+        wanted = [MATERIALS.index(m) for m in materials]
+        faces = self.body.faces[np.isin(self.body.material, wanted)]
+        used, local = np.unique(faces, return_inverse=True)
+        triangles = np.full((len(faces), 4), -1, np.int32)
+        triangles[:, :3] = local.reshape(-1, 3)
+        net = smooth.subdivide(triangles, len(used), levels)
+        points = net.through(self.asset[used])
+        return Surface(points, net.faces, points, points[:, :2])
+
     def eye(self, side: str) -> tuple[Floats, float, Floats]:
         """Centre (3,), radius and gaze direction (3,) of the eyeball of ``side`` "l" or "r"."""
-        ball = np.unique(self.template.quads(f"helper-{side}-eye"))
-        points = self.vertices[ball]
-        centre = points.mean(0)
-        radius = float(np.linalg.norm(points - centre, axis=1).mean())
-        tip = points[EYE_FRONT].mean(0) - centre
+        wanted = [MATERIALS.index(m) for m in ("eye", "iris", "pupil")]
+        ball = np.unique(self.body.faces[np.isin(self.body.material, wanted)])
+        sign = 1 if side == "l" else -1
+        points = self.asset[ball[self.body.mean[ball, 0] * sign > 0]]
+        centre, radius = _sphere(points)
+        tip = self.asset[self.body.landmarks["pupil_left" if sign > 0 else "pupil_right"]] - centre
         return centre, radius, (tip / np.linalg.norm(tip)).astype(np.float32)
+
+    def lid_margin(self, side: str, row: str) -> Floats:
+        """The edge of the lower ("1") or upper ("2") lid, from the nose outwards, (K, 3)."""
+        line = np.array(body_regions.LID_MARGIN[row])
+        return self.vertices[line if side == "l" else self.template.source.mirror[line]]
+
+
+def _sphere(points: Floats) -> tuple[Floats, float]:
+    """The ball (centre, radius) that fits ``points`` (N, 3) best."""
+    solved = np.linalg.lstsq(np.c_[2 * points, np.ones(len(points))], (points**2).sum(1), rcond=None)[0]
+    centre = solved[:3]
+    return centre.astype(np.float32), float(np.sqrt(solved[3] + centre @ centre))

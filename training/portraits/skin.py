@@ -70,6 +70,9 @@ def paint(template: Template, skin: Surface, look: Complexion, scalp: Floats, be
     lay(0.7 * blob(place, (0.0165, 1.5405, 0.130), (0.0030, 0.0030, 0.006)), flush * np.float32([1.0, 0.75, 0.75]))
     lay(0.35 * template.region("eyelids", skin.uv) * head, flush * 0.8)
     lay(0.18 * blob(place, (0.0, 1.60, 0.14), (0.05, 0.03, 0.05)), tone * np.float32([1.05, 1.03, 0.92]))
+    rim = _lid_rim(template, skin)
+    upper = np.clip((place[:, 1] - 1.5425) / 0.003, 0, 1)
+    lay(rim * (0.35 + 0.45 * upper), tone * np.float32([0.20, 0.13, 0.11]))
     hands = np.abs(place[:, 0]) > 0.40
     lay(0.35 * r * hands * (place[:, 1] < 1.03), flush)
     lay(look.shadow * beard, tone * np.float32([0.42, 0.45, 0.50]))
@@ -86,6 +89,20 @@ def paint(template: Template, skin: Surface, look: Complexion, scalp: Floats, be
         "lips": lips.astype(np.float32),
         "place": place,
     }
+
+
+def _lid_rim(template: Template, skin: Surface) -> Floats:
+    """The lids' edges, where lashes root: skin that almost touches the eyeballs' front."""
+    rim = np.zeros(len(skin.place), np.float32)
+    for side in "lr":
+        ball = template.place[template.source.groups[f"helper-{side}-eye"].vertices]
+        centre = ball.mean(0)
+        off = skin.place - centre
+        far = np.linalg.norm(off, axis=1) / np.linalg.norm(ball - centre, axis=1).mean()
+        close = np.clip((1.16 - far) / 0.06, 0, 1) * (far > 1.0) * (off[:, 2] > 0.004)
+        inner = np.clip((np.abs(skin.place[:, 0]) - 0.018) / 0.003, 0, 1)
+        rim = np.maximum(rim, close * inner)
+    return rim.astype(np.float32)
 
 
 def material(look: Complexion) -> Any:
@@ -122,5 +139,20 @@ def material(look: Complexion) -> Any:
         Coat_Weight=0.06,
         Coat_Roughness=0.35,
         Normal=bump.outputs[0],
+    )
+    return g.surface(shader.outputs[0])
+
+
+def plain(name: str, rgb: Rgb, roughness: float) -> Any:
+    """Teeth and tongue: one wet colour."""
+    g = Graph(name)
+    r, gr, b = linear(rgb)
+    shader = g.node(
+        "BsdfPrincipled",
+        Base_Color=(float(r), float(gr), float(b)),
+        Roughness=roughness,
+        Subsurface_Weight=0.3,
+        Subsurface_Radius=(1.0, 0.6, 0.5),
+        Subsurface_Scale=0.003,
     )
     return g.surface(shader.outputs[0])

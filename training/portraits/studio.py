@@ -10,6 +10,8 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.camera import Camera
+
 Floats = NDArray[np.float32]
 
 
@@ -19,15 +21,15 @@ def clear() -> Any:
     return bpy.context.scene
 
 
-def camera(focal: float, position: tuple[float, float, float], shift: tuple[float, float]) -> None:
-    """A pinhole looking along -z (y up): ``focal`` in picture heights, ``shift`` of the centre."""
+def camera(view: Camera) -> None:
+    """The pipeline's camera as Blender's: the same points land on the same pixels."""
     data = bpy.data.cameras.new("camera")
     data.sensor_fit, data.sensor_height, data.sensor_width = "VERTICAL", 24.0, 24.0
-    data.lens = 24.0 * focal
-    data.shift_x, data.shift_y = shift
+    data.lens = 24.0 * view.focal
+    data.shift_x, data.shift_y = 0.5 - view.center_x, view.center_y - 0.5
     thing = bpy.data.objects.new("camera", data)
-    x, y, z = position
-    thing.location, thing.rotation_euler = (x, -z, y), (math.pi / 2, 0, 0)
+    thing.location = (0.0, -view.distance, view.look_y)
+    thing.rotation_euler = (math.pi / 2 + view.pitch, 0, 0)
     bpy.context.scene.collection.objects.link(thing)
     bpy.context.scene.camera = thing
 
@@ -52,8 +54,8 @@ def lights(head: tuple[float, float, float], warm: float = 0.0) -> None:
     key = (1.0, 0.96 - 0.04 * warm, 0.91 - 0.08 * warm)
     area("key", (x - 1.3, y + 0.9, z + 1.9), (x, y - 0.15, z), 1.3, 62, key)
     area("fill", (x + 1.9, y + 0.1, z + 1.7), (x, y - 0.2, z), 2.2, 20, (0.90, 0.95, 1.0))
-    area("rim", (x + 1.2, y + 0.8, z - 1.5), (x, y - 0.1, z), 0.9, 38, (0.92, 0.96, 1.0))
-    area("hair", (x - 1.1, y + 1.1, z - 1.3), (x, y, z), 0.7, 26, (1.0, 0.95, 0.9))
+    area("rim", (x + 1.2, y + 0.8, z - 1.5), (x, y - 0.1, z), 0.9, 28, (0.92, 0.96, 1.0))
+    area("hair", (x - 1.1, y + 1.1, z - 1.3), (x, y, z), 0.7, 16, (1.0, 0.95, 0.9))
     world = bpy.data.worlds.new("world")
     bpy.context.scene.world = world
     world.use_nodes = True
@@ -61,7 +63,7 @@ def lights(head: tuple[float, float, float], warm: float = 0.0) -> None:
     world.node_tree.nodes["Background"].inputs[1].default_value = 0.22
 
 
-def settings(size: int, samples: int, denoise: bool = True, threads: int = 2) -> None:
+def settings(size: int, samples: int, threads: int = 2) -> None:
     """Cycles on the CPU, film transparent, adaptive samples, denoised."""
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
@@ -70,10 +72,10 @@ def settings(size: int, samples: int, denoise: bool = True, threads: int = 2) ->
     scene.render.film_transparent = True
     scene.render.threads_mode, scene.render.threads = "FIXED", threads
     cycles = scene.cycles
-    cycles.device, cycles.samples, cycles.use_denoising = "CPU", samples, denoise
+    cycles.device, cycles.samples, cycles.use_denoising = "CPU", samples, True
     cycles.denoiser = "OPENIMAGEDENOISE"
     cycles.use_adaptive_sampling, cycles.adaptive_threshold = True, 0.015
-    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 6, 3, 3
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 5, 3, 2
     cycles.transparent_max_bounces, cycles.transmission_bounces = 16, 4
     cycles.sample_clamp_indirect, cycles.caustics_reflective = 4.0, False
     cycles.blur_glossy = 0.3

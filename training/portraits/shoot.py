@@ -1,0 +1,101 @@
+"""One picture of one character: build the scene in a state, render, put it before its backdrop."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.body import Body, Person
+from pipeline.camera import Camera
+from pipeline.fit import Fit
+from pipeline.state import neutral, state
+from training.portraits import eyes, fibre, groom, skin, studio, wardrobe
+from training.portraits.blend import add_mesh
+from training.portraits.cast import Character
+from training.portraits.figure import Figure, Template
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """How a picture is taken: pixels a side, samples, share of the strands, threads."""
+
+    size: int = 1024
+    samples: int = 40
+    hair: float = 1.0
+    threads: int = 2
+    camera: Camera | None = None  # another than the character's
+
+
+@dataclass(slots=True)
+class Set:
+    """What all characters share: the body asset and the base mesh."""
+
+    body: Body = field(default_factory=Body.load)
+    template: Template = field(default_factory=Template.load)
+
+    def person(self, character: Character) -> Person:
+        return self.body.person(self.body.shape(**character.shape), character.wear)
+
+    def camera(self, character: Character) -> Camera:
+        """The character's camera; it depends on how tall the body is."""
+        standing = self.person(character).pose(neutral())
+        return character.camera(float(standing[self.body.landmarks["crown"], 1]))
+
+    def fit(self, character: Character) -> Fit:
+        """The fit that the character's picture is rendered with."""
+        return Fit(
+            shape=self.body.shape(**character.shape),
+            state=state(**character.state),
+            camera=self.camera(character),
+            wear=character.wear,
+        )
+
+
+def film(stage: Set, character: Character, pose: NDArray[np.float32], shot: Shot) -> Picture:
+    """The person alone in state ``pose`` (STATE_DIM,): RGBA (H, W, 4)."""
+    person = stage.person(character)
+    rest = Figure.of(stage.template, person, neutral())
+    figure = Figure.of(stage.template, person, pose)
+    studio.clear()
+    studio.settings(shot.size, shot.samples, shot.threads)
+    studio.camera(shot.camera or stage.camera(character))
+    head = Figure.of(stage.template, person, state(**character.state)).eye("l")[0]
+    studio.lights((0.0, float(head[1]), float(head[2])))
+    build(character, rest, figure, shot.hair)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "person.png"
+        studio.render(path)
+        return np.asarray(Image.open(path).convert("RGBA")).copy()
+
+
+def build(character: Character, rest: Figure, figure: Figure, hair: float) -> None:
+    """Put the person into the scene: skin, eyes, hair and clothes."""
+    look, cut = character.look, character.cut
+    template, drop = figure.template, wardrobe.hidden(figure, character.outfit)
+    before = rest.surface("body", drop=drop)
+    after = figure.surface("body", drop=drop)
+    scalp = groom.scalp(template, before, cut) * (cut.style != "bald")
+    painted = skin.paint(template, after, look, scalp, groom.beard_area(template, before))
+    add_mesh("skin", after.points, after.faces, skin.material(look), painted)
+    mouth = figure.piece("tongue")
+    add_mesh("tongue", mouth.points, mouth.faces, skin.plain("tongue", (0.66, 0.33, 0.32), 0.35))
+    teeth = figure.piece("teeth")
+    add_mesh("teeth", teeth.points, teeth.faces, skin.plain("teeth", (0.90, 0.87, 0.80), 0.2))
+    eyes.add(figure, *character.eyes)
+    rng = np.random.default_rng(character.seed)
+    fibre.add_all(figure, rest, before, after, cut, rng, hair)
+    wardrobe.dress(figure, character.outfit, character.seed)
+
+
+def compose(person: Picture, backdrop: Picture) -> Picture:
+    """RGBA over RGB: (H, W, 3)."""
+    alpha = person[..., 3:].astype(np.float32) / 255
+    mixed = person[..., :3] * alpha + backdrop * (1 - alpha)
+    return (mixed + 0.5).astype(np.uint8)
