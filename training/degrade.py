@@ -87,7 +87,8 @@ def room(sound: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.flo
     ratio_db = rng.uniform(0, 18)  # direct over reverberant
     damped *= 10 ** (-ratio_db / 20) / (np.sqrt((damped**2).sum()) + 1e-9)
     damped[0] += 1
-    return fftconvolve(sound, damped.astype(np.float32))[: len(sound)].astype(np.float32)
+    heard = fftconvolve(sound, damped.astype(np.float32))[: len(sound)]
+    return np.asarray(heard, np.float32)
 
 
 def band(sound: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -95,7 +96,7 @@ def band(sound: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.flo
     low, high = (300, 3400) if rng.random() < 0.5 else (rng.uniform(20, 250), rng.uniform(3e3, 7e3))
     sos = butter(2, [low, high], "bandpass", fs=SAMPLE_RATE, output="sos")
     margin = min(len(sound) - 1, SAMPLE_RATE // 10)
-    return sosfiltfilt(sos, sound, padlen=margin).astype(np.float32)
+    return np.asarray(sosfiltfilt(sos, sound, padlen=margin), np.float32)
 
 
 def lose_packets(sound: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

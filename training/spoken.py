@@ -110,7 +110,8 @@ def to_16k(audio: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     if rate == SAMPLE_RATE:
         return audio
     common = gcd(rate, SAMPLE_RATE)
-    return resample_poly(audio, SAMPLE_RATE // common, rate // common).astype(np.float32)
+    resampled = resample_poly(audio, SAMPLE_RATE // common, rate // common)
+    return np.asarray(resampled, np.float32)
 
 
 def play_faster(spoken: Spoken, factor: float) -> Spoken:
