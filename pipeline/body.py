@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -107,12 +108,16 @@ class Body:
 
     def faces_of(self, *materials: str) -> NDArray[np.int32]:
         """All triangles (F', 3) of these materials, worn or not."""
-        numbers = [MATERIALS.index(name) for name in materials]
-        return np.ascontiguousarray(self.faces[np.isin(self.material, numbers)])
+        return np.ascontiguousarray(self.faces[_among(materials)[self.material]])
 
     def vertices_of(self, *materials: str) -> NDArray[np.int32]:
-        """The vertices that these materials touch."""
-        return np.unique(self.faces_of(*materials))
+        """The vertices that these materials touch, in order."""
+        touched = [self._touched[MATERIALS.index(name)] for name in materials]
+        return touched[0] if len(touched) == 1 else np.unique(np.concatenate(touched))
+
+    @cached_property
+    def _touched(self) -> list[NDArray[np.int32]]:
+        return [np.unique(self.faces[self.material == i]) for i in range(len(MATERIALS))]
 
     def shape(self, **values: float) -> NDArray[np.float32]:
         """A shape vector (P,) from named values, the rest average; KeyError names an unknown."""
@@ -151,10 +156,15 @@ class Body:
             raise ValueError(f"unknown wear {sorted(unknown)}, known are {sorted(WEAR)}")
         worn = {name for option in wear for name in WEAR[option]}
         clothes = {name for parts in WEAR.values() for name in parts}
-        hidden = [MATERIALS.index(name) for name in clothes - worn]
-        covered = [MATERIALS.index(name) for name in worn]
-        keep = ~np.isin(self.material, hidden) & ~np.isin(self.cover, covered)
+        keep = ~_among(clothes - worn)[self.material] & ~_among(worn)[self.cover]
         return np.flatnonzero(keep)
+
+
+def _among(materials: Iterable[str]) -> NDArray[np.bool_]:
+    """A table (256,) over material numbers: whether each is one of ``materials``."""
+    table = np.zeros(256, np.bool_)
+    table[[MATERIALS.index(name) for name in materials]] = True
+    return table
 
 
 def _sparse(tensors: Mapping[str, NDArray[np.generic]], name: str) -> Sparse:

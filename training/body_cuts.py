@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 Floats = NDArray[np.float64]
-SNAP: Final = 0.12  # of an edge: a cut this close to a vertex goes through it
+SNAP: Final = 0.08  # of an edge: a cut this close to a vertex goes through it
 
 # The eyeball: rings by angle from the optical axis, with the material that begins at each.
 EYE_RINGS: Final = (

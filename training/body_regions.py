@@ -34,7 +34,8 @@ GARMENTS: Final = ("top", "sleeve", "collar", "bottom", "shoes")
 
 # Curves on the base mesh, in metres.
 WAIST, ANKLE = 0.09, -0.72
-NECK_CENTER, NECK_RADII = 0.020, (0.098, 0.083)  # an ellipse in x and z, above the chest
+NECK_CENTER, NECK_SIDE, NECK_BACK = 0.020, 0.098, 0.083  # an ellipse in x and z
+NECK_FRONT = 0.541  # where the neckline crosses the chest
 SLEEVE_HEM = 0.62  # of the way from shoulder to elbow
 SKULL_AXIS = 0.04  # the z of the axis that the hairline goes around
 HAIR_ANGLE: Final = (0, 25, 45, 58, 72, 84, 92, 112, 125, 145, 180)  # degrees from the front
@@ -202,8 +203,10 @@ def _garment_field(source: Source, growth: Growth, arms: Floats, name: str) -> F
     points, arm = growth.extend(source.vertices), growth.extend(arms)
     x, y, z = points.T
     if name == "collar":
-        away = (x / NECK_RADII[0]) ** 2 + ((z - NECK_CENTER) / NECK_RADII[1]) ** 2
-        return np.where(y > 0.48, 1 - away, -1.0)
+        reach = np.where(z > NECK_CENTER, 0.13, NECK_BACK)
+        around = 1 - (x / NECK_SIDE) ** 2 - ((z - NECK_CENTER) / reach) ** 2
+        scoop = (y - NECK_FRONT - 3.5 * x**2) / 0.05
+        return np.where(y > 0.48, np.where(z > 0.03, np.minimum(around, scoop), around), -1.0)
     if name == "bottom":
         return np.where(arm < 0.5, WAIST - y, -1.0)
     if name == "shoes":
