@@ -78,7 +78,7 @@ class Arrivals:
         """By how many whole blocks of samples to shift: positive is later, negative drops some.
 
         A burst is early on purpose, so nothing is dropped unless the source is seen to run in real
-        time, or is known to be ``live`` (a microphone) and yet further ahead than its path explains.
+        time, or is known to be ``live`` (a microphone), which cannot be ahead of time.
         """
         if live and self._recent and -self._recent[-1][2] > LIVE_AHEAD:
             return self._recent[-1][2] // BLOCK * BLOCK

@@ -65,6 +65,7 @@ class Intake:
         self._inbox: deque[Packet] = deque(maxlen=INBOX)
         self._arrived = asyncio.Event()
         self._full = self._live = False
+        self.on_placed: Callable[[int], None] = lambda samples: None  # since arrival, 48 kHz
         self._last_arrival = -FLOWING
         self.muted = False
         self.late = self.dropped = self.concealed = self.packets = 0
@@ -119,6 +120,7 @@ class Intake:
                 if pcm is not None:
                     self._place(packet, pcm)
             self.release()
+            self.on_placed(self._now() - batch[-1].arrived if batch else 0)
 
     def new_source(self, clock_rate: int, live: bool) -> None:
         """Somebody else will send from now on; a ``live`` source is a microphone."""

@@ -20,9 +20,11 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.frame_age = Histogram(
-            name + "frame_age_seconds",
-            "From the arrival of a frame's first sample until the frame was made",
+        self.stage = Histogram(
+            name + "stage_seconds",
+            "Latency by stage: packet to timeline (intake), first sample to complete chunk (wait), "
+            "chunk to frame (generate), frame to its time (playout), picture to packet (encode)",
+            ["stage"],
             buckets=SECONDS,
             registry=self.registry,
         )

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -21,11 +22,13 @@ from server.web import HOUSE
 
 log = logging.getLogger(__name__)
 
+SWITCH_S = 0.001  # so that the loop never waits long for a thread that computes
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def serve(settings: Settings, open_house: OpenHouse, announce: Callable[[str], None]) -> None:
     """Serves until a signal says otherwise. Raises ``OSError`` when the port is taken."""
+    sys.setswitchinterval(SWITCH_S)
     asked = _signals()
     runner = web.AppRunner(build(settings, open_house), shutdown_timeout=2.0)
     await runner.setup()

@@ -106,9 +106,11 @@ class Session:
         self._quality: dict[str, object] = {}
         self._complete: dict[int, int] = {}
         self.stage = Stage(self.clock, self.playout, media, limits.bitrates, self._playing)
+        self.stage.on_encoded = lambda seconds: self._observe("encode", seconds)
         self.intake = Intake(
             media, lambda: self.clock.now() * WIDE, self._heard, self.notice, limits.backlog_s
         )
+        self.intake.on_placed = lambda samples: self._observe("intake", samples / WIDE / RATE)
         self.stage.speaking = lambda: self._audible or self.intake.speaking
 
     # -- life --------------------------------------------------------------------------------
@@ -285,12 +287,22 @@ class Session:
         return self.playout.playing(self.clock.now()) + int(seconds * RATE)
 
     def _shot(self, shot: Shot) -> None:
-        now = self.clock.now()
         self.playout.add(shot)
-        self._metrics.frame_age.observe((now - shot.media_time) / RATE)
-        tick = shot.media_time // TICK * TICK
-        if tick in self._complete:
-            self.playout.delay.observe(now - self._complete[tick] - (shot.media_time - tick))
+        now, tick = self.clock.now(), shot.media_time // TICK * TICK
+        complete = self._complete.get(tick)
+        if complete is None:
+            return
+        self.playout.delay.observe(now - complete - (shot.media_time - tick))
+        leaves = shot.media_time + self.playout.delay.samples
+        for stage, samples in (
+            ("wait", complete - shot.media_time),
+            ("generate", now - complete),
+            ("playout", leaves - now),
+        ):
+            self._observe(stage, samples / RATE)
+
+    def _observe(self, stage: str, seconds: float) -> None:
+        self._metrics.stage.labels(stage).observe(max(0.0, seconds))
 
     def _mark(self, media_time: int) -> marks.Mark:
         rtp, origin = self._origins.at(media_time)

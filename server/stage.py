@@ -87,6 +87,7 @@ class Stage:
         self.speaking: Callable[[], bool] = lambda: False
         self.frames = self.repeats = self.missed = 0
         self.encode_s = 0.0
+        self.on_encoded: Callable[[float], None] = lambda seconds: None
 
     def audio_track(self) -> OutgoingTrack:
         """A new listener."""
@@ -165,7 +166,10 @@ class Stage:
                 packet = await self._run(cast_.encode, cast(av.VideoFrame, shot.picture), timestamp)
                 for track in live if packet else ():
                     track.offer(packet)
-        self.encode_s += (time.perf_counter() - started - self.encode_s) / 16
+        took = time.perf_counter() - started
+        self.encode_s += (took - self.encode_s) / 16
+        if self._casts:
+            self.on_encoded(took)
 
     async def _run(self, function: Callable[..., Any], *arguments: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(

@@ -1,0 +1,46 @@
+"""The process as an operator meets it: flags, signals, exit codes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+from tests.e2e.conftest import ROOT
+
+
+def run(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "run_server.py", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_print_config_shows_settings_and_stops() -> None:
+    shown = run("--print-config", "--port", "1234")
+    assert shown.returncode == 0 and "port = 1234" in shown.stdout and not shown.stderr
+
+
+def test_a_wrong_setting_is_one_line_and_status_2() -> None:
+    refused = run("--port", "99999")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert "99999" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_server_that_was_told_to_stop_exits_with_0() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.serve_fake", "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert "http://" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
