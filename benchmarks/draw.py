@@ -62,6 +62,11 @@ def milliseconds(work: Callable[[NDArray[np.float32]], object], count: int) -> t
     return 1e3 * float(np.median(taken)), 1e3 * min(taken)
 
 
+def _sheets(subject: IdentityAnchor, out: NDArray[np.uint8]) -> None:
+    for each in subject.sheets:
+        sheet.draw(each, subject.vertices, np.empty_like(each.nodes), out)
+
+
 def measure(camera: Camera, size: int, count: int) -> dict[str, tuple[float, float]]:
     """Stage -> (median, best) milliseconds a frame."""
     subject = anchor(camera, size)
@@ -70,10 +75,9 @@ def measure(camera: Camera, size: int, count: int) -> dict[str, tuple[float, flo
     person = bundled_body().person(subject.fit.shape, subject.fit.wear)
     surface, vertices = subject.surface, subject.vertices
     buffer, out = Buffer(size, size), np.empty((size, size, 3), np.uint8)
-    moved = np.empty_like(subject.sheet.nodes)
     return {
         "pose and normals": milliseconds(lambda s: person.normals(person.pose(s)), count),
-        "sheet": milliseconds(lambda _: sheet.draw(subject.sheet, vertices, moved, out), count),
+        "sheets": milliseconds(lambda _: _sheets(subject, out), count),
         "z-buffer": milliseconds(
             lambda _: rasterise(
                 vertices, surface.faces, surface.face_layer, surface.two_sided, buffer

@@ -20,7 +20,7 @@ from pipeline.body import Body, Camera, Person
 from pipeline.fit import Fit, Landmarks
 from pipeline.reference import REF_DIM, SHAPE_DIM
 from pipeline.sheet import Sheet
-from pipeline.surface import LAYERS, Surface, View, facing
+from pipeline.surface import LAYERS, PARTS, Surface, View, facing
 
 __all__ = ["REF_DIM", "Fit", "IdentityAnchor", "build_anchor", "bundled_body"]
 
@@ -28,6 +28,7 @@ TEXELS: Final = (
     2  # of texture per output pixel: sharp wherever between pixels a surface comes to lie
 )
 _MIXED: Final = 1.2  # px of the picture that a border between person and background may blur
+_LASHES: Final = 2.0  # px around an eye, of a 512 px picture, that say nothing of a closed lid
 _PLATE_MARGIN: Final = 3.0  # px around the person, of a 512 px picture, that the plate forgets
 
 F32 = NDArray[np.float32]
@@ -48,7 +49,7 @@ class IdentityAnchor:
     light: F32  # (3,)
     texture: NDArray[np.uint32]  # packed atlas
     plate: NDArray[np.uint8]  # (H, W, 3) the picture without the person
-    sheet: Sheet
+    sheets: tuple[Sheet, ...]  # of trunk and head, left arm, right arm
     tolerance: float  # metres of depth that make another surface
     reference: F32  # (REF_DIM,) what the generator is told: pipeline.reference
     features: F32  # (LAYERS, 3) mean colours that identity should keep, 0..1; NaN where unseen
@@ -187,13 +188,12 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
     atlas = paint.atlas(scene.picture, surface, view, solid, scene.source)
     pixel = float(np.median(points[:, 2])) / (scene.camera.focal * fine_h)
     sure = view.seen(surface, pixel) * atlas.known
-    vertices, relight, direction = _rows(person, surface, atlas, sure, normals)
+    clean = sure * (view.away_from("eyes") > _LASHES * fine_h / 512)
+    vertices, relight, direction = _rows(person, surface, atlas, sure, clean, normals)
     vertices[:, [shade.X, shade.Y]] = points[:, :2] / TEXELS
     vertices[:, shade.DEPTH] = points[:, 2]
-    background, loose = (
-        _background(scene, fit, view, alpha),
-        _sheet(scene, fit, view, alpha, solid, vertices, sure),
-    )
+    background = _background(scene, fit, view, alpha)
+    loose = _sheets(scene, fit, view, surface, alpha, solid, vertices, sure)
     if not fit.exact:
         landmarks = fit.landmarks
         share = trust.cover(person, surface, projected, landmarks, fine_w, fine_h)
@@ -211,7 +211,7 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
         light=direction,
         texture=shade.pack(atlas.texture),
         plate=background,
-        sheet=loose,
+        sheets=loose,
         tolerance=max(0.008, 12 * pixel),
         reference=reference_vector(fit, scene.camera),
         features=_features(surface, atlas, sure),
@@ -228,7 +228,7 @@ def _foreground(scene: _Scene, fit: Fit, view: View) -> F32:
 
 
 def _rows(
-    person: Person, surface: Surface, atlas: paint.Atlas, sure: F32, normals: F32
+    person: Person, surface: Surface, atlas: paint.Atlas, sure: F32, clean: F32, normals: F32
 ) -> tuple[F32, F32, F32]:
     """The vertex table but for its places, what to multiply brightness with, and the light."""
     colours = paint.sample(atlas.texture, atlas.position)
@@ -243,7 +243,7 @@ def _rows(
     table[:, [shade.U, shade.V]] = atlas.position
     table[:, [shade.MIRROR_U, shade.MIRROR_V]] = atlas.position[twin]
     table[:, shade.SEEN], table[:, shade.MIRROR_SEEN] = sure, other
-    fill = paint.fill_colours(surface, colours / bright[:, None], sure)
+    fill = paint.fill_colours(surface, colours / bright[:, None], sure, clean)
     rest = person.rest
     fill *= paint.hollows(surface, rest, person.normals(rest))[:, None]
     table[:, shade.RED : shade.BLUE + 1] = fill
@@ -266,29 +266,45 @@ def _background(scene: _Scene, fit: Fit, view: View, alpha: F32) -> NDArray[np.u
     return np.clip(background + 0.5, 0, 255).astype(np.uint8)
 
 
-def _sheet(
+def _sheets(
     scene: _Scene,
     fit: Fit,
     view: View,
+    surface: Surface,
     alpha: F32,
     solid: NDArray[np.bool_],
     vertices: F32,
     sure: F32,
-) -> Sheet:
+) -> tuple[Sheet, ...]:
     """What the mesh does not explain; elastic over the whole picture when no mask says more."""
     height, width = scene.frame.shape[:2]
     covered = view.covered > 0.5
-    elastic = not fit.exact and scene.alpha is None
+    if not fit.exact and scene.alpha is None:
+        packed = _packed(scene.picture, alpha)
+        points = vertices[:, :3]
+        return (sheet.build(packed, alpha, alpha > 0, points, sure, width, height, covered),)
     wanted = alpha > 0.1
     if fit.exact:
         wanted &= ~plate.grow(covered, 1.5 * TEXELS)
-    colours = scene.picture
-    if wanted.any() and not elastic:
-        colours = plate.extended(scene.picture, solid, 0.0)
+    if not wanted.any():
+        return ()
+    colours, nearest, out = plate.extended(scene.picture, solid, 0.0), view.part(), []
+    for number, layers in enumerate(PARTS):
+        near = nearest == number
+        mine = np.isin(surface.layer, [LAYERS.index(name) for name in layers])
+        part = np.where(near, alpha, 0).astype(np.float32)
+        followed = sure * mine
+        made = sheet.build(
+            _packed(colours, part), part, wanted & near, vertices[:, :3], followed, width, height
+        )
+        if not made.empty:
+            out.append(made)
+    return tuple(out)
+
+
+def _packed(colours: F32, alpha: F32) -> NDArray[np.uint32]:
     texture = np.dstack([colours, alpha * 255])
-    packed = shade.pack(np.clip(texture + 0.5, 0, 255).astype(np.uint8))
-    body = covered if elastic else None
-    return sheet.build(packed, alpha, wanted, vertices[:, :3], sure, width, height, body)
+    return shade.pack(np.clip(texture + 0.5, 0, 255).astype(np.uint8))
 
 
 def reference_vector(fit: Fit, camera: Camera) -> F32:

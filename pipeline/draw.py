@@ -51,7 +51,7 @@ class Painter:
         self._posed = np.empty_like(self._person.rest)
         self._normals = np.empty_like(self._person.rest)
         self._vertices = anchor.vertices.copy()
-        self._moved = np.empty_like(anchor.sheet.nodes)
+        self._moved = [np.empty_like(each.nodes) for each in anchor.sheets]
         self._canvas = Canvas(anchor.width, anchor.height, len(anchor.surface.faces))
         camera = anchor.camera
         numbers = (
@@ -80,7 +80,8 @@ class Painter:
             anchor.light, self._view, self._vertices,
         )  # fmt: skip
         out[:] = anchor.plate
-        sheet.draw(anchor.sheet, self._vertices, self._moved, out)
+        for each, moved in zip(anchor.sheets, self._moved, strict=True):
+            sheet.draw(each, self._vertices, moved, out)
         surface = anchor.surface
         draw(
             self._vertices, surface.faces, surface.face_layer, surface.two_sided, anchor.texture,

@@ -131,18 +131,21 @@ def sample(texture: NDArray[np.uint8], position: F32) -> F32:
     return np.stack(found, 1).astype(np.float32)
 
 
-def fill_colours(surface: Surface, colours: F32, sure: F32) -> F32:
-    """Colours (R, 3) for all rows: those of sure rows (weight near 1) spread to the others."""
+def fill_colours(surface: Surface, colours: F32, sure: F32, clean: F32) -> F32:
+    """Colours (R, 3) for all rows: those of clean rows (weight near 1) spread to the others.
+
+    Eyes and mouths take theirs from rows that are ``sure``, mixed with lashes or not.
+    """
     out = np.zeros_like(colours)
     white = _white(surface, colours, sure)
     usual = np.array(_USUAL, np.float32)
     for family in _FAMILIES:
         rows = np.flatnonzero(np.isin(surface.layer, [LAYERS.index(name) for name in family]))
-        good = rows[sure[rows] > 0.9]
+        good = rows[clean[rows] > 0.9]
         if len(good) >= 8:
             usual = np.median(colours[good], 0)
         if len(rows):
-            out[rows] = _spread(surface, rows, colours[rows], sure[rows], usual)
+            out[rows] = _spread(surface, rows, colours[rows], clean[rows], usual)
         usual = 0.5 * usual + 0.5 * np.array(_USUAL, np.float32)
     for name, paint in (("mouth", _MOUTH_PAINT), ("eyes", _EYE_PAINT)):
         rows = np.flatnonzero(surface.layer == LAYERS.index(name))

@@ -24,6 +24,11 @@ LAYERS: Final = (
     "skin", "left_skin", "right_skin", "eyes", "mouth",
     "clothes", "left_sleeve", "right_sleeve", "hair", "legs",
 )  # fmt: skip
+PARTS: Final = (  # layers that loose things hang together with
+    ("skin", "eyes", "mouth", "clothes", "hair", "legs"),
+    ("left_skin", "left_sleeve"),
+    ("right_skin", "right_sleeve"),
+)
 _OF_MATERIAL: Final = {
     "skin": "skin", "lips": "skin", "brow": "skin", "nail": "skin",
     "gum": "mouth", "teeth": "mouth", "tongue": "mouth",
@@ -127,7 +132,7 @@ class View:
         depths, faces = buffer.depth_map(), buffer.face_map()
         nearest = depths.argmin(2)[..., None]
         face = np.take_along_axis(faces, nearest, 2)[..., 0]
-        layer = np.where(face >= 0, surface.face_layer[face], -1).astype(np.int16)
+        layer = np.where(face >= 0, surface.face_layer.astype(np.int16)[face], np.int16(-1))
         return cls(points, facing, depths.min(2), layer, (faces >= 0).mean(2, dtype=np.float32))
 
     def seen(self, surface: Surface, pixel: float) -> F32:
@@ -147,8 +152,27 @@ class View:
         beside = self.points[:, 2] - self._nearest_beside(surface)
         step = _EDGE + _STEP_SLOPE * pixel * _EDGE_PX * slope
         hidden = np.maximum(hidden, np.clip(beside / step - 1, 0, 1))
-        towards = np.clip((self.facing - 0.08) / 0.2, 0, 1)
+        towards = np.clip(self.facing / 0.12, 0, 1)
         return (inside * towards * (1 - hidden)).astype(np.float32)
+
+    def part(self) -> NDArray[np.int16]:
+        """The part of ``PARTS`` (H, W) that is seen at each pixel, or the nearest to it."""
+        of_layer = np.array([next(i for i, p in enumerate(PARTS) if n in p) for n in LAYERS])
+        rows, columns = ndimage.distance_transform_edt(
+            self.layer < 0, return_distances=False, return_indices=True
+        )
+        return of_layer[self.layer[rows, columns]].astype(np.int16)
+
+    def away_from(self, name: str) -> F32:
+        """Px (R,) between each row and the nearest pixel that shows the layer ``name``."""
+        mine = self.layer == LAYERS.index(name)
+        if not mine.any():
+            return np.full(len(self.points), np.inf, np.float32)
+        height, width = mine.shape
+        far = ndimage.distance_transform_edt(~mine)
+        x = np.clip(self.points[:, 0].astype(int), 0, width - 1)
+        y = np.clip(self.points[:, 1].astype(int), 0, height - 1)
+        return np.asarray(far[y, x], np.float32)
 
     def _nearest_beside(self, surface: Surface) -> F32:
         """The least depth (R,) that a row's own layer has within a few pixels."""
