@@ -29,6 +29,7 @@ TEXELS: Final = (
 )
 _MIXED: Final = 1.2  # px of the picture that a border between person and background may blur
 _LASHES: Final = 2.0  # px around an eye, of a 512 px picture, that say nothing of a closed lid
+_BACKED: Final = 2.0  # px of a 512 px picture around a row in which the mask has to be set
 _PLATE_MARGIN: Final = 3.0  # px around the person, of a 512 px picture, that the plate forgets
 
 F32 = NDArray[np.float32]
@@ -45,7 +46,8 @@ class IdentityAnchor:
     surface: Surface
     vertices: F32  # (R, 16) rows as ``shade`` draws them, posed as in the reference
     offset: F32  # (R, 2) px that landmarks move each row from where the body puts it
-    relight: F32  # (R,) SHADE is a row's brightness now times this
+    relight: F32  # (R,) one over the brightness that a row's texture was seen in
+    known: F32  # (R,) how far a row has a texture, its own or the mirrored one's
     light: F32  # (3,)
     texture: NDArray[np.uint32]  # packed atlas
     plate: NDArray[np.uint8]  # (H, W, 3) the picture without the person
@@ -194,6 +196,8 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
     vertices[:, shade.DEPTH] = points[:, 2]
     background = _background(scene, fit, view, alpha)
     loose = _sheets(scene, fit, view, surface, alpha, solid, vertices, sure)
+    if fit.exact and scene.alpha is not None:
+        vertices[:, shade.COVER] = view.backed(surface, scene.alpha, _BACKED * fine_h / 512)
     if not fit.exact:
         landmarks = fit.landmarks
         share = trust.cover(person, surface, projected, landmarks, fine_w, fine_h)
@@ -208,6 +212,7 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
         vertices=vertices,
         offset=offset[surface.vertex] / TEXELS,
         relight=relight,
+        known=_known(vertices),
         light=direction,
         texture=shade.pack(atlas.texture),
         plate=background,
@@ -248,8 +253,13 @@ def _rows(
     fill *= paint.hollows(surface, rest, person.normals(rest))[:, None]
     table[:, shade.RED : shade.BLUE + 1] = fill
     table[:, shade.COVER] = table[:, shade.SHADE] = 1
-    base = sure * bright + (1 - sure) * (other * bright[twin] + 1 - other)
+    base = sure * bright + (1 - sure) * bright[twin]
     return table, (1 / base).astype(np.float32), direction
+
+
+def _known(vertices: F32) -> F32:
+    seen, mirrored = vertices[:, shade.SEEN], vertices[:, shade.MIRROR_SEEN]
+    return np.asarray(seen + (1 - seen) * mirrored, np.float32)
 
 
 def _background(scene: _Scene, fit: Fit, view: View, alpha: F32) -> NDArray[np.uint8]:

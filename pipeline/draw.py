@@ -23,12 +23,16 @@ from pipeline.shade import DEPTH, SHADE, Canvas, X, Y, draw
 F32 = NDArray[np.float32]
 
 _NEAREST: Final = np.float32(0.05)  # metres before the camera
+# A texture holds shine and shadow of its own: it follows the light by half, and not far.
+_TRUST: Final = np.float32(0.5)
+_MOST: Final = np.float32(0.2)
 
 
 @njit(**COMPILED)
-def _place(posed, normals, vertex, offset, relight, light, view, vertices):  # type: ignore[no-untyped-def]
+def _place(posed, normals, vertex, offset, relight, known, light, view, vertices):  # type: ignore[no-untyped-def]
     """Project and light every row; ``view``: centre px, scale px, distance, height, cos, sin."""
     x0, y0, scale, distance, height, cos, sin = view
+    one = np.float32(1.0)
     for r in range(vertex.shape[0]):
         i = vertex[r]
         up, ahead = posed[i, 1] - height, distance - posed[i, 2]
@@ -39,7 +43,9 @@ def _place(posed, normals, vertex, offset, relight, light, view, vertices):  # t
         vertices[r, DEPTH] = depth
         bright = np.float32(1.0) + light[0] * normals[i, 0] + light[1] * normals[i, 1]
         bright += light[2] * normals[i, 2]
-        vertices[r, SHADE] = min(max(bright, DARKEST), BRIGHTEST) * relight[r]
+        bright = min(max(bright, DARKEST), BRIGHTEST)
+        change = min(max(_TRUST * (bright * relight[r] - one), -_MOST), _MOST)
+        vertices[r, SHADE] = known[r] * (one + change) + (one - known[r]) * bright
 
 
 class Painter:
@@ -77,7 +83,7 @@ class Painter:
         self._person.normals(self._posed, self._normals)
         _place(
             self._posed, self._normals, anchor.surface.vertex, anchor.offset, anchor.relight,
-            anchor.light, self._view, self._vertices,
+            anchor.known, anchor.light, self._view, self._vertices,
         )  # fmt: skip
         out[:] = anchor.plate
         for each, moved in zip(anchor.sheets, self._moved, strict=True):
