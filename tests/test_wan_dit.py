@@ -299,3 +299,17 @@ def test_a_full_ring_of_absolute_positions_equals_the_windowed_block_causal_pass
 
     parts = ring_run(model, KvRing(5, 1, relative=False), x, told_for, 2)
     assert small.relative(parts, whole) < 1e-5
+
+
+def test_the_work_per_frame_is_the_published_budget() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    audio = AddedAudio(10752, 32, 14)
+    sizes = WanConfig(1536, 8960, 30, 12, 33, 16, 4096, 512, 256, (1, 2, 2), 1e-6, None, audio)
+    with torch.device("meta"):
+        model = WanDiT(sizes).requires_grad_(False)
+        told = model.encode(torch.zeros(1, 512, 4096), audio=torch.zeros(1, 9, 43008))
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, 33, 9, 64, 64), torch.zeros(1, 9), told)
+    tflop_per_frame = 3 * counter.get_total_flops() / 28 / 1e12  # three steps, 28 new frames
+    assert tflop_per_frame == pytest.approx(4.2, abs=0.1)

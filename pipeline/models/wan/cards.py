@@ -1,7 +1,7 @@
 """What is published: under which licence, made of which files, and how it wants to be run.
 
-One TOML per checkpoint under ``checkpoints/``. A checkpoint is used as it was trained: another size or
-frame rate is refused, unless forced.
+One TOML per checkpoint under ``checkpoints/``. A checkpoint is used as it was trained: another size
+or frame rate is refused, unless forced.
 """
 
 from __future__ import annotations
