@@ -29,7 +29,6 @@ TEXELS: Final = (
 )
 _MIXED: Final = 1.2  # px of the picture that a border between person and background may blur
 _LASHES: Final = 2.0  # px around an eye, of a 512 px picture, that say nothing of a closed lid
-_BACKED: Final = 2.0  # px of a 512 px picture around a row in which the mask has to be set
 _PLATE_MARGIN: Final = 3.0  # px around the person, of a 512 px picture, that the plate forgets
 
 F32 = NDArray[np.float32]
@@ -196,8 +195,6 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
     vertices[:, shade.DEPTH] = points[:, 2]
     background = _background(scene, fit, view, alpha)
     loose = _sheets(scene, fit, view, surface, alpha, solid, vertices, sure)
-    if fit.exact and scene.alpha is not None:
-        vertices[:, shade.COVER] = view.backed(surface, scene.alpha, _BACKED * fine_h / 512)
     if not fit.exact:
         landmarks = fit.landmarks
         share = trust.cover(person, surface, projected, landmarks, fine_w, fine_h)

@@ -73,7 +73,7 @@ def _set_planes(
             planes[f, 3 * i + 1] = q
             planes[f, 3 * i + 2] = r
             steep |= abs(q) + abs(r) > (_STEEP_TEXELS if i < 2 else _STEEP)
-        planes[f, 15] = 1.0 if steep else 0.0
+        planes[f, 15] = 1e6 if steep else 0.0
 
 
 @njit(**COMPILED)

@@ -174,19 +174,6 @@ class View:
         y = np.clip(self.points[:, 1].astype(int), 0, height - 1)
         return np.asarray(far[y, x], np.float32)
 
-    def backed(self, surface: Surface, alpha: F32, radius: float) -> F32:
-        """How far (R,) a mask (H, W) confirms rows in plain view; hidden rows are taken on trust.
-
-        Where a garment of the mesh is wider than the one in the picture, it is not drawn.
-        """
-        height, width = alpha.shape
-        x, y = np.floor(self.points[:, 0]).astype(int), np.floor(self.points[:, 1]).astype(int)
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (self.facing > 0)
-        x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
-        near = ndimage.maximum_filter(alpha, 2 * int(radius) + 1)[y, x]
-        plain = inside & (self.layer[y, x] == surface.layer)
-        return np.where(plain, np.clip(1.5 * near, 0, 1), 1).astype(np.float32)
-
     def _nearest_beside(self, surface: Surface) -> F32:
         """The least depth (R,) that a row's own layer has within a few pixels."""
         height, width = self.depth.shape
