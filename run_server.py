@@ -21,10 +21,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(chosen.toml())
         return 0
     logs.configure(chosen.log_level, chosen.log_json)
+    return _run(chosen)
+
+
+def _run(chosen: settings.Settings) -> int:
+    from server.consents import CannotStart
+
     try:
         asyncio.run(_serve(chosen))
     except OSError as failure:
         sys.stderr.write(f"run_server: cannot listen on port {chosen.port}: {failure}\n")
+        return 2
+    except CannotStart as failure:
+        sys.stderr.write(f"run_server: {failure}\n")
         return 2
     return 0
 

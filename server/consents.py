@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 
+class CannotStart(RuntimeError):
+    """The model or the registry cannot be opened; the message says what to do."""
+
+
 class Bundled:
     """Avatars that ship with the model."""
 
@@ -66,9 +70,12 @@ def _card(name: str) -> Card:
 
 
 def open_house(settings: Settings) -> House:
-    """Loads the model and opens the consent registry; blocking, seconds."""
+    """Loads the model and opens the consent registry; blocking, seconds. Raises ``CannotStart``."""
     from pipeline.engine import AvatarPipeline  # imports torch, which takes a second
 
-    registry = Registry(Path(settings.registry).expanduser())
-    pipeline = AvatarPipeline.load(settings.model)
+    try:
+        registry = Registry(Path(settings.registry).expanduser())
+        pipeline = AvatarPipeline.load(settings.model)
+    except ContinuumError as failure:
+        raise CannotStart(str(failure)) from failure
     return House(settings, pipeline, Avatars(Bundled(pipeline, registry)), registry.close)
