@@ -30,6 +30,7 @@ from client.receive import Line, Picture, Sound
 from server import rtc
 
 CONNECT_S: Final = 15.0
+OVER: Final = ("session_ended", "consent_revoked", "generation_failed")
 WRAP: Final = 1 << 32
 
 
@@ -182,5 +183,5 @@ class Caller:
     def _message(self, message: str) -> None:
         event: dict[str, Any] = json.loads(message)
         self.events.append((time.monotonic(), event))
-        if event["type"] == "error" and not event.get("retryable", False):
+        if event["type"] == "error" and event["code"] in OVER:
             self.ended.set()

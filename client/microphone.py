@@ -53,6 +53,7 @@ class Microphone(MediaStreamTrack):
         self.pcm, self._repeat = pcm, repeat
         self._block = 0
         self._started_s = 0.0
+        self._hushed: int | None = None
         self.on_sent: Callable[[int], None] = lambda start: None  # first sample of a block
 
     async def recv(self) -> av.AudioFrame:
@@ -69,6 +70,10 @@ class Microphone(MediaStreamTrack):
         frame.sample_rate, frame.pts, frame.time_base = RATE, at, Fraction(1, RATE)
         return frame
 
+    def hush(self) -> None:
+        """Silence from the next block on."""
+        self._hushed = self.position
+
     def captured_s(self, sample: int) -> float:
         """When (monotonic clock) a sample was in front of the microphone."""
         return self._started_s + sample / RATE
@@ -76,11 +81,10 @@ class Microphone(MediaStreamTrack):
     def spoken(self, start: int, size: int) -> Pcm:
         """The samples from ``start`` on."""
         at = np.arange(start, start + size)
-        if self._repeat:
-            return self.pcm[at % len(self.pcm)]
-        return np.where(at < len(self.pcm), self.pcm[np.minimum(at, len(self.pcm) - 1)], 0).astype(
-            np.int16
-        )
+        silent = at >= (len(self.pcm) if self._hushed is None else self._hushed)
+        if self._repeat and self._hushed is None:
+            silent[:] = False
+        return np.where(silent, 0, self.pcm[at % len(self.pcm)]).astype(np.int16)
 
     @property
     def position(self) -> int:
