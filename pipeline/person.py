@@ -24,7 +24,6 @@ Floats = NDArray[np.float32]
 LOOK_FULL: Final = 0.5  # radians of gaze at which the lids follow fully
 CLOTH_CLEARANCE: Final = 0.004  # metres that cloth keeps from the skin below it
 LIP_OVERLAP: Final = 0.0008  # metres that the lips of a neutral face press into each other
-HAND_CLEARANCE, LEVEL = 0.006, 0.02  # metres between hand and thigh; height of one slice
 
 _ROOT: Final = np.array([INDEX["root_x"], INDEX["root_y"], INDEX["root_z"]])
 _UNIT_STATES: Final = np.array([INDEX[name] for name in FACE_UNITS])
@@ -34,9 +33,6 @@ _LID_UNITS: Final = tuple(
      FACE_UNITS.index(f"eyeWide{side}"))
     for first, side in enumerate(("Left", "Right"))
 )  # fmt: skip
-_LEFT_HAND: Final = [
-    i for i, b in enumerate(BONES) if b.startswith(("wrist", "finger")) and b.endswith(".L")
-]
 _LEG_BONES: Final = [
     i for i, b in enumerate(BONES) if b.startswith(("root", "upperleg", "lowerleg", "foot"))
 ]
@@ -60,10 +56,7 @@ class Person:
         self._seal_lips()
         self._sway = np.ones(count, np.float32)
         zero = np.zeros(STATE_DIM, np.float32)
-        width = self._hip_half_width()
-        self.skeleton = skeleton.build(self.joints, width)
-        width += self._sunk_hands(self.pose(zero))
-        self.skeleton = skeleton.build(self.joints, width)
+        self.skeleton = skeleton.build(self.joints, self._hip_half_width())
         floor = float(self.pose(zero)[body.vertices_of("skin"), 1].min())
         self.skeleton = skeleton.lower(self.skeleton, floor)
         self._sway = self._plant_feet(self.pose(zero))
@@ -139,19 +132,6 @@ class Person:
         legs = np.isin(self.body.bone[:, 0], _LEG_BONES)
         legs[self.body.vertices_of("skirt")] = False
         return float(np.abs(self.rest[near & legs, 0]).max())
-
-    def _sunk_hands(self, standing: Floats) -> float:
-        """How deep the hanging left hand lies inside the leg at its height, in metres."""
-        main = self.body.bone[:, 0]
-        legs = np.isin(main, _LEG_BONES) & (standing[:, 0] > 0)
-        legs[self.body.vertices_of("skirt")] = False
-        hand = np.isin(main, _LEFT_HAND)
-        legs &= np.abs(standing[:, 2] - standing[hand, 2].mean()) < 0.09
-        level = np.round((standing[:, 1] - standing[:, 1].min()) / LEVEL).astype(int)
-        outer = np.zeros(level.max() + 1)
-        np.maximum.at(outer, level[legs], standing[legs, 0])
-        inside = outer[level[hand]] + HAND_CLEARANCE - standing[hand, 0]
-        return float(np.clip(inside.max(), 0, 0.15))
 
     def _plant_feet(self, standing: Floats) -> Floats:
         """How much each vertex follows the root: not at all at the ankles, fully at the hips."""
