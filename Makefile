@@ -21,7 +21,7 @@ serve: setup  ## the server, on http://127.0.0.1:8080
 	@if [ -f run_server.py ]; then exec $(BIN)/python run_server.py $(ARGS); \
 	else echo 'Render a file: $(BIN)/python -m pipeline.render --avatar mira --audio speech.wav --out mira.mp4'; fi
 
-test: setup  ## the whole test suite
+test: lint  ## style, types, and the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: setup  ## style and types

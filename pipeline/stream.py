@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pipeline.anchor import IdentityAnchor
 from pipeline.audio import AudioStream
-from pipeline.config import SAMPLE_RATE, SAMPLES_PER_FRAME
+from pipeline.config import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipeline.consent import ConsentGrant
+from pipeline.drift import DriftMonitor
 from pipeline.errors import AudioNotFinite, StreamClosed, StreamOverrun
 from pipeline.vae import MotionDecoder
 
@@ -70,6 +71,7 @@ class AvatarStream:
         self._pending = np.zeros(0, np.float32)
         self._heard = 0  # samples given to the audio encoder
         self._skipped = 0  # samples dropped unheard
+        self._drift = DriftMonitor(painter.paint(avatar.anchor.fit.state))
         self._closed = False
 
     # -- speech in ---------------------------------------------------------------------------
@@ -165,8 +167,18 @@ class AvatarStream:
         states = self._decoder.push(latents).numpy()
         first = self.media_time // SAMPLES_PER_FRAME - len(states)
         for i, state in enumerate(states):
-            index = first + i
-            yield AvatarFrame(self._painter.paint(state), index, index * SAMPLES_PER_FRAME)
+            index, image = first + i, self._painter.paint(state)
+            if index % FRAME_RATE == 0:
+                self._drift.see(image)
+            yield AvatarFrame(image, index, index * SAMPLES_PER_FRAME)
+
+    def metrics(self) -> dict[str, float]:
+        """What an operator watches: ``backlog_s``, ``skipped_s``, ``colour_drift``, ..."""
+        return {
+            "backlog_s": self.backlog / SAMPLE_RATE,
+            "skipped_s": self._skipped / SAMPLE_RATE,
+            **self._drift.metrics(),
+        }
 
     def close(self) -> None:
         """End the performance; idempotent."""
