@@ -58,11 +58,15 @@ def check_size(width: int, height: int) -> None:
 class Mp4Writer:
     """One MP4 file, as a context manager: leaving it normally completes the file.
 
-    ``layout`` is the sound's ("mono" or "stereo"), at 48 kHz. Raises ``OutputError``.
+    ``layout`` is the sound's ("mono" or "stereo"), at 48 kHz; ``fps`` the model's frame rate.
+    Raises ``OutputError``.
     """
 
-    def __init__(self, path: Path, width: int, height: int, layout: str = "mono") -> None:
+    def __init__(
+        self, path: Path, width: int, height: int, layout: str = "mono", fps: int = FPS
+    ) -> None:
         check_size(width, height)
+        self.fps = fps
         self.path = path
         self.width, self.height, self.layout = width, height, layout
         self.frames = 0
@@ -86,7 +90,7 @@ class Mp4Writer:
         frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709
         )
-        frame.pts, frame.time_base = self.frames, Fraction(1, FPS)
+        frame.pts, frame.time_base = self.frames, Fraction(1, self.fps)
         self.frames += 1
         self._write(self._video, frame)
 
@@ -118,7 +122,7 @@ class Mp4Writer:
         self._container = av.open(
             str(self._part), "w", format="mp4", options={"movflags": "+faststart"}
         )
-        self._video = self._container.add_stream("libx264", rate=FPS, options=_X264)
+        self._video = self._container.add_stream("libx264", rate=self.fps, options=_X264)
         self._video.width, self._video.height = self.width, self.height
         self._video.pix_fmt = "yuv420p"
         context = self._video.codec_context

@@ -22,7 +22,6 @@ from pipeline.mp4 import AUDIO_RATE, FPS, Mp4Writer
 from pipeline.prefetch import prefetch
 
 AHEAD: Final = 50  # frames that generation may be ahead of the encoder: two seconds
-SOUND_BLOCK: Final = AUDIO_RATE // FPS
 
 T = TypeVar("T")
 
@@ -82,17 +81,19 @@ def record(
     size: tuple[int, int],
     stages: Stages,
     advanced: Callable[[int], object] = lambda frames: None,
+    fps: int = FPS,
 ) -> Result:
     """Writes ``perform``'s frames of the speech with its sound to ``out``, all or nothing.
 
+    ``fps`` is the rate of the frames, the model's own.
     ``advanced`` hears the number of frames written so far. Raises what the parts raise:
     ``AudioError``, ``OutputError`` and whatever ``perform`` does.
     """
     start = stages.clock()
     layout = "mono" if audio.channels == 1 else "stereo"
-    sound = blocks(audio, AUDIO_RATE, layout, SOUND_BLOCK)
+    sound = blocks(audio, AUDIO_RATE, layout, AUDIO_RATE // fps)
     frames = stages.pulled("generate", perform(stages.pulled("audio", speech(audio))))
-    with Mp4Writer(out, *size, layout) as writer:
+    with Mp4Writer(out, *size, layout, fps) as writer:
         for frame in stages.pulled("wait", prefetch(frames, AHEAD, "generate")):
             with stages.time("encode"):
                 writer.video(frame.image)
@@ -103,7 +104,7 @@ def record(
             for block in sound:
                 writer.audio(block)
         count = writer.frames
-    return _result(out, size, count, stages.clock() - start, stages)
+    return _result(out, size, count, count / fps, stages.clock() - start, stages)
 
 
 def _next(sound: Iterator[Samples]) -> list[Samples]:
@@ -112,9 +113,13 @@ def _next(sound: Iterator[Samples]) -> list[Samples]:
 
 
 def _result(
-    out: Path, size: tuple[int, int], frames: int, render_s: float, stages: Stages
+    out: Path,
+    size: tuple[int, int],
+    frames: int,
+    seconds: float,
+    render_s: float,
+    stages: Stages,
 ) -> Result:
-    seconds = frames / FPS
     return Result(
         out=str(out),
         width=size[0],

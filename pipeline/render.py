@@ -19,6 +19,7 @@ from typing import Any, NoReturn, Protocol, Self
 from tqdm import tqdm
 
 from pipeline.avatars import AVATARS, find_avatar
+from pipeline.config import MODELS
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
 from pipeline.consent.command import add_registry_option
 from pipeline.errors import ContinuumError, OutputUnwritable
@@ -33,7 +34,7 @@ BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} le
 
 
 class Pipeline(Protocol):
-    """What this command needs of ``AvatarPipeline``."""
+    """What this command needs of ``AvatarPipeline``; a ``frame_rate`` where it is not 25."""
 
     def bundled(self, name: str, grant: ConsentGrant, *, size: tuple[int, int]) -> Any: ...
     def enrol(
@@ -71,22 +72,39 @@ class Person:
         return pipeline.enrol(self.picture, self.grant, landmarks=self.landmarks, size=size)
 
 
-def load_mini() -> Pipeline:
-    """The bundled model. Imported when it is needed: bad input is refused within a moment."""
-    from pipeline.engine import AvatarPipeline
+def load_model(arguments: argparse.Namespace) -> Pipeline:
+    """The model asked for. Imported when it is needed: bad input is refused within a moment."""
+    from pipeline.choose import load_pipeline
 
-    return AvatarPipeline.load("mini")
+    if is_bundled(arguments.model):
+        return load_pipeline(arguments.model)
+    import torch
+
+    from pipeline.models.wan.pipeline import Manner
+
+    return load_pipeline(
+        arguments.model,
+        name=arguments.checkpoint,
+        device=arguments.device,
+        dtype=torch.float32 if arguments.device == "cpu" else torch.bfloat16,
+        manner=Manner(force=arguments.force),
+    )
+
+
+def is_bundled(model: str) -> bool:
+    """Whether ``--model`` names a model that ships with the project."""
+    return (MODELS / f"{model}.toml").is_file()
 
 
 def main(
     argv: Sequence[str] | None = None,
-    load: Callable[[], Pipeline] = load_mini,
+    load: Callable[[], Pipeline] | None = None,
     avatars: Path = AVATARS,
 ) -> int:
     """Renders one file; 0 when it stands complete, 2 when the input is at fault, 130 on Ctrl-C."""
     arguments = _parser().parse_args(argv)
     try:
-        result = _render(arguments, load, avatars)
+        result = _render(arguments, load or (lambda: load_model(arguments)), avatars)
     except ContinuumError as error:
         print("render: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -121,8 +139,9 @@ def _render(arguments: argparse.Namespace, load: Callable[[], Pipeline], avatars
                 schedule=arguments.schedule,
             )
 
-        with _Progress(audio) as progress:
-            return record(audio, perform, arguments.out, size, stages, progress.at)
+        rate = int(getattr(pipeline, "frame_rate", FPS))
+        with _Progress(audio, rate) as progress:
+            return record(audio, perform, arguments.out, size, stages, progress.at, rate)
     finally:
         registry.close()
 
@@ -146,6 +165,8 @@ def _person(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> 
         consent_id=arguments.consent,
     )
     picture = load_picture(file)
+    if not is_bundled(arguments.model):  # pixel models draw from the picture itself
+        return Person(grant, picture)
     return Person(grant, picture, _landmarks(arguments.image, arguments.landmarks, picture))
 
 
@@ -159,7 +180,8 @@ def _landmarks(image: Path, path: Path | None, picture: Picture) -> Landmarks:
 class _Progress:
     """The bar on a terminal: how much is done, how fast, how much time is left."""
 
-    def __init__(self, audio: AudioFile) -> None:
+    def __init__(self, audio: AudioFile, rate: int) -> None:
+        self._rate = rate
         total = None if audio.duration_s is None else round(audio.duration_s, 2)
         self._bar = tqdm(total=total, bar_format=BAR, disable=None, leave=False)
 
@@ -173,7 +195,7 @@ class _Progress:
         """So many frames are written."""
         if self._bar.disable:
             return
-        self._bar.n = round(frames / FPS, 2)
+        self._bar.n = round(frames / self._rate, 2)
         speed = self._bar.n / max(self._bar.format_dict["elapsed"], 1e-3)
         self._bar.set_postfix_str(f"{speed:.2f} x real time", refresh=False)
         self._bar.update(0)
@@ -203,6 +225,19 @@ def _parser() -> argparse.ArgumentParser:
         "--audio", required=True, type=Path, metavar="IN", help="speech, any format"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="OUT.mp4", help="H.264 + AAC")
+    parser.add_argument(
+        "--model",
+        default="mini",
+        metavar="NAME|PATH",
+        help="a bundled model, or the path of a published checkpoint (docs/models.md)",
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="NAME", help="which one --model PATH is, where it could be several"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for --model PATH")
+    parser.add_argument(
+        "--force", action="store_true", help="try sizes that --model PATH was not trained for"
+    )
     parser.add_argument("--prompt", default="", metavar="TEXT", help='manner, as "calm, friendly"')
     parser.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="same seed, same video (default 0)"

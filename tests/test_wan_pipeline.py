@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
+from scipy.io import wavfile
 from torch import Tensor
 
 from pipeline.choose import load_pipeline
@@ -42,6 +47,7 @@ from pipeline.models.wan.ring import KvRing
 from pipeline.models.wan.speech import SpeechEncoder
 from pipeline.models.wan.tiny import TinyDecoder, TinyStream
 from pipeline.picture import Picture
+from pipeline.render import main as render_command
 from pipeline.sampler import latent_noise
 from tests import wan_small as small
 
@@ -280,6 +286,35 @@ def test_a_size_that_was_not_trained_is_refused_unless_forced(grant: ConsentGran
     forced = WanPipeline(parts, Manner(force=True))
     assert forced.enrol(picture(), grant, size=(64, 32)).reference.latent.shape[3:] == (4, 8)
     assert "64x32 is not one of its sizes" in forced.notices[0]
+
+
+def test_render_writes_a_file_at_the_models_own_rate(
+    tmp_path: Path, registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = np.random.default_rng(4).integers(0, 255, (160, 160, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "face.png")
+    record = new_record(
+        subject="a test picture", kind=Kind.SYNTHETIC, statement="not a person",
+        image_sha256=hashlib.sha256((tmp_path / "face.png").read_bytes()).hexdigest(),
+    )  # fmt: skip
+    registry.add(record)
+    wavfile.write(tmp_path / "in.wav", 16_000, speech(1.0))
+    pipeline = WanPipeline(model("livetalk-1.3b", sizes=((64, 64),)))
+    status = render_command(
+        ["--model", str(tmp_path), "--avatar", "face", "--image", str(tmp_path / "face.png"),
+         "--consent", record.id, "--audio", str(tmp_path / "in.wav"), "--width", "64",
+         "--height", "64", "--out", str(tmp_path / "out.mp4"), "--registry", str(registry.path),
+         "--json"],
+        lambda: pipeline,
+    )  # fmt: skip
+    told = capsys.readouterr()
+    assert status == 0, told.err
+    assert json.loads(told.out)["frames"] == 16 and json.loads(told.out)["seconds"] == 1.0
+    with av.open(str(tmp_path / "out.mp4")) as made:
+        video, sound = made.streams.video[0], made.streams.audio[0]
+        assert (video.average_rate, video.frames) == (16, 16)
+        assert float(video.duration * video.time_base) == pytest.approx(1.0)
+        assert float(sound.duration * sound.time_base) == pytest.approx(1.0, abs=0.03)
 
 
 def test_a_model_that_is_neither_bundled_nor_a_path_is_refused() -> None:
