@@ -7,6 +7,7 @@ session, so that a record revoked today opens nothing tomorrow; running streams 
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.consent import ConsentGate, Registry, Scope
 from pipeline.errors import ConsentError, ContinuumError
 from server.avatars import Avatars, Card
 from server.errors import ConsentRequired
-from server.house import House
+from server.house import House, cores
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -69,8 +70,18 @@ def _card(name: str) -> Card:
     )
 
 
+def _share_cores() -> None:
+    """Leaves half of the cores to media: a model that takes them all is late itself.
+
+    On two cores, one thread of generation is 35 ms a picture sooner than two that wait for cores
+    that encode. Read once by OpenMP, so it must be said before torch is imported.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // 2)))
+
+
 def open_house(settings: Settings) -> House:
     """Loads the model and opens the consent registry; blocking, seconds. Raises ``CannotStart``."""
+    _share_cores()
     from pipeline.engine import AvatarPipeline  # imports torch, which takes a second
 
     try:
