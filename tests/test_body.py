@@ -138,7 +138,7 @@ def test_a_mirrored_state_gives_mirrored_vertices(body: Body, person: Person) ->
     for _ in range(3):
         values = rng.normal(0, 0.3, STATE_DIM).astype(np.float32)
         one, two = person.pose(values), person.pose(mirrored(values))
-        assert two[body.mirror] * [-1, 1, 1] == pytest.approx(one, abs=2e-5)
+        assert np.abs(two[body.mirror] * [-1, 1, 1] - one).max() < 2e-5
 
 
 def test_the_mirror_map_is_its_own_inverse(body: Body) -> None:
@@ -152,7 +152,7 @@ def test_face_units_are_linear_and_move_the_face_alone(person: Person, name: str
         person.pose(state(**{name: 0.5})) - still,
         person.pose(state(**{name: 1.0})) - still,
     )
-    assert full == pytest.approx(2 * half, abs=1e-6)
+    assert np.abs(full - 2 * half).max() < 1e-6
     assert np.abs(full).max() > 1e-3
     assert np.abs(full[still[:, 1] < 1.2]).max() == 0
 
@@ -280,7 +280,7 @@ def test_gaze_turns_the_eyeballs_in_place(person: Person) -> None:
     left = eyes[still[eyes, 0] > 0]
     center = person.skeleton.joints[_bones("eye.L")[0]]
     radii = [np.linalg.norm(v[left] - center, axis=1) for v in (still, looking)]
-    assert radii[0] == pytest.approx(radii[1], abs=2e-5)
+    assert np.abs(radii[0] - radii[1]).max() < 2e-5
 
 
 def test_the_jaw_opens_the_lips_and_takes_lower_teeth_and_tongue(people: list[Person]) -> None:
@@ -321,9 +321,8 @@ def test_named_parameters_do_what_they_say(body: Body) -> None:
 
 def test_the_three_origins_are_normalised(body: Body) -> None:
     one = body.rest(body.shape(african=0.2, asian=0.2, caucasian=0.2))
-    assert one == pytest.approx(
-        body.rest(body.shape(african=0.9, asian=0.9, caucasian=0.9)), abs=1e-6
-    )
+    two = body.rest(body.shape(african=0.9, asian=0.9, caucasian=0.9))
+    assert np.abs(one - two).max() < 1e-6
 
 
 def test_garments_are_worn_one_by_one(body: Body) -> None:
@@ -349,7 +348,7 @@ def test_normals_are_unit_and_point_outwards(person: Person) -> None:
     vertices = person.pose(neutral())
     normals = person.normals(vertices)
     used = np.unique(person.faces)
-    assert np.linalg.norm(normals[used], axis=1) == pytest.approx(1, abs=1e-4)
+    assert np.abs(np.linalg.norm(normals[used], axis=1) - 1).max() < 1e-4
     assert at(person, normals, "nose_tip")[2] > 0.8
 
 
