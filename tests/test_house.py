@@ -52,8 +52,8 @@ def test_the_server_knows_nothing_of_tensors_or_training() -> None:
     assert offenders("server", {"torch", "numba", "training", "benchmarks", "client"}) == []
 
 
-def test_the_client_stands_alone() -> None:
-    assert offenders("client", {"server", "pipeline", "training", "torch"}) == []
+def test_the_client_runs_without_the_model() -> None:
+    assert offenders("client", {"torch", "numba", "training", "benchmarks"}) == []
 
 
 def test_only_the_servers_settings_read_the_environment() -> None:
