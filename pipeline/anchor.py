@@ -177,9 +177,10 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
     surface = Surface.of(person)
     normals = person.normals(posed)[surface.vertex]
     projected = scene.camera.project(posed, fine_w, fine_h)
-    offset = trust.corrections(person, projected, scene.texels(fit.landmarks))
-    projected[:, :2] += offset
+    bent = trust.corrections(person, projected, scene.texels(fit.landmarks))
+    offset = trust.rigid(person, surface, bent)
     points = projected[surface.vertex]
+    points[:, :2] += offset
     eye = np.array([0, scene.camera.look_y, scene.camera.distance], np.float32)
     view = View.of(surface, points, facing(posed[surface.vertex], normals, eye), fine_w, fine_h)
     if not view.covered.any():
@@ -197,6 +198,7 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
     loose = _sheets(scene, fit, view, surface, alpha, solid, vertices, sure)
     if not fit.exact:
         landmarks = fit.landmarks
+        projected[:, :2] += bent
         share = trust.cover(person, surface, projected, landmarks, fine_w, fine_h)
         vertices[:, shade.COVER] = share
         surface = surface.only((share > 0)[surface.faces].any(1))
@@ -207,7 +209,7 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
         camera=scene.camera,
         surface=surface,
         vertices=vertices,
-        offset=offset[surface.vertex] / TEXELS,
+        offset=offset / TEXELS,
         relight=relight,
         known=_known(vertices),
         light=direction,

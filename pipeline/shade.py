@@ -156,9 +156,9 @@ def _shade_plain(texture, width, height, owner, stride, planes, plain, count, co
         seen, shade = _plane(planes, f, 6, px, py), _plane(planes, f, 9, px, py)
         cover, steep = _plane(planes, f, 12, px, py), planes[f + np.uint64(15)]
         r, g, b, _ = bilinear(texture, width, height, u, v)
-        known = np.uint32(1 << 24) if min(seen, cover) - steep > _SURE else np.uint32(0)
         word = np.uint32(_byte(r * shade) | np.uint32(_byte(g * shade) << np.uint32(8)))
-        colours[n] = np.uint32(word | np.uint32(_byte(b * shade) << np.uint32(16)) | known)
+        word = np.uint32(word | np.uint32(_byte(b * shade) << np.uint32(16)) | np.uint32(1 << 24))
+        colours[n] = word if min(seen, cover) - steep > _SURE else np.uint32(0)
 
 
 @njit(inline="always")

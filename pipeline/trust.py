@@ -28,6 +28,7 @@ _RIM_MIDDLE: Final = ("chin", "forehead")
 _LOOSE: Final = ("shoulder", "elbow", "wrist", "neck", "crown", "hairline", "thumb", "index",
                  "middle", "ring", "little")  # fmt: skip
 _SOFT: Final = 0.16  # of the distance between the eyes' outer corners: the rim's width
+_INSET: Final = 0.04  # of that distance: what lies nearer to the rim is left to the sheet
 _REACH: Final = 0.5  # of that distance: how far beyond landmarks the thin plate acts
 
 
@@ -49,6 +50,19 @@ def corrections(person: Person, points: F32, landmarks: Landmarks) -> F32:
     return thin_plate(centres, goals - centres, points[:, :2].astype(np.float64), reach)
 
 
+def rigid(person: Person, surface: Surface, offset: F32) -> F32:
+    """Corrections of rows (R, 2): eyeballs and the mouth's inside are moved, not bent."""
+    out = offset[surface.vertex].copy()
+    marks = person.body.landmarks
+    lips = [marks[name] for name in ("mouth_corner_left", "mouth_corner_right", "lip_upper_inner")]
+    out[surface.layer == LAYERS.index("mouth")] = offset[lips].mean(0)
+    eyes = surface.layer == LAYERS.index("eyes")
+    for side, sign in (("left", 1), ("right", -1)):
+        mine = eyes & (person.rest[surface.vertex, 0] * sign > 0)
+        out[mine] = offset[marks[f"pupil_{side}"]]
+    return out
+
+
 def cover(
     person: Person, surface: Surface, points: F32, landmarks: Landmarks, width: int, height: int
 ) -> F32:
@@ -64,7 +78,7 @@ def cover(
     on_face = np.isin(surface.layer, [LAYERS.index(name) for name in _FACE])
     eyes = (person.body.bone == BONES.index("eye.L")) | (person.body.bone == BONES.index("eye.R"))
     head = np.minimum(head.sum(1) + (person.body.weight * eyes).sum(1), 1)[surface.vertex]
-    part = np.clip(inside / (_SOFT * unit), 0, 1)
+    part = np.clip((inside / unit - _INSET) / _SOFT, 0, 1)
     out = np.where(on_face, head * part * part * (3 - 2 * part), 0.0)
     for side in ("left", "right"):
         arm = np.isin(surface.layer, [LAYERS.index(n) for n in _ARMS if n.startswith(side)])
