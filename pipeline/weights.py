@@ -59,8 +59,9 @@ def load_into(
         raise ModelMismatch(f"the weights do not fit the model: {wrong}")
     wide = keep_float32 or (lambda _: False)
     types = {name: torch.float32 if wide(name) else dtype for name in expected}
-    need_memory(sum(math.prod(shape) * types[name].itemsize for name, shape in expected.items()),
-                device, "these weights")  # fmt: skip
+    sizes = {name: math.prod(shape) for name, shape in expected.items()}
+    least = sum(size * (4 if wide(name) else 2) for name, size in sizes.items())
+    need_memory(sum(n * types[name].itemsize for name, n in sizes.items()), device, least)
     for name in expected:
         value = source.read(name).to(device=device, dtype=types[name], copy=True)
         _assign(model, name, value)
@@ -84,11 +85,14 @@ def free_memory(device: torch.device | str) -> int:
     return int(found[1]) * 1024 if found else 2**63
 
 
-def need_memory(size: int, device: torch.device | str, what: str) -> None:
-    """Refuse at once what cannot fit."""
+def need_memory(size: int, device: torch.device | str, least: int) -> None:
+    """Refuse at once what cannot fit; ``least`` bytes are needed in the smallest type."""
     free = free_memory(device)
-    if size > free:
-        raise ModelTooLarge(
-            f"{what} need {gib(size)} on {device} and {gib(free)} are free; a smaller type halves "
-            "the need, and `continuum model inspect` lists what fits"
-        )
+    if size <= free:
+        return
+    advice = f"in bfloat16 they would need {gib(least)}, which fits"
+    if least > free:
+        advice = f"{gib(least)} in bfloat16 would not fit either: take a smaller checkpoint"
+    raise ModelTooLarge(
+        f"these weights need {gib(size)} on {device} and {gib(free)} are free; {advice}"
+    )

@@ -122,7 +122,8 @@ def config_from_shapes(shapes: Shapes, stated: Mapping[str, Any] | None = None) 
     stated, shared = stated or {}, family()["transformer"]
     try:
         dim, in_channels, *patch = shapes["patch_embedding.weight"]
-        heads = int(stated.get("num_heads", dim // shared["head_dim"]))
+        told_heads = stated.get("num_heads", stated.get("num_attention_heads"))
+        heads = int(told_heads or dim // shared["head_dim"])
         image = shapes.get("img_emb.proj.1.weight")
         memory = shapes.get("blocks.0.self_attn.memory_proj_k.weight")
         config = WanConfig(
