@@ -28,6 +28,7 @@ Pcm = NDArray[np.int16]
 INBOX = 512  # packets that may wait to be decoded; more are dropped, oldest first
 FLOWING = 5 * BLOCK  # a source that was heard this recently is expected to go on
 LEAD = 2 * BLOCK  # how far ahead of real time a burst is released
+ON_ITS_WAY = 6 * BLOCK  # after an interrupt, what was sent before it may still arrive
 TRIM_IN_SPEECH = 10 * BLOCK  # further behind than this, speech is cut to catch up
 
 
@@ -67,6 +68,7 @@ class Intake:
         self._full = self._live = False
         self.on_placed: Callable[[int], None] = lambda samples: None  # since arrival, 48 kHz
         self._last_arrival = -FLOWING
+        self._deaf_until = 0
         self.muted = False
         self.late = self.dropped = self.concealed = self.packets = 0
 
@@ -146,7 +148,11 @@ class Intake:
             self._out(start, self._timeline.fill(start + hole if hole else position), rtp)
 
     def interrupt(self, media_time: int) -> Edge | None:
-        """Forgets what has not been released; ends an utterance at ``media_time``."""
+        """Forgets what has not been released; ends an utterance at ``media_time``.
+
+        What is still on its way belongs to what was interrupted, so it is not heard either.
+        """
+        self._deaf_until = self._now() + ON_ITS_WAY
         self._inbox.clear()
         self._timeline.clear()
         self._arrivals.reset()
@@ -183,10 +189,17 @@ class Intake:
             self._timeline.drop(-shift)
             self._arrivals.shift(shift)
 
+    def _hush(self, start: int, wide: Pcm) -> Pcm:
+        quiet = np.zeros_like(wide)
+        if not self.muted:
+            kept = max(0, self._deaf_until - start)
+            quiet[kept:] = wide[kept:]
+        return quiet
+
     def _out(self, start: int, wide: Pcm, rtp: int | None) -> None:
         if not len(wide):
             return
-        if self.muted:
-            wide = np.zeros_like(wide)
+        if self.muted or start < self._deaf_until:
+            wide = self._hush(start, wide)
         narrow = self._decimate(wide)
         self._emit(Heard(start, wide, narrow, self._speech.push(narrow), rtp))

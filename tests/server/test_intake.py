@@ -187,6 +187,12 @@ async def test_an_interrupt_forgets_what_waits(bench: Bench) -> None:
     bench.advance()
     await bench.send(150)
     assert bench.intake.backlog <= BLOCK, "what comes next belongs now"
+    for block in range(151, 180):
+        bench.advance()
+        await bench.send(block)
+    bench.intake.release_to(int(bench.at) * BLOCK)
+    assert not bench.loud[-30:-26].any(), "what was on its way is not heard"
+    assert bench.loud[-15:].all()
 
 
 async def test_a_damaged_packet_is_dropped_and_the_rest_is_heard(bench: Bench) -> None:
