@@ -98,11 +98,14 @@ class ChunkConfig:
 
 @dataclass(frozen=True, slots=True)
 class ContinuumConfig:
-    trace: tuple[float, ...]
+    trace: tuple[float, ...]  # weight of a speculation, by noise level
+    hold: tuple[float, ...]  # ... and by column of the latents
 
     def __post_init__(self) -> None:
         if not self.trace or self.trace[-1] != 0.0:
             raise ValueError(f"trace must end with 0 (lips follow the speech), not {self.trace}")
+        if not all(0.0 <= weight <= 1.0 for weight in self.trace + self.hold):
+            raise ValueError(f"trace {self.trace} and hold {self.hold} must lie in [0, 1]")
 
 
 @dataclass(frozen=True, slots=True)

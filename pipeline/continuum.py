@@ -23,9 +23,9 @@ def ramp(overlap: int) -> Tensor:
 
 
 def blend(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
-    """a + weight (b - a); ``weight`` (L,) runs over the third dimension from the end."""
+    """a + weight (b - a); a ``weight`` (L,) or (L, W) runs over latents (and columns)."""
     if isinstance(weight, Tensor):
-        weight = weight.to(a)[:, None, None]
+        weight = weight.to(a)[:, None, None] if weight.ndim == 1 else weight.to(a)[:, None]
     return a + weight * (b - a)
 
 
@@ -44,13 +44,15 @@ def harmonise(fields: Tensor, chunks: Sequence[Chunk]) -> Tensor:
 class Trace:
     """What a speculative chunk leaves for the one that takes its place: its x0 per noise level.
 
-    ``strength[i]`` is how much it weighs at level i. A speculation weighs much at high noise
-    (posture, a gesture in flight) and nothing at the last level (lips belong to the speech that has
-    arrived); the tail of a window whose speech was known weighs fully at all levels.
+    ``strength[i]`` is how much it weighs at level i, times ``hold[w]`` for column w of the latents. A
+    speculation weighs much at high noise (posture, a gesture in flight), nothing at the last level,
+    and nothing at all on the lips, which belong to the speech that has arrived; the tail of a
+    window whose speech was known weighs fully everywhere.
     """
 
-    def __init__(self, strength: Sequence[float]) -> None:
+    def __init__(self, strength: Sequence[float], hold: Sequence[float] | None = None) -> None:
         self._strength = tuple(strength)
+        self._hold = None if hold is None else torch.tensor(hold)
         self._left: list[Tensor] = []
         self._start = 0
 
@@ -75,6 +77,8 @@ class Trace:
         if skip < 0 or shared <= 0:
             return field
         weight = self._strength[level] * (1.0 - ramp(shared))
+        if self._hold is not None:
+            weight = weight[:, None] * self._hold
         out = field.clone()
         out[:, :shared] = blend(field[:, :shared], left[:, skip : skip + shared], weight)
         return out

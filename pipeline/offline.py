@@ -29,8 +29,9 @@ def trace_for(config: ModelConfig, schedule: str) -> Trace:
     known, but of a speculation only what ``continuum.trace`` says."""
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
-    full = (1.0,) * config.schedule.steps
-    return Trace(full if schedule == "parallel" else config.continuum.trace)
+    if schedule == "parallel":
+        return Trace((1.0,) * config.schedule.steps)
+    return Trace(config.continuum.trace, config.continuum.hold)
 
 
 def states(

@@ -31,6 +31,7 @@ from pipeline.reference import REF_DIM
 from pipeline.vae import PART_COUNT
 from training.data import Batch, Crops, read_corpus
 
+LIVE_SHARE = 0.7  # of the steps: live chunks are harder, for they hear less of what follows
 AUDIO_REACH = 20  # AudioEncoder.reach
 PART_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0])
 EARS_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 0.3, 0.3])
@@ -181,7 +182,7 @@ def ears_loss(trainer: Trainer, embedded: Tensor, latents: Tensor) -> Tensor:
     return (error * EARS_WEIGHT.to(told)[:, None]).mean()
 
 
-def flow_loss(trainer: Trainer, batch: Batch, sigma: float = 0.05) -> Tensor:
+def flow_loss(trainer: Trainer, batch: Batch, sigma: float = 0.1) -> Tensor:
     """Velocity error of noisy chunks at random levels, the mouth counting double."""
     model, past = trainer.model, trainer.config.chunks.context
     latents, size = batch.latents, len(batch.latents)
@@ -223,7 +224,7 @@ def train_dit(
     rng = np.random.default_rng([11, trainer.steps["dit"]])
     saved = time.monotonic()
     for progress in timed(trainer, "dit", minutes, until):
-        live = rng.random() < 0.5
+        live = rng.random() < LIVE_SHARE
         length = chunks.live_hop + chunks.live_tail if live else chunks.length
         batch = crops.chunks(rng, 2 * size if live else size, length, live).to(trainer.device)
         loss = flow_loss(trainer, batch)

@@ -73,6 +73,14 @@ def test_a_trace_weighs_nothing_at_the_last_level():
     assert torch.equal(trace.pull(field, 10, level=1), field)
 
 
+def test_a_trace_holds_the_columns_it_is_told_to_and_frees_the_others():
+    trace = Trace([0.5, 0.0], hold=[0.0, 1.0])
+    trace.leave(0, [torch.ones(3, 4, 1, 2)] * 2)
+    field = torch.zeros(3, 4, 1, 2)
+    pulled = trace.pull(field, 0, level=0)
+    assert torch.equal(pulled[..., 0], field[..., 0]) and (pulled[..., 1] > 0).all()
+
+
 def test_a_cleared_trace_leaves_the_field_alone():
     trace = Trace([1.0])
     trace.leave(0, [torch.ones(2, 4, 1, 5)])
