@@ -1,8 +1,8 @@
 """How good the avatars are, against ground truth that training never saw.
 
 ``python -m benchmarks.quality [--clips N] [--people N] [--sheets FOLDER] [--json]`` prints one
-table for people and one JSON line for machines. Voices, languages, sentences and bodies are held out; the
-truth of motion is the director's, the truth of pictures the rasteriser's. Needs espeak-ng.
+table for people and one JSON line for machines. Voices, languages, sentences and bodies are held
+out; the truth of motion is the director's, the truth of pictures the rasteriser's. Needs espeak-ng.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class SpeechFeatures:
 
 
 class CausalConv(nn.Module):
-    """1D convolution over the past only, as one matrix product: (B, T, C) -> (B, T / stride, C')."""
+    """1D convolution of the past only, as one matrix product: (B, T, C) -> (B, T / stride, C')."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1):
         super().__init__()

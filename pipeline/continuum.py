@@ -44,10 +44,10 @@ def harmonise(fields: Tensor, chunks: Sequence[Chunk]) -> Tensor:
 class Trace:
     """What a speculative chunk leaves for the one that takes its place: its x0 per noise level.
 
-    ``strength[i]`` is how much it weighs at level i, times ``hold[w]`` for column w of the latents. A
-    speculation weighs much at high noise (posture, a gesture in flight), nothing at the last level,
-    and nothing at all on the lips, which belong to the speech that has arrived; the tail of a
-    window whose speech was known weighs fully everywhere.
+    ``strength[i]`` is how much it weighs at level i, times ``hold[w]`` for column w of the latents.
+    A speculation weighs much at high noise (posture, a gesture in flight), nothing at the last
+    level, and nothing at all on the lips, which belong to the speech that has arrived; the tail of
+    a window whose speech was known weighs fully everywhere.
     """
 
     def __init__(self, strength: Sequence[float], hold: Sequence[float] | None = None) -> None:
