@@ -72,7 +72,8 @@ class Block(nn.Module):
         self.down = nn.Linear(ffn_ratio * dim, dim)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.heads, -1))
+        return heads.transpose(1, 2)
 
     def keys(self, x: Tensor, mod: Tensor, table: KeyValue) -> KeyValue:
         """Keys and values alone, for tokens whose outputs nobody reads."""
@@ -135,7 +136,8 @@ class DiT(nn.Module):
 
     def _latent_tokens(self, latents: Tensor) -> Tensor:
         """(B, C, L, 1, P) -> (B, L, P, D)."""
-        return self.latent_in(latents[:, :, :, 0].permute(0, 2, 3, 1)) + self.part
+        tokens: Tensor = self.latent_in(latents[:, :, :, 0].permute(0, 2, 3, 1))
+        return tokens + self.part
 
     def _timestep(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """t (B, L) -> block modulation (B, L, 6, D) and time embedding (B, L, D)."""
@@ -166,11 +168,13 @@ class DiT(nn.Module):
         )
         table = self._table(self._condition_positions(fixed, past, length, parts, tokens))
         mod, _ = self._timestep(tokens.new_zeros(batch, 1))
-        blocks = []
-        for block in self.blocks[:-1]:
+        *inner, last = self.blocks
+        blocks: list[KeyValue] = []
+        for block in inner:
             tokens, own = block(tokens, mod, table, None, valid)
             blocks.append(own)
-        blocks.append(self.blocks[-1].keys(tokens, mod, table))
+        assert isinstance(last, Block)
+        blocks.append(last.keys(tokens, mod, table))
         under = self.audio_under(audio[:, past:]).unflatten(-1, (parts, -1))
         return ConditionCache(blocks, valid, under)
 

@@ -18,7 +18,7 @@ from pipeline.chunks import Chunk, plan
 from pipeline.config import ModelConfig
 from pipeline.context import Timeline
 from pipeline.continuum import Trace, harmonise
-from pipeline.dit import Condition, DiT
+from pipeline.dit import Condition, ConditionCache, DiT
 from pipeline.guidance import guide
 from pipeline.sampler import euler, latent_noise, predict_x0, renoise
 from pipeline.schedule import levels
@@ -126,9 +126,9 @@ class Denoiser:
         shape = (self._config.vae.channels, chunk.length, 1, self._dit.parts)
         return latent_noise(p.seed, chunk.start, shape, draw)
 
-    def _velocity(self, x: Tensor, t: float, caches: list) -> Tensor:  # type: ignore[type-arg]
+    def _velocity(self, x: Tensor, t: float, caches: list[ConditionCache]) -> Tensor:
         level = x.new_full((x.shape[0], x.shape[2]), t)
-        fields = [self._dit(x, level, cache) for cache in caches]
+        fields: list[Tensor] = [self._dit(x, level, cache) for cache in caches]
         if len(fields) == 1:
             return fields[0]
         return guide(
