@@ -188,11 +188,12 @@ class Residual(nn.Module):
 class AudioEncoder(nn.Module):
     """Features at 100 Hz -> one embedding per latent.
 
-    Embedding n hears feature frames up to 8 (n + 1) + look-ahead and ``reach`` latents of past
+    Embedding n hears feature frames up to 8 (n + 1) + look-ahead and ``REACH`` latents of past
     at this layer (the features themselves remember four seconds).
     """
 
     STRIDE: Final = 8  # feature frames per latent
+    REACH: Final = 20  # latents of past that an embedding may hear at this layer
 
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
@@ -207,10 +208,9 @@ class AudioEncoder(nn.Module):
         self.widen = nn.Linear(width, dim)
         self.long = nn.ModuleList(Residual(dim, dilation) for dilation in (1, 2, 4))
         self.norm = nn.LayerNorm(dim)
-        self.reach = 20
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, 8 T + look_ahead, F) -> (B, T, D); the first ``reach`` outputs lack their past."""
+        """(B, 8 T + look_ahead, F) -> (B, T, D); the first ``REACH`` outputs lack their past."""
         x = self.inputs(features[:, self.look_ahead :])
         for layer in self.down:
             x = layer(x)
@@ -237,7 +237,7 @@ class AudioStream:
 
     @property
     def _context(self) -> int:
-        return self._encoder.reach * AudioEncoder.STRIDE
+        return AudioEncoder.REACH * AudioEncoder.STRIDE
 
     @torch.inference_mode()
     def push(self, pcm: NDArray[np.float32]) -> Tensor:

@@ -20,6 +20,7 @@ from pipeline.performance import Denoiser, Performance, Plan, causal_plan, paral
 from pipeline.vae import MotionDecoder
 
 SCHEDULES: Final = ("parallel", "causal")
+PIECE: Final = 12_800  # samples heard at a time where nothing is live
 Speech = NDArray[np.float32]
 State = NDArray[np.float32]
 
@@ -49,7 +50,7 @@ def states(
     """
     config, decoder, index = model.config, MotionDecoder(model.vae), 0
     causal = schedule == "causal"
-    ears = Ears(model, speech, config.samples_per_latent if causal else 12_800)
+    ears = Ears(model, speech, config.samples_per_latent if causal else PIECE)
     reach = config.chunks.live_hop if causal else parallel_plan(config, 0, None).chunks[-1].stop
     while True:
         remaining = ears.hear(performance, performance.position + reach)

@@ -44,7 +44,7 @@ class Crops:
     def __init__(self, takes: list[Take], vae: MotionVae, config: ModelConfig) -> None:
         self._config, self._takes = config, takes
         self._extra = config.audio.look_ahead_ms // 10
-        self._reach = 20  # AudioEncoder.reach
+        self._reach = AudioEncoder.REACH
         silence = SpeechFeatures(config.audio.mel_bands).push(
             np.zeros(HOP * STRIDE * self._reach, np.float32)
         )

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.audio import AudioEncoder
 from pipeline.config import MODELS, ModelConfig, load_config
 from pipeline.dit import Condition
 from pipeline.generator import Generator, save_generator
@@ -32,7 +33,6 @@ from pipeline.vae import PART_COUNT
 from training.data import Batch, Crops, read_corpus
 
 LIVE_SHARE = 0.7  # of the steps: live chunks are harder, for they hear less of what follows
-AUDIO_REACH = 20  # AudioEncoder.reach
 PART_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0])
 EARS_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 0.3, 0.3])
 
@@ -207,7 +207,7 @@ def train_audio(trainer: Trainer, crops: Crops, minutes: float, until: float, si
     rng = np.random.default_rng([7, trainer.steps["audio"]])
     for progress in timed(trainer, "audio", minutes, until):
         features, latents = crops.hearing(rng, size, 48)
-        embedded = trainer.model.audio(features.to(trainer.device))[:, AUDIO_REACH:]
+        embedded = trainer.model.audio(features.to(trainer.device))[:, AudioEncoder.REACH :]
         loss = ears_loss(trainer, embedded, latents.to(trainer.device))
         trainer.descend(loss, schedule(progress, 2e-3))
         report(trainer, loss, 50)

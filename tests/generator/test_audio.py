@@ -99,5 +99,5 @@ def test_the_encoder_forgets_what_lies_past_its_reach():
     features = torch.randn(1, 8 * 40 + encoder.look_ahead, feature_dim(CONFIG.mel_bands))
     late = encoder(features[:, 8 * 10 :])
     torch.testing.assert_close(
-        encoder(features)[:, 10 + encoder.reach :], late[:, encoder.reach :], atol=1e-5, rtol=1e-4
+        encoder(features)[:, 10 + encoder.REACH :], late[:, encoder.REACH :], atol=1e-5, rtol=1e-4
     )
