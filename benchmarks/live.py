@@ -1,284 +1,269 @@
-"""Live calls under load: ``python -m benchmarks.live [--json] [--sessions 1 2 3] [--url URL]``.
+"""``python -m benchmarks.live``: how many live calls this machine carries, and at what cost.
 
-Starts a server of its own (or measures the one at ``--url``, without its CPU and memory), calls it
-from this process, and reads the measuring strip of what comes back. Four questions:
+Server and callers are processes of their own on this machine; a caller decodes every picture, which
+costs about as much as a phone would spend, and is shown apart from the server's own CPU. Parts:
 
-* how frame rate, latency and CPU grow with sessions (``--sessions``);
-* what media cost without generation (``--media``: a pipeline that draws nothing new);
-* what is left after many calls (``--cycles 200``);
-* whether memory grows with a call (``--soak MINUTES``).
+* ``sessions``: 1, 2, 4 ... calls at once: frame rate, microphone-to-frame p95, repeats, CPU;
+* ``media``: the same without generation (a pipeline that draws nothing): what WebRTC costs alone;
+* ``cycles``: memory, threads and sockets after N calls that connect and hang up;
+* ``soak``: memory over minutes of one call, and delay at its end against its beginning.
 
-Callers decode every picture on the same machine: CPU figures are of the server process alone,
-frame rates those of a machine that carries both sides.
+A table for people, and a last line of JSON. ``--browser`` measures decoding in a real Chromium too.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import numpy as np
 
+from benchmarks import process
+from client import latency, report
 from client.caller import Caller
-from client.microphone import RATE, Microphone, Pcm
-from client.receive import Picture
-from server import marks
+from client.errors import CallError
+from client.microphone import Microphone, Pcm, read
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-REAL: Final = ("run_server.py",)
-MEDIA: Final = ("-m", "tests.serve_fake")
-TICKS: Final = os.sysconf("SC_CLK_TCK")
-SETTLE_S: Final = 3.0
+PARTS: Final = ("sessions", "media", "cycles", "soak")
+SETTLE_S: Final = 2.0  # after a call's start, before CPU counts
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What so many sessions at a time got and cost."""
+class Row:
+    """One load, as seen by its callers and by the server's process."""
 
+    part: str
     sessions: int
+    seconds: float
+    fps: float
+    p50_ms: float | None
+    p95_ms: float | None
+    repeats: int
+    skips: int
+    server_cores: float
+    callers_cores: float
     refused: int
-    fps: float  # of the session that got least
-    p50_ms: float
-    p95_ms: float
-    cpu_percent: float | None  # of one core, the server alone
-    rss_mb: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What the server process holds, before and after."""
-
-    what: str
-    before_mb: float
-    after_mb: float
-    threads: int
-    sockets: int
-
-
-class Process:
-    """A server process, as the system sees it."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-
-    def cpu_s(self) -> float:
-        """CPU seconds used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def rss_mb(self) -> float:
-        """Resident memory."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def threads(self) -> int:
-        """Threads that live."""
-        return len(os.listdir(f"/proc/{self.pid}/task"))
-
-    def sockets(self) -> int:
-        """Open sockets."""
-        folder = Path(f"/proc/{self.pid}/fd")
-        return sum("socket:" in os.readlink(link) for link in folder.iterdir())
-
-
-class Watcher:
-    """Counts one caller's pictures and times them by their strips."""
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
-        self.arrived: list[float] = []
-        self.latency_ms: list[float] = []
-        caller.on_picture = self._see
-
-    def _see(self, picture: Picture) -> None:
-        self.arrived.append(picture.arrived_s)
-        luma = picture.frame.to_ndarray()[: picture.frame.height]
-        mark = marks.read(luma)
-        if mark is None or not mark.flags & marks.SOURCE:
-            return
-        sample = self._caller.sample_of(mark.rtp_timestamp)
-        if sample is not None:
-            spoken = self._caller.microphone.captured_s(sample)
-            self.latency_ms.append((picture.arrived_s - spoken) * 1e3)
-
-    def fps(self, since_s: float) -> float:
-        """Pictures a second since then."""
-        seen = [at for at in self.arrived if at > since_s]
-        return len(seen) / max(time.monotonic() - since_s, 1e-3)
-
-
-@contextmanager
-def serving(command: Sequence[str], *flags: str) -> Iterator[tuple[str, Process]]:
-    """A server of our own on a free port, ready to be called."""
-    environ = {**os.environ, "TICK_S": "0"}
-    process = subprocess.Popen(
-        [sys.executable, *command, "--port", "0", "--drain-s", "0", *flags],
-        cwd=ROOT,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+@contextlib.asynccontextmanager
+async def server(*command: str, **environ: str) -> AsyncIterator[tuple[str, int]]:
+    """A server of its own on a free port; URL and process id."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        "--port",
+        "0",
+        "--drain-s",
+        "0",
+        "--log-level",
+        "warning",
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **environ},
     )
-    assert process.stdout is not None
     try:
-        words = process.stdout.readline().split()
-        if not words:
-            raise SystemExit("the server did not start: run it by hand to see why")
-        url = words[-1].rstrip("/")
-        _ready(url)
-        yield url, Process(process.pid)
+        assert child.stdout is not None
+        said = (await child.stdout.readline()).split()
+        if not said:
+            raise SystemExit("benchmarks.live: the server ended before it listened")
+        url = said[-1].decode().rstrip("/").replace("localhost", "127.0.0.1")
+        await _ready(url, child)
+        yield url, child.pid
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        process.stdout.close()
+        if child.returncode is None:
+            child.terminate()
+        await child.wait()
 
 
-def _ready(url: str, timeout_s: float = 180) -> None:
-    ends = time.monotonic() + timeout_s
-    while time.monotonic() < ends:
-        try:
-            urllib.request.urlopen(f"{url}/readyz", timeout=5).close()
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.2)
-        else:
-            return
-    raise SystemExit(f"{url} was not ready within {timeout_s:.0f} s")
+async def _ready(url: str, child: asyncio.subprocess.Process) -> None:
+    async with aiohttp.ClientSession() as http:
+        while child.returncode is None:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with http.get(f"{url}/readyz") as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.2)
+    raise SystemExit("benchmarks.live: the server ended before it was ready")
 
 
-def speech(seconds: float = 10.0) -> Pcm:
-    """Something like speech: a buzz with formants and syllables. No file is needed."""
-    at = np.arange(int(seconds * RATE)) / RATE
-    wave = sum(np.sin(2 * np.pi * 120 * h * at) / h for h in range(1, 20))
-    syllables = np.clip(np.sin(2 * np.pi * 4 * at), 0, 1) * (np.sin(2 * np.pi * 0.3 * at) > -0.5)
-    return np.asarray(wave * syllables * 6000, np.int16)
-
-
-async def load(
-    url: str, avatar: str, sessions: int, seconds: float, process: Process | None
-) -> Load:
-    """So many calls at once, for so long."""
-    callers = [Caller(url, Microphone(speech(), repeat=True)) for _ in range(sessions)]
-    watchers = [Watcher(caller) for caller in callers]
-    for caller in callers:
-        await caller.__aenter__()
-    try:
-        started = await asyncio.gather(
-            *(caller.start(avatar, measure="1") for caller in callers), return_exceptions=True
-        )
-        await asyncio.sleep(SETTLE_S)
-        since, cpu = time.monotonic(), process.cpu_s() if process else 0.0
-        for watcher in watchers:
-            watcher.latency_ms.clear()
-        await asyncio.sleep(seconds)
-        rates = [w.fps(since) for w, s in zip(watchers, started, strict=True) if s is None]
-        waits = [ms for watcher in watchers for ms in watcher.latency_ms] or [float("nan")]
-        used = (process.cpu_s() - cpu) / (time.monotonic() - since) * 100 if process else None
-        return Load(
-            sessions=sessions,
-            refused=sum(outcome is not None for outcome in started),
-            fps=round(min(rates, default=0.0), 2),
-            p50_ms=round(float(np.percentile(waits, 50)), 1),
-            p95_ms=round(float(np.percentile(waits, 95)), 1),
-            cpu_percent=round(used, 1) if used is not None else None,
-            rss_mb=round(process.rss_mb(), 1) if process else None,
-        )
-    finally:
-        for caller in callers:
-            await caller.__aexit__(None, None, None)
-
-
-async def cycles(url: str, avatar: str, count: int, process: Process) -> Left:
-    """Calls, sees a picture, hangs up; again and again. Memory is compared after a tenth."""
-    before = 0.0
-    for cycle in range(count):
-        if cycle == max(1, count // 10):
-            before = process.rss_mb()
-        seen = asyncio.Event()
-        async with Caller(url, Microphone(speech(1.0), repeat=True)) as caller:
-            caller.on_picture = lambda picture, seen=seen: seen.set()  # type: ignore[misc]
-            await caller.start(avatar)
-            await asyncio.wait_for(seen.wait(), 30)
-    await asyncio.sleep(1.0)
-    return _left(f"{count} cycles", before, process)
-
-
-async def soak(url: str, avatar: str, minutes: float, process: Process) -> Left:
-    """One call; memory at its end against minute two (or a tenth of it, if it is short)."""
-    first_s = min(120.0, minutes * 6.0)
-    async with Caller(url, Microphone(speech(), repeat=True)) as caller:
-        await caller.start(avatar)
-        await asyncio.sleep(first_s)
-        before = process.rss_mb()
-        await asyncio.sleep(minutes * 60 - first_s)
-        return _left(f"{minutes:g} minutes", before, process)
-
-
-def _left(what: str, before_mb: float, process: Process) -> Left:
-    after = process.rss_mb()
-    return Left(what, round(before_mb, 1), round(after, 1), process.threads(), process.sockets())
-
-
-def table(rows: Sequence[Load | Left]) -> str:
-    """Rows of one kind, for people."""
-    names = list(asdict(rows[0]))
-    lines = [names] + [[str(value) for value in asdict(row).values()] for row in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    )
-
-
-async def measure(
-    arguments: argparse.Namespace, url: str, process: Process | None
-) -> list[Load] | list[Left]:
-    """What the arguments ask for."""
-    if process and arguments.cycles:
-        return [await cycles(url, arguments.avatar, arguments.cycles, process)]
-    if process and arguments.soak:
-        return [await soak(url, arguments.avatar, arguments.soak, process)]
-    return [
-        await load(url, arguments.avatar, sessions, arguments.seconds, process)
-        for sessions in arguments.sessions
+async def load(part: str, url: str, pid: int, count: int, given: argparse.Namespace) -> Row:
+    """``count`` calls at once."""
+    pcm = await asyncio.to_thread(read, given.audio)
+    usage: dict[str, float] = {}
+    calls = [
+        latency.run(url, given.avatar, np.roll(pcm, -i * 48_000), given.seconds, measure=True)
+        for i in range(count)
     ]
+    meter = asyncio.create_task(_cores(pid, given.seconds, usage))
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    await meter
+    runs = [run for run in done if isinstance(run, latency.Run)]
+    for failure in done:
+        if isinstance(failure, BaseException) and not isinstance(failure, CallError):
+            raise failure
+    smooth = [report.smoothness(run.trace.seen) for run in runs]
+    late = np.concatenate([report.latencies(r.trace.seen, r.began_s)[1] for r in runs] or [[]])
+    spread = report.spread(late) or {}
+    return Row(
+        part=part,
+        sessions=count,
+        seconds=given.seconds,
+        fps=round(float(np.mean([s["fps"] for s in smooth])), 2) if smooth else 0.0,
+        p50_ms=spread.get("p50"),
+        p95_ms=spread.get("p95"),
+        repeats=sum(s.get("repeats", 0) for s in smooth),
+        skips=sum(s.get("skips", 0) for s in smooth),
+        server_cores=round(usage["server"], 2),
+        callers_cores=round(usage["callers"], 2),
+        refused=count - len(runs),
+    )
 
 
-def main() -> int:
-    """Runs, prints a table and one JSON line."""
-    parser = argparse.ArgumentParser(description="Live calls under load.")
-    parser.add_argument("--url", help="a running server, instead of one of our own")
+async def _cores(pid: int, seconds: float, usage: dict[str, float]) -> None:
+    """Processors in use by the server and by this process while the calls are up."""
+    await asyncio.sleep(min(SETTLE_S, seconds / 3))
+    before, began = (process.cpu_s(pid), process.cpu_s(os.getpid())), time.monotonic()
+    await asyncio.sleep(max(1.0, seconds - 2 * SETTLE_S))
+    after, took = (process.cpu_s(pid), process.cpu_s(os.getpid())), time.monotonic() - began
+    usage["server"] = (after[0] - before[0]) / took
+    usage["callers"] = (after[1] - before[1]) / took
+
+
+async def cycles(url: str, pid: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Calls that connect, see a second and hang up; the first tenth warms the server up."""
+    pcm = await asyncio.to_thread(read, given.audio)
+    warm = max(3, given.cycles // 10)
+    for _ in range(warm):
+        await _short(url, given.avatar, pcm)
+    before = await _settled(pid)
+    for _ in range(given.cycles):
+        await _short(url, given.avatar, pcm)
+    after = await _settled(pid)
+    grown = after.memory_mb / before.memory_mb - 1
+    return {
+        "part": "cycles",
+        "cycles": given.cycles,
+        "before": asdict(before),
+        "after": asdict(after),
+        "memory_growth": round(grown, 4),
+    }
+
+
+async def _short(url: str, avatar: str, pcm: Pcm) -> None:
+    async with Caller(url, Microphone(pcm, repeat=True)) as call:
+        seen = asyncio.Event()
+        call.on_picture = lambda picture: seen.set()
+        await call.start(avatar)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(seen.wait(), 5)
+
+
+async def _settled(pid: int) -> process.Footprint:
+    """The server's footprint once its sessions are gone."""
+    await asyncio.sleep(2.0)
+    return process.footprint(pid)
+
+
+async def soak(url: str, pid: int, given: argparse.Namespace) -> dict[str, Any]:
+    """One long call: memory each ten seconds, latency of the first and of the last minute."""
+    pcm = await asyncio.to_thread(read, given.audio)
+    seconds, memory = given.soak_minutes * 60, list[float]()
+
+    async def watch() -> None:
+        while True:
+            memory.append(process.footprint(pid).memory_mb)
+            await asyncio.sleep(10)
+
+    watching = asyncio.create_task(watch())
+    run = await latency.run(url, given.avatar, pcm, seconds, measure=True)
+    watching.cancel()
+    at_s, late = report.latencies(run.trace.seen, run.began_s)
+    early = late[at_s < at_s[0] + 60] if len(at_s) else late
+    ending = late[at_s > at_s[-1] - 60] if len(at_s) else late
+    begin = memory[min(12, len(memory) // 2)]  # minute 2, when the run is long enough
+    return {
+        "part": "soak",
+        "minutes": given.soak_minutes,
+        "memory_mb": {"start": memory[0], "minute_2": begin, "end": memory[-1]},
+        "memory_growth": round(memory[-1] / begin - 1, 4),
+        "latency_ms": {"first_minute": report.spread(early), "last_minute": report.spread(ending)},
+        "smoothness": report.smoothness(run.trace.seen),
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """For people."""
+    head = ("part", "calls", "fps", "p50 ms", "p95 ms", "repeats", "skips", "server", "callers")
+    lines = ["".join(f"{name:>10}" for name in head) + "   (server, callers: processors)"]
+    for row in rows:
+        told = (row.part, row.sessions, row.fps, row.p50_ms, row.p95_ms, row.repeats, row.skips)
+        cells = (*told, row.server_cores, row.callers_cores)
+        note = f"   {row.refused} refused" if row.refused else ""
+        lines.append("".join(f"{'-' if c is None else c:>10}" for c in cells) + note)
+    return "\n".join(lines)
+
+
+async def bench(given: argparse.Namespace) -> dict[str, Any]:
+    """Every part that was asked for."""
+    rows: list[Row] = []
+    others: list[dict[str, Any]] = []
+    most = str(max(given.sessions))
+    if {"sessions", "cycles", "soak"} & set(given.parts):
+        async with server("run_server.py", "--slots", most) as (url, pid):
+            if "sessions" in given.parts:
+                rows += [await load("sessions", url, pid, n, given) for n in given.sessions]
+            if "cycles" in given.parts:
+                others.append(await cycles(url, pid, given))
+            if "soak" in given.parts:
+                others.append(await soak(url, pid, given))
+            if given.browser:
+                others.append(await asyncio.to_thread(_browser, url, given))
+    if "media" in given.parts:
+        async with server("-m", "benchmarks.idle", "--slots", most) as (url, pid):
+            rows += [await load("media", url, pid, n, given) for n in given.sessions]
+    print(table(rows))
+    for other in others:
+        print(json.dumps(other, indent=2))
+    machine = {"processors": len(os.sched_getaffinity(0)), "cpu": process.cpu_name()}
+    return {"benchmark": "live", **machine, "rows": [asdict(row) for row in rows], "parts": others}
+
+
+def _browser(url: str, given: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.browser import decoded
+
+    return decoded(url, given.avatar, given.audio, given.seconds)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.live",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", default=["sessions", "media"], choices=PARTS)
+    parser.add_argument("--audio", type=Path, required=True, help="speech, repeated as needed")
     parser.add_argument("--avatar", default="mira")
-    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2], metavar="N")
-    parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--media", action="store_true", help="without generation")
-    parser.add_argument("--cycles", type=int, default=0, metavar="N")
-    parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES")
-    parser.add_argument("--json", action="store_true", help="the JSON line alone")
-    arguments = parser.parse_args()
-    rows: list[Any]
-    if arguments.url:
-        rows = asyncio.run(measure(arguments, arguments.url, None))
-    else:
-        slots = str(max(arguments.sessions))
-        command = MEDIA if arguments.media else REAL
-        with serving(command, "--slots", slots) as (url, process):
-            rows = asyncio.run(measure(arguments, url, process))
-    if not arguments.json:
-        print(table(rows))
-    print(json.dumps({"benchmark": "live", "rows": [asdict(row) for row in rows]}))
+    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--seconds", type=float, default=20, help="of each load")
+    parser.add_argument("--cycles", type=int, default=200)
+    parser.add_argument("--soak-minutes", type=float, default=30)
+    parser.add_argument("--browser", action="store_true", help="frames decoded by Chromium too")
+    parser.add_argument("--json", action="store_true", help="only the JSON line")
+    given = parser.parse_args(argv)
+    quiet = contextlib.redirect_stdout(sys.stderr) if given.json else contextlib.nullcontext()
+    with quiet:
+        result = asyncio.run(bench(given))
+    print(json.dumps(result))
     return 0
 
 

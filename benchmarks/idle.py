@@ -1,0 +1,132 @@
+"""``python -m benchmarks.idle``: the server with a pipeline that draws nothing.
+
+What is left is what live media costs: packets, Opus, resampling, RGB to YUV, VP8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.avatars import catalogue, find_avatar
+from server import logs, settings
+from server.avatars import Avatars, Card
+from server.house import House
+from server.serve import serve
+
+FRAME: Final = 640
+TICK: Final = 2 * FRAME
+SIZE: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """As the pipeline's."""
+
+    image: NDArray[np.uint8]
+    index: int
+    media_time: int
+
+
+class Still:
+    """A stream that shows its avatar's picture, moved by a pixel or two."""
+
+    def __init__(self, image: NDArray[np.uint8]) -> None:
+        self.media_time = self.samples_pushed = 0
+        self._images = [np.roll(image, shift, axis=1).copy() for shift in (0, 1, 2, 1)]
+
+    def push(self, pcm: NDArray[np.float32]) -> None:
+        """Takes speech."""
+        self.samples_pushed += len(pcm)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a chunk and its look-ahead have come."""
+        return self.samples_pushed - self.media_time >= TICK + FRAME
+
+    def step(self) -> Iterator[Frame]:
+        """Two frames."""
+        if self.ready:
+            start, self.media_time = self.media_time, self.media_time + TICK
+            for at in (start, start + FRAME):
+                index = at // FRAME
+                yield Frame(self._images[index % 4].copy(), index, at)
+
+    def skip(self, samples: int) -> int:
+        """Drops whole chunks."""
+        dropped = min(samples, self.samples_pushed - self.media_time) // TICK * TICK
+        self.media_time += dropped
+        return dropped
+
+    def interrupt(self) -> None:
+        """Drops what is pending."""
+        self.skip(self.samples_pushed - self.media_time)
+
+    def set_prompt(self, prompt: str) -> None:
+        """Nothing changes."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Idle:
+    """Pipeline and engine in one."""
+
+    @property
+    def engine(self) -> Idle:
+        return self
+
+    def open(self, avatar: Any, grant: Any, prompt: str = "", seed: int = 0) -> Still:
+        """A stream."""
+        return Still(avatar.image)
+
+    def step(self, streams: Sequence[Still]) -> list[list[Frame]]:
+        """A tick of each."""
+        return [list(stream.step()) for stream in streams]
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A picture at the size of the frames."""
+
+    image: NDArray[np.uint8]
+    width: int = SIZE
+    height: int = SIZE
+
+
+class Pictures:
+    """The bundled avatars' pictures."""
+
+    def cards(self) -> list[Card]:
+        """All of them, without their words."""
+        return [Card(name, name, "", b"", "image/png") for name in catalogue()]
+
+    def grant(self, avatar: str) -> object:
+        """Nothing is generated, so nothing has to be granted."""
+        return avatar
+
+    def enrol(self, avatar: str, grant: object) -> Enrolled:
+        """Reads the picture."""
+        with Image.open(find_avatar(avatar).reference) as file:
+            return Enrolled(np.asarray(file.convert("RGB").resize((SIZE, SIZE))))
+
+
+async def main() -> None:
+    """Serves until it is stopped."""
+    chosen, _ = settings.load()
+    logs.configure(chosen.log_level, chosen.log_json)
+
+    async def open_house(chosen: settings.Settings) -> House:
+        return House(chosen, Idle(), Avatars(Pictures()))
+
+    await serve(chosen, open_house, lambda url: print(url, flush=True))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

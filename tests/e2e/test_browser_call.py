@@ -1,0 +1,249 @@
+"""A person's way: a real Chromium opens the page, calls, and is told what stands in the way."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import urllib.request
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.e2e.conftest import serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+OTHER = "http://localhost:8099"  # a page of somebody else's; nothing listens there
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-background-networking",
+    "--disable-features=LocalNetworkAccessChecks",  # a page that is not on this machine, for one
+)
+RECORD = """
+    window.states = []; window.problems = [];
+    addEventListener("statechange", ({ detail }) => states.push(detail.state));
+    addEventListener("problem", ({ detail }) => problems.push(detail));
+"""
+WATCHED = "document.querySelector('avatar-call').stats.frames"
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Something like a voice: a buzz in syllables, with pauses."""
+    at = np.arange(48_000 * 6) / 48_000
+    buzz = sum(np.sin(2 * np.pi * 120 * n * at) / n for n in range(1, 25))
+    wave_ = buzz * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * at)) * (at % 3 >= 0.7) * 6000
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(48_000)
+        file.writeframes(wave_.astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Launches browsers: one driver for all, because it allows no second."""
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("no chromium here")
+    with api.sync_playwright() as playwright:
+        yield lambda *flags: playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*FLAGS, *flags]
+        )
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Any, voice: Path) -> Iterator[Any]:
+    """A browser whose person allows the microphone and speaks."""
+    flags = ("--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={voice}")
+    with contextlib.closing(chromium(*flags)) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def opened(browser: Any, url: str, **options: Any) -> Iterator[Any]:
+    """A page; what it writes on the console as an error fails the test."""
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.errors = []
+    page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.add_init_script(RECORD)
+    try:
+        page.goto(url)
+        yield page
+    finally:
+        context.close()
+
+
+def until(page: Any, condition: str) -> None:
+    page.wait_for_function(condition, timeout=60_000)
+
+
+def button(page: Any, name: str) -> Any:
+    return page.get_by_role("button", name=name)
+
+
+def test_one_click_calls_and_the_avatar_is_seen(browser: Any, fake_server: str) -> None:
+    with opened(browser, fake_server) as page:
+        button(page, "Call Mira").click()
+        assert page.get_by_role("radio").count() == 2
+        until(page, f"{WATCHED} > 20")
+        until(page, "states.includes('speaking')")
+        assert page.get_by_text("AI-generated", exact=True).is_visible()
+        assert page.get_by_role("status").text_content() in ("Listening", "Speaking")
+        assert float(page.get_by_role("meter").get_attribute("aria-valuenow")) >= 0
+        until(page, "document.querySelector('avatar-call').stats.server?.latency_ms.total > 0")
+        assert page.get_by_text("Frame rate").is_visible()
+        assert page.evaluate("document.querySelector('avatar-call').stats.bitrate") > 1000
+        button(page, "Hang up").click()
+        until(page, "states.at(-1) === 'ended'")
+        assert button(page, "Call Mira").is_visible()
+        begun = page.evaluate("states")
+        assert begun[:4] == ["idle", "asking", "connecting", "listening"]
+        assert not page.errors
+
+
+def test_controls_reach_the_server(browser: Any, fake_server: str) -> None:
+    with opened(browser, f"{fake_server}/?prompt=serious") as page:
+        page.evaluate(
+            "window.said = []; document.querySelector('avatar-call')"
+            ".addEventListener('message', ({ detail }) => said.push(detail))"
+        )
+        button(page, "Call Mira").click()
+        until(page, "said.some(({ type }) => type === 'speaking_started')")
+        button(page, "Interrupt the avatar").click()
+        until(page, "said.some((s) => s.type === 'speaking_finished' && s.interrupted)")
+        button(page, "Mute the microphone").click()
+        until(page, "states.at(-1) === 'listening'")
+        assert page.get_by_role("status").text_content() == "You are muted"
+        page.get_by_role("textbox", name="Manner").fill("warm, slow")
+        page.keyboard.press("Enter")
+        assert not page.evaluate("said.some(({ type }) => type === 'error')")
+        button(page, "Hang up").click()
+        assert not page.errors
+
+
+def test_choosing_another_person_during_a_call_calls_them(browser: Any, fake_server: str) -> None:
+    with opened(browser, fake_server) as page:
+        button(page, "Call Mira").click()
+        until(page, f"{WATCHED} > 5")
+        page.get_by_role("radio", name="Tomo").check(force=True)
+        until(page, "states.join().includes('ended,asking,connecting,listening')")
+        assert (
+            page.evaluate("document.querySelector('avatar-call').getAttribute('avatar')") == "tomo"
+        )
+        assert not page.errors
+
+
+def test_a_lost_connection_comes_back_to_the_same_session(browser: Any, fake_server: str) -> None:
+    with opened(browser, "about:blank") as page:
+        page.add_init_script(
+            "window.peers = []; const Peer = RTCPeerConnection;"
+            "window.RTCPeerConnection = class extends Peer {"
+            "constructor(options) { super(options); peers.push(this); } };"
+        )
+        page.goto(fake_server)
+        button(page, "Call Mira").click()
+        until(page, f"{WATCHED} > 5")
+        posted: list[str] = []
+        page.on("request", lambda asked: asked.method == "POST" and posted.append(asked.url))
+        page.evaluate(
+            "Object.defineProperty(peers[0], 'connectionState', { value: 'failed' });"
+            "peers[0].onconnectionstatechange()"
+        )
+        until(page, "states.join().includes('reconnecting,listening')")
+        assert len(posted) == 1 and "/v1/sessions/" in posted[0] and posted[0].endswith("/call")
+        assert not page.errors
+
+
+def test_a_refused_microphone_is_explained_and_can_be_tried_again(
+    chromium: Any, fake_server: str
+) -> None:
+    with (
+        contextlib.closing(chromium("--deny-permission-prompts")) as browser,
+        opened(browser, fake_server) as page,
+    ):
+        button(page, "Call Mira").click()
+        until(page, "states.at(-1) === 'failed'")
+        assert "microphone is blocked" in page.get_by_role("alert").inner_text()
+        assert page.evaluate("problems[0].code") == "NotAllowedError"
+        assert button(page, "Call Mira").is_enabled()
+
+
+def test_a_full_house_says_so(browser: Any) -> None:
+    with (
+        serving("-m", "tests.serve_fake", "--slots", "1", "--drain-s", "1") as url,
+        opened(browser, url) as first,
+        opened(browser, url) as second,
+    ):
+        button(first, "Call Mira").click()
+        until(first, f"{WATCHED} > 2")
+        button(second, "Call Mira").click()
+        until(second, "states.at(-1) === 'failed'")
+        assert second.evaluate("problems[0].code") == "no-slot"
+        assert second.get_by_role("alert").inner_text().strip()
+
+
+@pytest.mark.parametrize("size", [(360, 740), (390, 844), (1280, 800)])
+def test_the_page_fits_and_works_without_a_mouse(
+    browser: Any, fake_server: str, size: tuple[int, int]
+) -> None:
+    viewport = {"width": size[0], "height": size[1]}
+    with opened(browser, fake_server, viewport=viewport) as page:
+        button(page, "Call Mira").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        box = button(page, "Call Mira").bounding_box()
+        assert box["y"] + box["height"] <= size[1], "the call button is above the fold"
+        page.keyboard.press("Tab")
+        assert (
+            page.evaluate("document.activeElement.shadowRoot.activeElement.textContent")
+            == "Call Mira"
+        )
+        page.keyboard.press("Tab")
+        page.keyboard.press("ArrowRight")
+        assert button(page, "Call Tomo").is_visible()
+        assert not page.errors
+
+
+def test_another_site_embeds_the_element_and_the_frame(browser: Any) -> None:
+    flags = ("--slots", "2", "--drain-s", "1", "--origins", OTHER)
+    with serving("-m", "tests.serve_fake", *flags) as url, opened(browser, "about:blank") as page:
+        body = f"""<!doctype html><title>shop</title>
+            <script type="module" src="{url}/avatar-call.js"></script>
+            <avatar-call avatar="tomo"></avatar-call>
+            <iframe src="{url}/embed.html?avatar=mira" allow="microphone; autoplay"></iframe>
+            <script>window.framed = []; onmessage = ({{ data }}) =>
+                data.avatarCall === "statechange" && framed.push(data.detail.state)</script>"""
+        page.route(f"{OTHER}/", lambda route: route.fulfill(body=body, content_type="text/html"))
+        page.route(f"{OTHER}/favicon.ico", lambda route: route.fulfill(status=204))
+        page.goto(f"{OTHER}/")
+        until(page, "customElements.get('avatar-call')")
+        page.evaluate("document.querySelector('avatar-call').start()")
+        until(page, f"{WATCHED} > 2")
+        until(page, "framed.length > 0")
+        page.evaluate("frames[0].postMessage({ avatarCall: 'start' }, '*')")
+        until(page, "framed.includes('listening')")
+        page.evaluate("document.querySelector('avatar-call').remove()")
+        assert not page.errors
+
+
+@pytest.mark.slow
+def test_the_bundled_model_performs_in_a_browser(browser: Any, real_server: str) -> None:
+    with opened(browser, real_server) as page:
+        page.get_by_role("button", name="Call").click()
+        until(page, f"{WATCHED} > 50")
+        until(page, "states.includes('speaking')")
+        assert not page.errors
+    with urllib.request.urlopen(f"{real_server}/healthz", timeout=10) as response:
+        assert response.status == 200
