@@ -32,8 +32,10 @@ RANK: Final = 40
 ARM_BONES: Final = ("upperarm", "lowerarm", "wrist")
 FACE_IMPORTANCE, JOINT_IMPORTANCE = 4.0, 6.0
 FINGERS: Final = 5
+TEETH_WIDTH: Final = 0.88  # of the base mesh's, whose molars come through the mouth's corners
 TEETH_SHIFT: Final = (0.0, -0.0032, -0.0015)
 TONGUE_SHIFT: Final = (0.0, -0.006, -0.008)
+TONGUE_OUT: Final = (0.0, 0.011, 0.008)  # back up over the lower teeth, at tongueOut 1
 TONGUE_DROP: Final = (0.0, -0.006, -0.004)  # beyond the jaw's own motion, at jawOpen 1
 EYE_GROUPS: Final = ("helper-l-eye", "helper-r-eye")
 
@@ -95,6 +97,8 @@ def _settle_mouth(source: Source) -> Source:
     """
     vertices = source.vertices.copy()
     vertices[source.groups["helper-upper-teeth"].vertices] += TEETH_SHIFT
+    for jaw in ("helper-upper-teeth", "helper-lower-teeth"):
+        vertices[source.groups[jaw].vertices] *= [TEETH_WIDTH, 1, 1]
     vertices[source.groups["helper-tongue"].vertices] += TONGUE_SHIFT
     return replace(source, vertices=vertices)
 
@@ -243,12 +247,12 @@ def _report(
 def _units(source: Source, layout: Layout, mirror: NDArray[np.int64]) -> list[NDArray[np.float64]]:
     """Face-unit offsets in the order of FACE_UNITS, EYE_LOOKS, then breath."""
     eyes = np.concatenate([source.groups[g].vertices for g in EYE_GROUPS])
+    tongue = source.groups["helper-tongue"].vertices
     dense: dict[str, NDArray[np.float64]] = {}
     for name in (*FACE_UNITS, *EYE_LOOKS):
         offsets = source.unit(name)
         offsets[eyes] = 0  # gaze turns the eyeballs about their centres instead
-        if name == "jawOpen":
-            offsets[source.groups["helper-tongue"].vertices] += TONGUE_DROP
+        offsets[tongue] += {"jawOpen": TONGUE_DROP, "tongueOut": TONGUE_OUT}.get(name, (0, 0, 0))
         dense[name] = layout.gather(offsets)
     dense["breath"] = layout.gather(_breath(source))
     flipped = {"Left": "Right", "Right": "Left"}

@@ -44,7 +44,7 @@ HAIR_DEPTH, HAIR_RISE = 0.016, 0.035  # thickness, and how far from the hairline
 SKULL: Final = (12239, 983, 1015, 881)  # vertices (and mirrors) whose mean is inside the skull
 BROW_X: Final = (0.010, 0.018, 0.026, 0.034, 0.042, 0.049, 0.057)
 BROW_Y: Final = (0.7448, 0.7470, 0.7492, 0.7502, 0.7486, 0.7448, 0.7385)
-BROW_HALF: Final = (0.0030, 0.0038, 0.0038, 0.0035, 0.0029, 0.0020, 0.0004)
+BROW_HALF: Final = (0.0022, 0.0036, 0.0038, 0.0035, 0.0029, 0.0020, 0.0004)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def _brow_field(points: Floats) -> Floats:
     """Positive (in metres) inside an arc above each eye, seen from the front."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
     inside = np.interp(x, BROW_X, BROW_HALF) - np.abs(y - np.interp(x, BROW_X, BROW_Y))
-    inside = np.minimum(inside, np.minimum(x - BROW_X[0], BROW_X[-1] - x))
+    inside = np.minimum(inside, np.minimum(x - BROW_X[0], BROW_X[-1] - x) / 2)
     return np.where((z > 0.09) & (y > 0.7), inside, -1.0)
 
 
