@@ -27,7 +27,9 @@ log = logging.getLogger("portraits")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", choices=sorted(CAST), action="append")
     parser.add_argument("--states", type=Path, help="float32 (T, 88) as .npy")

@@ -55,9 +55,19 @@ class Backdrop:
             w, h, t = 0.022, 0.075, a + rng.normal(0, 0.4)
             ring = np.linspace(0, 2 * np.pi, 12)
             px, py = h * np.cos(ring), w * np.sin(ring)
-            leaves.append([(cx + u * np.cos(t) - v * np.sin(t), cy + u * np.sin(t) + v * np.cos(t)) for u, v in zip(px, py, strict=True)])
+            leaves.append(
+                [
+                    (cx + u * np.cos(t) - v * np.sin(t), cy + u * np.sin(t) + v * np.cos(t))
+                    for u, v in zip(px, py, strict=True)
+                ]
+            )
         green = self._layer(size, (0.24, 0.36, 0.25), leaves, 0.024)
-        pot = self._layer(size, (0.72, 0.66, 0.58), [[(0.0, 0.74), (0.12, 0.74), (0.105, 0.90), (0.015, 0.90)]], 0.024)
+        pot = self._layer(
+            size,
+            (0.72, 0.66, 0.58),
+            [[(0.0, 0.74), (0.12, 0.74), (0.105, 0.90), (0.015, 0.90)]],
+            0.024,
+        )
         for layer, amount in ((light, 0.75), (green, 0.8), (pot, 0.9)):
             share = layer[..., 3:] * amount
             canvas = canvas * (1 - share) + layer[..., :3] * share
@@ -70,7 +80,9 @@ class Backdrop:
         canvas = canvas * (1 - ground) + (canvas * 1.10 + 0.05) * ground
         shadow = np.zeros_like(x)
         for at, wide, dark in ((0.452, 0.045, 0.42), (0.548, 0.045, 0.42), (0.52, 0.17, 0.22)):
-            shadow += dark * np.exp(-(((x - at) / wide) ** 2) - ((y - 0.936) / (0.20 * wide + 0.004)) ** 2)
+            shadow += dark * np.exp(
+                -(((x - at) / wide) ** 2) - ((y - 0.936) / (0.20 * wide + 0.004)) ** 2
+            )
         return canvas * (1 - np.clip(shadow, 0, 0.7))[..., None]
 
     def _shelves(self, canvas: Floats, size: int) -> Floats:
@@ -81,21 +93,34 @@ class Backdrop:
             x = -0.02
             while x < 1.02:
                 w, h = rng.uniform(0.012, 0.04), rng.uniform(0.11, 0.18)
-                base = np.array([0.55, 0.47, 0.40]) * rng.uniform(0.45, 1.25) + rng.normal(0, 0.05, 3)
+                base = np.array([0.55, 0.47, 0.40]) * rng.uniform(0.45, 1.25) + rng.normal(
+                    0, 0.05, 3
+                )
                 tone = tuple(np.clip(base, 0.1, 0.9).round(1))
                 if rng.random() < 0.86:
                     low = row + 0.2
-                    books.setdefault(tone, []).append([(x, low - h), (x + w, low - h), (x + w, low), (x, low)])
+                    books.setdefault(tone, []).append(
+                        [(x, low - h), (x + w, low - h), (x + w, low), (x, low)]
+                    )
                 x += w + (0.002 if rng.random() < 0.9 else 0.07)
             for tone, shapes in books.items():
                 layer = self._layer(size, tone, shapes, 0.022)
-                canvas = canvas * (1 - 0.62 * layer[..., 3:]) + layer[..., :3] * 0.62 * layer[..., 3:]
-            board = self._layer(size, (0.62, 0.52, 0.42), [[(-0.1, row + 0.2), (1.1, row + 0.2), (1.1, row + 0.218), (-0.1, row + 0.218)]], 0.018)
+                canvas = (
+                    canvas * (1 - 0.62 * layer[..., 3:]) + layer[..., :3] * 0.62 * layer[..., 3:]
+                )
+            board = self._layer(
+                size,
+                (0.62, 0.52, 0.42),
+                [[(-0.1, row + 0.2), (1.1, row + 0.2), (1.1, row + 0.218), (-0.1, row + 0.218)]],
+                0.018,
+            )
             canvas = canvas * (1 - 0.7 * board[..., 3:]) + board[..., :3] * 0.7 * board[..., 3:]
         return canvas
 
     @staticmethod
-    def _layer(size: int, colour: Rgb, shapes: list[list[tuple[float, float]]], blur: float) -> Floats:
+    def _layer(
+        size: int, colour: Rgb, shapes: list[list[tuple[float, float]]], blur: float
+    ) -> Floats:
         """Filled polygons (0..1 coordinates) of one colour, blurred, as RGBA 0..1."""
         alpha = Image.new("L", (size, size), 0)
         draw = ImageDraw.Draw(alpha)

@@ -20,10 +20,18 @@ STATEMENT = (
 )
 
 
-def write(folder: Path, character: Character, picture: NDArray[np.uint8], alpha: NDArray[np.uint8], fit: Fit) -> None:
+def write(
+    folder: Path,
+    character: Character,
+    picture: NDArray[np.uint8],
+    alpha: NDArray[np.uint8],
+    fit: Fit,
+) -> None:
     """Write ``folder`` for a rendered picture (H, W, 3) and the person's alpha (H, W)."""
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(folder / "reference.jpg", quality=95, subsampling=0, optimize=True)
+    Image.fromarray(picture).save(
+        folder / "reference.jpg", quality=95, subsampling=0, optimize=True
+    )
     Image.fromarray(alpha, "L").save(folder / "mask.png", optimize=True)
     (folder / "fit.json").write_text(fit.to_json() + "\n", "utf-8")
     avatar = BundledAvatar(character.name, folder)
@@ -46,4 +54,6 @@ def card(character: Character, digest: str) -> str:
         "made_by": "training.portraits of this project, from CC0 body data",
         "reference_sha256": digest,
     }
-    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items())
+    return "".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items()
+    )

@@ -65,7 +65,7 @@ class Character:
         return self.view.camera(crown)
 
 
-LONG: Final = frozenset({"top_long", "bottom", "shoes"})
+LONG: Final = frozenset({"top_long", "bottom", "shoes", "hair"})
 TURTLENECK: Final = frozenset({"turtleneck", "bottom", "shoes"})
 BROWN_EYES: Final = ((0.36, 0.24, 0.13), (0.08, 0.05, 0.04), (0.48, 0.30, 0.13))
 DARK_EYES: Final = ((0.19, 0.11, 0.06), (0.04, 0.02, 0.02), (0.24, 0.13, 0.07))
@@ -79,10 +79,11 @@ def _stand(smile: float = 0.2, lean: float = 0.0, **more: float) -> dict[str, fl
         "mouthSmileLeft": smile, "mouthSmileRight": 0.9 * smile,
         "cheekSquintLeft": 0.3 * smile, "cheekSquintRight": 0.3 * smile,
         "browInnerUp": 0.06, "eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05,
-        "eyeSquintLeft": 0.08, "eyeSquintRight": 0.08, "left_abduct": 0.13, "right_abduct": 0.15, "left_elbow": 0.34, "right_elbow": 0.30,
-        "left_flex": 0.02, "right_flex": 0.0, "head_roll": lean,
-        "left_index_curl": 0.12, "left_middle_curl": 0.18, "left_ring_curl": 0.22, "left_little_curl": 0.24,
-        "right_index_curl": 0.14, "right_middle_curl": 0.2, "right_ring_curl": 0.24, "right_little_curl": 0.26,
+        "eyeSquintLeft": 0.08, "eyeSquintRight": 0.08, "head_roll": lean,
+        "left_abduct": 0.1144, "right_abduct": 0.1292, "left_elbow": 0.34, "right_elbow": 0.30,
+        "left_flex": 0.02, "left_index_curl": 0.12, "left_middle_curl": 0.18,
+        "left_ring_curl": 0.22, "left_little_curl": 0.24, "right_index_curl": 0.14,
+        "right_middle_curl": 0.2, "right_ring_curl": 0.24, "right_little_curl": 0.26,
     }  # fmt: skip
     return out | more
 
@@ -172,7 +173,9 @@ OMAR = Character(
         tone=(0.68, 0.475, 0.355), flush=(0.66, 0.34, 0.26), lips=(0.60, 0.36, 0.31),
         redness=0.45, shadow=0.5, lines=0.5, gloss=0.7,
     ),
-    cut=Cut("bald", (0.08, 0.06, 0.05), beard=0.020, grey=0.15, brow=1.2, brow_colour=(0.07, 0.05, 0.04)),
+    cut=Cut(
+        "bald", (0.08, 0.06, 0.05), beard=0.013, grey=0.15, brow=1.2, brow_colour=(0.07, 0.05, 0.04)
+    ),
     eyes=DARK_EYES,
     outfit=Outfit("turtle", Cloth((0.17, 0.18, 0.20), "knit"), Cloth((0.1, 0.1, 0.12), "denim")),
     backdrop=Backdrop("plain", (0.52, 0.58, 0.64), 4),
@@ -203,7 +206,7 @@ LUCIA = Character(
 
 KENJI = Character(
     name="kenji", title="Kenji", age=33, presents="man", framing="full-body",
-    description="Easy-going, standing, seen from head to foot: slate sweater, dark trousers, pale shoes.",
+    description="Easy-going, seen from head to foot: slate sweater, dark trousers, pale shoes.",
     prompt="friendly, relaxed, natural gestures",
     shape={
         "gender": 1.0, "age": 0.08, "muscle": 0.52, "weight": 0.44, "height": 0.5,

@@ -28,7 +28,13 @@ class Cloth:
         if self.weave == "leather":
             grain = g.node("TexVoronoi", Vector=place, Scale=500.0).outputs["Distance"]
             bump = g.node("Bump", Strength=0.15, Distance=0.0006, Height=grain)
-            shader = g.node("BsdfPrincipled", Base_Color=colour, Roughness=0.32, Normal=bump.outputs[0], Coat_Weight=0.2)
+            shader = g.node(
+                "BsdfPrincipled",
+                Base_Color=colour,
+                Roughness=0.32,
+                Normal=bump.outputs[0],
+                Coat_Weight=0.2,
+            )
             return g.surface(shader.outputs[0])
         bump = g.node("Bump", Strength=0.5, Distance=0.0010, Height=self._weave(g, place))
         return self._shade(g, colour, bump.outputs[0])
@@ -39,9 +45,17 @@ class Cloth:
         place, rib = g.attribute("place"), g.attribute("rib")
         run = g.node("SeparateXYZ", Vector=rib).outputs[0]
         wave = g.math("SINE", g.math("MULTIPLY", run, 2 * np.pi / 0.0042))
-        dark = g.ramp(g.math("MULTIPLY_ADD", wave, 0.5) if False else g.math("ADD", g.math("MULTIPLY", wave, 0.5), 0.5), (0.0, 0.72), (0.6, 1.0))
+        dark = g.ramp(
+            g.math("MULTIPLY_ADD", wave, 0.5)
+            if False
+            else g.math("ADD", g.math("MULTIPLY", wave, 0.5), 0.5),
+            (0.0, 0.72),
+            (0.6, 1.0),
+        )
         base = self._colour(g, place)
-        colour = g.mix(1.0, base, dark, "MULTIPLY") if self.weave in ("jersey", "knit", "wool") else base
+        colour = (
+            g.mix(1.0, base, dark, "MULTIPLY") if self.weave in ("jersey", "knit", "wool") else base
+        )
         height = wave if self.weave in ("jersey", "knit", "wool") else self._weave(g, place)
         bump = g.node("Bump", Strength=0.35, Distance=0.0010, Height=height)
         return self._shade(g, colour, bump.outputs[0])
@@ -66,7 +80,9 @@ class Cloth:
         if self.pattern == "check":
             for axis in (x, y):
                 phase = g.math("FRACT", g.math("MULTIPLY", axis, 1 / 0.036))
-                line = g.ramp(g.math("ABSOLUTE", g.math("SUBTRACT", phase, 0.5)), (0.035, 1.0), (0.06, 0.0))
+                line = g.ramp(
+                    g.math("ABSOLUTE", g.math("SUBTRACT", phase, 0.5)), (0.035, 1.0), (0.06, 0.0)
+                )
                 colour = g.mix(g.math("MULTIPLY", line, 0.55), colour, second)
             return colour
         if self.pattern == "melange":

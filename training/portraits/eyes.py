@@ -16,7 +16,9 @@ IRIS = 0.4305  # the iris' rim, as sine of the angle from the gaze: 25.5 degrees
 RINGS, SPOKES = 64, 96
 
 
-def ball(centre: Floats, radius: float, gaze: Floats, cornea: bool) -> tuple[Floats, NDArray[np.int32], Floats]:
+def ball(
+    centre: Floats, radius: float, gaze: Floats, cornea: bool
+) -> tuple[Floats, NDArray[np.int32], Floats]:
     """Points, quads and (x, y, radial) of a ball whose pole looks along ``gaze``."""
     polar = np.pi * (np.arange(RINGS + 1) / RINGS) ** 1.5
     around = 2 * np.pi * np.arange(SPOKES) / SPOKES
@@ -32,8 +34,14 @@ def ball(centre: Floats, radius: float, gaze: Floats, cornea: bool) -> tuple[Flo
     local = np.stack([x, y, flat], -1)
     i, j = np.meshgrid(np.arange(RINGS), np.arange(SPOKES), indexing="ij")
     k = (j + 1) % SPOKES
-    quads = np.stack([i * SPOKES + j, (i + 1) * SPOKES + j, (i + 1) * SPOKES + k, i * SPOKES + k], -1)
-    return points.reshape(-1, 3).astype(np.float32), quads.reshape(-1, 4).astype(np.int32), local.reshape(-1, 3).astype(np.float32)
+    quads = np.stack(
+        [i * SPOKES + j, (i + 1) * SPOKES + j, (i + 1) * SPOKES + k, i * SPOKES + k], -1
+    )
+    return (
+        points.reshape(-1, 3).astype(np.float32),
+        quads.reshape(-1, 4).astype(np.int32),
+        local.reshape(-1, 3).astype(np.float32),
+    )
 
 
 def _rise(s: Floats, cornea: bool) -> Floats:
@@ -60,25 +68,41 @@ def _ball_material(iris: Rgb, rim: Rgb, ring: Rgb) -> Any:
     parts = g.node("SeparateXYZ", Vector=eye)
     radial = g.math("DIVIDE", parts.outputs[2], IRIS)
     angle = g.math("ARCTAN2", parts.outputs[1], parts.outputs[0])
-    spoke = g.node("CombineXYZ", X=g.math("SINE", angle), Y=g.math("COSINE", angle), Z=g.math("MULTIPLY", radial, 0.16))
+    spoke = g.node(
+        "CombineXYZ",
+        X=g.math("SINE", angle),
+        Y=g.math("COSINE", angle),
+        Z=g.math("MULTIPLY", radial, 0.16),
+    )
     fibres = g.noise(spoke.outputs[0], 11.0, 6.0, Roughness=0.72)
     fibres = g.ramp(fibres, (0.30, 0.35), (0.72, 1.75))
     inner, outer, dark = (tuple(float(x) for x in linear(c)) for c in (ring, iris, rim))
-    wobble = g.math("ADD", radial, g.math("MULTIPLY", g.math("SUBTRACT", g.noise(spoke.outputs[0], 5.0), 0.5), 0.10))
+    wobble = g.math(
+        "ADD",
+        radial,
+        g.math("MULTIPLY", g.math("SUBTRACT", g.noise(spoke.outputs[0], 5.0), 0.5), 0.10),
+    )
     hue = g.ramp(wobble, (0.47, inner), (0.66, outer), (0.86, outer), (0.97, dark))
     coloured = g.mix(1.0, hue, fibres, "MULTIPLY")
     pupil = g.ramp(radial, (0.42, (0.002, 0.002, 0.002)), (0.455, (1.0, 1.0, 1.0)))
     coloured = g.mix(1.0, coloured, pupil, "MULTIPLY")
     veins = g.noise(eye, 7.0, 8.0, Roughness=0.75, Distortion=1.5)
-    white = g.ramp(veins, (0.44, (0.68, 0.62, 0.585)), (0.50, (0.60, 0.36, 0.32)), (0.53, (0.68, 0.62, 0.585)))
+    white = g.ramp(
+        veins, (0.44, (0.68, 0.62, 0.585)), (0.50, (0.60, 0.36, 0.32)), (0.53, (0.68, 0.62, 0.585))
+    )
     far = g.ramp(parts.outputs[2], (0.55, (1.0, 1.0, 1.0)), (0.98, (0.90, 0.66, 0.60)))
     white = g.mix(1.0, white, far, "MULTIPLY")
     edge = g.ramp(radial, (0.965, 0.0), (1.07, 1.0))
     colour = g.mix(edge, coloured, white)
     shader = g.node(
-        "BsdfPrincipled", Base_Color=colour, Roughness=0.5, Specular_IOR_Level=0.15,
-        Subsurface_Weight=g.math("MULTIPLY", edge, 0.3), Subsurface_Radius=(1.0, 0.5, 0.4), Subsurface_Scale=0.002,
-    )  # fmt: skip
+        "BsdfPrincipled",
+        Base_Color=colour,
+        Roughness=0.5,
+        Specular_IOR_Level=0.15,
+        Subsurface_Weight=g.math("MULTIPLY", edge, 0.3),
+        Subsurface_Radius=(1.0, 0.5, 0.4),
+        Subsurface_Scale=0.002,
+    )
     return g.surface(shader.outputs[0])
 
 

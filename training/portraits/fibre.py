@@ -62,7 +62,9 @@ def material(name: str, colour: Rgb, grey: float) -> Any:
     dark, light = (tuple(float(x) for x in base * k) for k in (0.70, 1.35))
     tint = g.ramp(ring, (0.0, dark), (1.0, light))
     if grey > 0:
-        silver = g.ramp(g.math("FRACT", g.math("MULTIPLY", ring, 7.13)), (grey - 0.02, 1.0), (grey + 0.02, 0.0))
+        silver = g.ramp(
+            g.math("FRACT", g.math("MULTIPLY", ring, 7.13)), (grey - 0.02, 1.0), (grey + 0.02, 0.0)
+        )
         tint = g.mix(silver, tint, tuple(float(x) for x in linear((0.74, 0.73, 0.71))))
     shader = g.node(
         "BsdfHairPrincipled", {"parametrization": "COLOR"},

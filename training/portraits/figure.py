@@ -77,7 +77,6 @@ class Template:
         low = picture[i + 1, j] * (1 - u) + picture[i + 1, j + 1] * u
         return np.asarray(top * (1 - v) + low * v, np.float32)
 
-
     def rows(self, body: Body) -> Ints:
         """Where base-mesh vertices (V,) are in the asset, found by their place; -1 where not."""
         far, row = cKDTree(body.mean[: body.vertex_count]).query(self.source.vertices)
@@ -103,7 +102,9 @@ class Figure:
             raise ValueError(f"the body lacks {missing} of {len(needed)} base-mesh vertices")
         return cls(template, person.body, posed, posed[rows])
 
-    def surface(self, *groups: str, levels: int = 2, drop: NDArray[np.bool_] | None = None) -> Surface:
+    def surface(
+        self, *groups: str, levels: int = 2, drop: NDArray[np.bool_] | None = None
+    ) -> Surface:
         """The smooth surface of the named groups; ``drop`` (V,) takes vertices' faces away."""
         quads = self.template.quads(*groups)
         if drop is not None:
@@ -147,6 +148,8 @@ class Figure:
 
 def _sphere(points: Floats) -> tuple[Floats, float]:
     """The ball (centre, radius) that fits ``points`` (N, 3) best."""
-    solved = np.linalg.lstsq(np.c_[2 * points, np.ones(len(points))], (points**2).sum(1), rcond=None)[0]
+    solved = np.linalg.lstsq(
+        np.c_[2 * points, np.ones(len(points))], (points**2).sum(1), rcond=None
+    )[0]
     centre = solved[:3]
     return centre.astype(np.float32), float(np.sqrt(solved[3] + centre @ centre))

@@ -57,7 +57,9 @@ def scalp(template: Template, skin: Surface, cut: Cut) -> Floats:
 def beard_area(template: Template, skin: Surface) -> Floats:
     """How much beard grows at each skin vertex, 0..1."""
     x, y, z = np.abs(skin.place[:, 0]), skin.place[:, 1], skin.place[:, 2]
-    cheek = np.interp(x, [0, 0.02, 0.035, 0.05, 0.062, 0.08], [1.5005, 1.4965, 1.490, 1.497, 1.525, 1.545])
+    cheek = np.interp(
+        x, [0, 0.02, 0.035, 0.05, 0.062, 0.08], [1.5005, 1.4965, 1.490, 1.497, 1.525, 1.545]
+    )
     low = np.interp(x, [0, 0.03, 0.06], [1.425, 1.428, 1.450])
     inside = np.clip((cheek - y) / 0.006, 0, 1) * np.clip((y - low) / 0.008, 0, 1)
     lips = template.region("lips", skin.uv) > 0.15
@@ -107,7 +109,9 @@ def head_hair(figure: Figure, skin: Surface, cut: Cut, rng: np.random.Generator)
     return STYLES[cut.style](figure, skin, roots, cut, rng)
 
 
-def _crop(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator) -> list[Strands]:
+def _crop(
+    figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator
+) -> list[Strands]:
     """Short sides, a longer top brushed up and to one side."""
     place = roots.place
     top = np.clip((place[:, 1] - 1.605) / 0.035, 0, 1)
@@ -128,9 +132,13 @@ def _crop(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.
     return [_strands(curves, roots, rng)]
 
 
-def _buzz(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator) -> list[Strands]:
+def _buzz(
+    figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator
+) -> list[Strands]:
     """Very short hair, or a close afro when ``length`` exceeds a centimetre."""
-    length = np.full(len(roots.points), cut.length, np.float32) * rng.uniform(0.7, 1.1, len(roots.points))
+    length = np.full(len(roots.points), cut.length, np.float32) * rng.uniform(
+        0.7, 1.1, len(roots.points)
+    )
     high = np.clip((roots.place[:, 1] - 1.52) / 0.06, 0.35, 1)
     length = (length * high).astype(np.float32)
     jitter = 0.5 * rng.normal(size=roots.points.shape)
@@ -143,7 +151,9 @@ def _buzz(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.
     return [_strands(hair.curl(curves, 0.0016, 2.0, rng), roots, rng)]
 
 
-def _tied(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator) -> list[Strands]:
+def _tied(
+    figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator
+) -> list[Strands]:
     """Parted, swept back over the ears into a low knot behind the head."""
     neck = skin.points[np.argmin(np.linalg.norm(skin.place - [0, 1.535, -0.033], axis=1))]
     knot = neck + np.float32([0, 0.0, -0.030])
@@ -153,8 +163,13 @@ def _tied(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.
     near = np.exp(-np.abs(across) / 0.03)
     forward = np.clip((roots.place[:, 2] - 0.02) / 0.1, 0, 1)
     length = (np.linalg.norm(knot - roots.points, axis=1) * 1.22 + 0.004).astype(np.float32)
-    lift = (0.004 + 0.007 * np.clip((roots.place[:, 1] - 1.56) / 0.08, 0, 1) * rng.uniform(0.3, 1, len(length))).astype(np.float32)
-    lift *= 1 - 0.5 * np.exp(-(np.abs(across) / 0.006) ** 2)
+    lift = (
+        0.004
+        + 0.007
+        * np.clip((roots.place[:, 1] - 1.56) / 0.08, 0, 1)
+        * rng.uniform(0.3, 1, len(length))
+    ).astype(np.float32)
+    lift *= 1 - 0.5 * np.exp(-((np.abs(across) / 0.006) ** 2))
     sway = hair.ripple(roots.points, 0.02, rng)
 
     def flow(points: Floats, at: Floats, s: float) -> Floats:
@@ -190,24 +205,32 @@ def _anchored(curves: Floats, roots: Roots, rng: np.random.Generator) -> Strands
     return Strands(curves, corners, shares, rng.random(len(curves)).astype(np.float32))
 
 
-def _topknot(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator) -> list[Strands]:
+def _topknot(
+    figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator
+) -> list[Strands]:
     """All hair drawn up into a bun on the crown."""
     crown = skin.points[np.argmin(np.linalg.norm(skin.place - [0, 1.66, 0.03], axis=1))]
     knot = crown + np.float32([0, 0.022, -0.012])
     length = (np.linalg.norm(knot - roots.points, axis=1) * 1.18).astype(np.float32)
     lift = (0.003 + 0.005 * rng.random(len(length))).astype(np.float32)
-    curves = hair.grow(roots, _toward(knot), length, lift, ground(figure.template, skin), 12, 0.85, 0.15)
+    curves = hair.grow(
+        roots, _toward(knot), length, lift, ground(figure.template, skin), 12, 0.85, 0.15
+    )
     curves = hair.frizz(hair.clump(curves, 0.02, 0.5, rng), 0.0013, rng)
     return [_strands(curves, roots, rng), _knot(knot, roots, rng, 0.040)]
 
 
-def _bob(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator) -> list[Strands]:
+def _bob(
+    figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator
+) -> list[Strands]:
     """Parted hair that falls over the ears to the jaw, close to the head."""
     place = roots.place
     side = np.where(place[:, 0] - 0.018 > 0, 1.0, -1.0)
     high = np.clip((place[:, 1] - 1.50) / 0.15, 0, 1)
     forward = np.clip((place[:, 2] - 0.02) / 0.1, 0, 1)
-    length = (cut.length * (0.45 + 0.75 * high) * rng.uniform(0.9, 1.05, len(high))).astype(np.float32)
+    length = (cut.length * (0.45 + 0.75 * high) * rng.uniform(0.9, 1.05, len(high))).astype(
+        np.float32
+    )
     lift = (0.006 + 0.014 * high * rng.uniform(0.4, 1.0, len(high))).astype(np.float32)
     sway = hair.ripple(roots.points, 0.03, rng)
     ear = skin.points[np.argmin(np.linalg.norm(skin.place - [0.072, 1.545, 0.05], axis=1))]
@@ -221,19 +244,25 @@ def _bob(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.G
     def release(points: Floats) -> Floats:
         return np.asarray(np.clip((ear[1] - 0.0 - points[:, 1]) / 0.03, 0, 1), np.float32)
 
-    curves = hair.grow(roots, flow, length, lift, ground(figure.template, skin), 14, 0.8, 0.25, release)
+    curves = hair.grow(
+        roots, flow, length, lift, ground(figure.template, skin), 14, 0.8, 0.25, release
+    )
     curves = hair.frizz(hair.clump(curves, 0.02, 0.6, rng), 0.0018, rng)
     return [_strands(curves, roots, rng)]
 
 
-def _pixie(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator) -> list[Strands]:
+def _pixie(
+    figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator
+) -> list[Strands]:
     """Layers swept from a side parting across the brow and back over the ears."""
     place = roots.place
     part = 0.030
     side = np.where(place[:, 0] - part > 0, 1.0, -1.0)
     high = np.clip((place[:, 1] - 1.53) / 0.11, 0, 1)
     forward = np.clip((place[:, 2] - 0.02) / 0.1, 0, 1)
-    length = (cut.length * (0.42 + 0.58 * high) * rng.uniform(0.75, 1.1, len(high))).astype(np.float32)
+    length = (cut.length * (0.42 + 0.58 * high) * rng.uniform(0.75, 1.1, len(high))).astype(
+        np.float32
+    )
     lift = (0.005 + 0.013 * high * rng.uniform(0.4, 1.0, len(high))).astype(np.float32)
     sway = hair.ripple(roots.points, 0.028, rng)
 
@@ -248,7 +277,14 @@ def _pixie(figure: Figure, skin: Surface, roots: Roots, cut: Cut, rng: np.random
 
 
 Style = Callable[[Figure, Surface, Roots, Cut, np.random.Generator], list[Strands]]
-STYLES: dict[str, Style] = {"crop": _crop, "buzz": _buzz, "tied": _tied, "topknot": _topknot, "bob": _bob, "pixie": _pixie}
+STYLES: dict[str, Style] = {
+    "crop": _crop,
+    "buzz": _buzz,
+    "tied": _tied,
+    "topknot": _topknot,
+    "bob": _bob,
+    "pixie": _pixie,
+}
 
 
 def brows(figure: Figure, skin: Surface, cut: Cut, rng: np.random.Generator) -> Strands:
@@ -263,7 +299,9 @@ def brows(figure: Figure, skin: Surface, cut: Cut, rng: np.random.Generator) -> 
     length = np.interp(along, [0, 0.3, 1], [0.0055, 0.0075, 0.005]) * rng.uniform(0.7, 1.1, count)
     lift = np.full(count, 0.0009, np.float32)
     flow = lambda points, place, s: way  # noqa: E731
-    curves = hair.grow(roots, flow, length.astype(np.float32), lift, Ground.of(skin.points, skin.normals), 5, 0.8)
+    curves = hair.grow(
+        roots, flow, length.astype(np.float32), lift, Ground.of(skin.points, skin.normals), 5, 0.8
+    )
     return _strands(curves, roots, rng)
 
 
@@ -275,8 +313,12 @@ def beard(figure: Figure, skin: Surface, cut: Cut, rng: np.random.Generator) -> 
     roots = hair.sample(skin, beard_area(figure.template, skin), count, rng)
     x, y = roots.place[:, 0], roots.place[:, 1]
     upper = (y > 1.483) & (np.abs(x) < 0.034)
-    way = np.stack([0.25 * np.sign(x) + np.where(upper, 14 * x, -1.5 * x), -1 + 0 * x, 0.12 + 0 * x], 1)
-    way = unit(way + 0.18 * rng.normal(size=way.shape) + 0.25 * hair.ripple(roots.points, 0.012, rng))
+    way = np.stack(
+        [0.25 * np.sign(x) + np.where(upper, 14 * x, -1.5 * x), -1 + 0 * x, 0.12 + 0 * x], 1
+    )
+    way = unit(
+        way + 0.18 * rng.normal(size=way.shape) + 0.25 * hair.ripple(roots.points, 0.012, rng)
+    )
     chin = np.exp(-(((y - 1.435) / 0.02) ** 2)) * np.exp(-((x / 0.03) ** 2))
     length = cut.beard * np.where(upper, 0.62, 0.75 + 0.6 * chin) * rng.uniform(0.6, 1.1, count)
     flow = lambda points, place, s: way  # noqa: E731
@@ -293,21 +335,38 @@ def lashes(figure: Figure, cut: Cut, rng: np.random.Generator) -> Floats:
         centre, _, gaze = figure.eye(side)
         for row, count, length in (("1", 55, 0.0030), ("2", 120, 0.0062)):
             line = figure.lid_margin(side, row)
-            found.append(_lash_row(line, centre, gaze, int(count * cut.lash), length, row == "2", rng))
+            found.append(
+                _lash_row(line, centre, gaze, int(count * cut.lash), length, row == "2", rng)
+            )
     return np.concatenate(found)
 
 
 def _lash_row(
-    line: Floats, centre: Floats, gaze: Floats, count: int, length: float, upper: bool, rng: np.random.Generator
+    line: Floats,
+    centre: Floats,
+    gaze: Floats,
+    count: int,
+    length: float,
+    upper: bool,
+    rng: np.random.Generator,
 ) -> Floats:
     """Lashes that leave a lid's edge forwards and curl away from the eye."""
     u = np.sort(rng.uniform(0.08, 0.98, count)) * (len(line) - 1)
     root = np.stack([np.interp(u, np.arange(len(line)), column) for column in line.T], 1)
     middle = line.mean(0)
-    fan = unit((root - middle) * np.float32([1, 0, 0]) + 1e-6) * np.abs(u / (len(line) - 1) - 0.5)[:, None]
+    fan = (
+        unit((root - middle) * np.float32([1, 0, 0]) + 1e-6)
+        * np.abs(u / (len(line) - 1) - 0.5)[:, None]
+    )
     ahead = unit(gaze + 0.35 * unit(root - centre) + 0.9 * fan + 0.10 * rng.normal(size=root.shape))
     up = np.float32([0, 1 if upper else -1, 0])
     s = np.linspace(0, 1, 6)[None, :, None]
-    size = (length * rng.uniform(0.7, 1.0, count) * np.interp(u / len(line), [0, 0.35, 0.8, 1], [0.55, 0.9, 1.1, 0.9]))
+    size = (
+        length
+        * rng.uniform(0.7, 1.0, count)
+        * np.interp(u / len(line), [0, 0.35, 0.8, 1], [0.55, 0.9, 1.1, 0.9])
+    )
     bend = (0.15 * s + 0.75 * s**2) if upper else 0.55 * s
-    return (root[:, None] + size[:, None, None] * (0.75 * s * ahead[:, None] + bend * up)).astype(np.float32)
+    return (root[:, None] + size[:, None, None] * (0.75 * s * ahead[:, None] + bend * up)).astype(
+        np.float32
+    )

@@ -174,4 +174,6 @@ def curl(curves: Floats, radius: float, turns: float, rng: np.random.Generator) 
     s = np.linspace(0, 1, steps)[None, :, None]
     angle = 2 * np.pi * (turns * s + rng.random((strands, 1, 1)))
     grow_in = np.minimum(1, 4 * s)
-    return np.asarray(curves + radius * grow_in * (np.cos(angle) * side + np.sin(angle) * other), np.float32)
+    return np.asarray(
+        curves + radius * grow_in * (np.cos(angle) * side + np.sin(angle) * other), np.float32
+    )

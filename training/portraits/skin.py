@@ -37,14 +37,18 @@ def linear(rgb: Rgb) -> Floats:
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
-def blob(place: Floats, centre: tuple[float, float, float], size: tuple[float, float, float]) -> Floats:
+def blob(
+    place: Floats, centre: tuple[float, float, float], size: tuple[float, float, float]
+) -> Floats:
     """A smooth bump around ``centre``, the same on both sides of the body."""
     at = np.stack([np.abs(place[:, 0]), place[:, 1], place[:, 2]], 1)
     off = (at - np.asarray(centre)) / np.asarray(size)
     return np.exp(-0.5 * (off**2).sum(1)).astype(np.float32)
 
 
-def paint(template: Template, skin: Surface, look: Complexion, scalp: Floats, beard: Floats) -> dict[str, Floats]:
+def paint(
+    template: Template, skin: Surface, look: Complexion, scalp: Floats, beard: Floats
+) -> dict[str, Floats]:
     """Per-vertex attributes of the skin: colour, roughness, and how wrinkled it is."""
     place = skin.place
     head = place[:, 1] > 1.38
@@ -66,10 +70,19 @@ def paint(template: Template, skin: Surface, look: Complexion, scalp: Floats, be
     lay(0.30 * r * blob(place, (0.0, 1.440, 0.145), (0.018, 0.010, 0.02)), flush)
     lay(0.55 * r * ears, flush)
     lay(0.25 * blob(place, (0.031, 1.553, 0.140), (0.016, 0.005, 0.012)), flush * 0.75)
-    lay(0.22 * blob(place, (0.028, 1.531, 0.138), (0.013, 0.0045, 0.012)), tone * np.float32([0.62, 0.55, 0.62]))
-    lay(0.7 * blob(place, (0.0165, 1.5405, 0.130), (0.0030, 0.0030, 0.006)), flush * np.float32([1.0, 0.75, 0.75]))
+    lay(
+        0.22 * blob(place, (0.028, 1.531, 0.138), (0.013, 0.0045, 0.012)),
+        tone * np.float32([0.62, 0.55, 0.62]),
+    )
+    lay(
+        0.7 * blob(place, (0.0165, 1.5405, 0.130), (0.0030, 0.0030, 0.006)),
+        flush * np.float32([1.0, 0.75, 0.75]),
+    )
     lay(0.35 * template.region("eyelids", skin.uv) * head, flush * 0.8)
-    lay(0.18 * blob(place, (0.0, 1.60, 0.14), (0.05, 0.03, 0.05)), tone * np.float32([1.05, 1.03, 0.92]))
+    lay(
+        0.18 * blob(place, (0.0, 1.60, 0.14), (0.05, 0.03, 0.05)),
+        tone * np.float32([1.05, 1.03, 0.92]),
+    )
     rim = _lid_rim(template, skin)
     upper = np.clip((place[:, 1] - 1.5425) / 0.003, 0, 1)
     lay(rim * (0.35 + 0.45 * upper), tone * np.float32([0.20, 0.13, 0.11]))
@@ -78,17 +91,54 @@ def paint(template: Template, skin: Surface, look: Complexion, scalp: Floats, be
     lay(look.shadow * beard, tone * np.float32([0.42, 0.45, 0.50]))
     if look.scalp is not None:
         lay(0.92 * scalp, linear(look.scalp))
+    lay(0.16 * look.lines * creases(place), flush * 0.8)
     lay(0.85 * np.clip(lips * 1.3, 0, 1), linear(look.lips))
     lay(0.8 * nails, tone * 0.55 + flush * 0.35 + 0.12)
     lay(0.9 * mouth, np.float32([0.25, 0.06, 0.05]))
-    rough = 0.46 - 0.10 * blob(place, (0.0, 1.545, 0.155), (0.03, 0.08, 0.05)) - 0.12 * look.lip_gloss * lips
+    rough = (
+        0.46
+        - 0.10 * blob(place, (0.0, 1.545, 0.155), (0.03, 0.08, 0.05))
+        - 0.12 * look.lip_gloss * lips
+    )
     rough = rough - 0.2 * nails + 0.2 * mouth + 0.15 * scalp
     return {
         "tint": colour.astype(np.float32),
         "rough": rough.astype(np.float32) + 0.1 * (0.5 - look.gloss),
         "lips": lips.astype(np.float32),
+        "crease": look.lines * creases(place),
         "place": place,
     }
+
+
+FURROWS = (  # polylines of (|x|, y) on the base mesh, and how deep they are
+    ([(0.0, 1.589), (0.022, 1.591), (0.040, 1.586)], 0.55),
+    ([(0.0, 1.599), (0.024, 1.602), (0.044, 1.596)], 0.65),
+    ([(0.0, 1.609), (0.020, 1.611), (0.038, 1.606)], 0.45),
+    ([(0.0050, 1.562), (0.0060, 1.571)], 0.6),
+    ([(0.0500, 1.5475), (0.0590, 1.5520)], 0.7),
+    ([(0.0505, 1.5450), (0.0605, 1.5450)], 0.8),
+    ([(0.0500, 1.5425), (0.0590, 1.5380)], 0.7),
+    ([(0.0190, 1.5080), (0.0260, 1.4990), (0.0310, 1.4880), (0.0325, 1.4770)], 1.0),
+    ([(0.0265, 1.4740), (0.0285, 1.4620)], 0.7),
+    ([(0.0170, 1.5290), (0.0270, 1.5245), (0.0390, 1.5260)], 0.6),
+)
+
+
+def creases(place: Floats) -> Floats:
+    """How deep the face's furrows are at each place (M,), 0..1."""
+    x, y = np.abs(place[:, 0]), place[:, 1]
+    wave = 0.0007 * np.sin(x * 260) + 0.0005 * np.sin(x * 610 + 30 * y)
+    deep = np.zeros(len(place), np.float32)
+    for line, depth in FURROWS:
+        far = np.full(len(place), 1.0)
+        for (ax, ay), (bx, by) in zip(line, line[1:], strict=False):
+            along = ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / (
+                (bx - ax) ** 2 + (by - ay) ** 2
+            )
+            t = np.clip(along, 0, 1)
+            far = np.minimum(far, np.hypot(x - ax - t * (bx - ax), y + wave - ay - t * (by - ay)))
+        deep = np.maximum(deep, depth * np.exp(-((far / 0.0013) ** 2)))
+    return (deep * (place[:, 2] > 0.07) * (y > 1.42)).astype(np.float32)
 
 
 def _lid_rim(template: Template, skin: Surface) -> Floats:
@@ -128,6 +178,8 @@ def material(look: Complexion) -> Any:
     height = g.math("ADD", g.math("MULTIPLY", pores, 0.35), g.math("MULTIPLY", grain, 0.65))
     height = g.math("ADD", height, g.math("MULTIPLY", g.math("MULTIPLY", lip_lines, lips), 1.2))
     bump = g.node("Bump", Strength=0.28, Distance=0.0007, Height=height)
+    crease = g.math("SUBTRACT", 1.0, g.attribute("crease", "Fac"))
+    bump = g.node("Bump", Strength=0.8, Distance=0.0012, Height=crease, Normal=bump.outputs[0])
     shader = g.node(
         "BsdfPrincipled",
         Base_Color=colour,

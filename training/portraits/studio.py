@@ -34,7 +34,14 @@ def camera(view: Camera) -> None:
     bpy.context.scene.camera = thing
 
 
-def area(name: str, at: tuple[float, float, float], aim: tuple[float, float, float], size: float, watts: float, colour: tuple[float, float, float] = (1, 1, 1)) -> None:
+def area(
+    name: str,
+    at: tuple[float, float, float],
+    aim: tuple[float, float, float],
+    size: float,
+    watts: float,
+    colour: tuple[float, float, float] = (1, 1, 1),
+) -> None:
     """A square softbox at ``at`` that faces ``aim`` (y up)."""
     import mathutils
 
@@ -80,7 +87,10 @@ def settings(size: int, samples: int, threads: int = 2) -> None:
     cycles.sample_clamp_indirect, cycles.caustics_reflective = 4.0, False
     cycles.blur_glossy = 0.3
     scene.cycles_curves.shape = "RIBBONS"
-    scene.view_settings.view_transform, scene.view_settings.look = "AgX", "AgX - Medium High Contrast"
+    scene.view_settings.view_transform, scene.view_settings.look = (
+        "AgX",
+        "AgX - Medium High Contrast",
+    )
     scene.render.image_settings.file_format = "PNG"
     scene.render.image_settings.color_mode = "RGBA"
     scene.render.image_settings.color_depth = "8"

@@ -45,7 +45,9 @@ def clip(cloth: Surface, field: Field) -> Surface:
     return compact(everything)
 
 
-def _crossings(edge: Ints, value: Floats, count: int) -> tuple[tuple[Ints, Ints, Floats], Ints, Ints]:
+def _crossings(
+    edge: Ints, value: Floats, count: int
+) -> tuple[tuple[Ints, Ints, Floats], Ints, Ints]:
     pairs = np.concatenate([edge[:, [0, 1]], edge[:, [0, 2]]])
     unique, number = np.unique(np.sort(pairs, 1), axis=0, return_inverse=True)
     u, v = unique.T
@@ -74,13 +76,17 @@ def neighbours(faces: Ints, count: int) -> sparse.csr_matrix:
     i = np.concatenate([ring.reshape(-1), np.roll(ring, -1, 1).reshape(-1)])
     j = np.concatenate([np.roll(ring, -1, 1).reshape(-1), ring.reshape(-1)])
     keep = i != j
-    grid = sparse.coo_matrix((np.ones(keep.sum()), (i[keep], j[keep])), shape=(count, count)).tocsr()
+    grid = sparse.coo_matrix(
+        (np.ones(keep.sum()), (i[keep], j[keep])), shape=(count, count)
+    ).tocsr()
     grid.data[:] = 1
     return (sparse.diags(1 / np.maximum(np.asarray(grid.sum(1)).reshape(-1), 1)) @ grid).tocsr()
 
 
-def loosen(cloth: Surface, slack: Floats, rounds: int, rng: np.random.Generator, fold: float | Floats) -> Surface:
-    """Cloth that bridges hollows: smoothed, but never below ``slack`` (M,) over the body, folded."""
+def loosen(
+    cloth: Surface, slack: Floats, rounds: int, rng: np.random.Generator, fold: float | Floats
+) -> Surface:
+    """Cloth that bridges hollows: smoothed, folded, never below ``slack`` (M,) over the body."""
     grid = neighbours(cloth.faces, len(cloth.points))
     skin, normal = cloth.points.astype(np.float64), cloth.normals.astype(np.float64)
     points = skin + normal * slack[:, None]
@@ -182,11 +188,13 @@ def sweep(rows: Floats) -> tuple[Floats, Ints]:
 
 
 def band(line: Floats, out: Floats, up: Floats, width: float, thick: float) -> Floats:
-    """A ribbed band's grid along ``line`` (C, 3): a rounded strip ``width`` high, ``thick`` deep."""
+    """A band's grid along ``line`` (C, 3): a rounded strip ``width`` high, ``thick`` deep."""
     angle = np.linspace(0, 2 * np.pi, 17)
     across = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.6 * width / 2
     deep = np.sin(angle) * thick / 2
-    return (line[None] + across[:, None, None] * up[None] + deep[:, None, None] * out[None]).astype(np.float32)
+    return (line[None] + across[:, None, None] * up[None] + deep[:, None, None] * out[None]).astype(
+        np.float32
+    )
 
 
 def frame(line: Floats, normals: Floats) -> tuple[Floats, Floats]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,10 @@ Floats = NDArray[np.float32]
 WRIST, ANKLE = 0.425, 0.095
 
 
+def _black_leather() -> fabric.Cloth:
+    return fabric.Cloth((0.06, 0.05, 0.05), "leather")
+
+
 @dataclass(frozen=True, slots=True)
 class Outfit:
     """What a person wears: the top's cut and cloth, what is below, lengths on the base mesh."""
@@ -25,12 +29,11 @@ class Outfit:
     neck: str  # crew, vneck, turtle, shirt
     top: fabric.Cloth
     bottom: fabric.Cloth
-    shoes: fabric.Cloth = fabric.Cloth((0.06, 0.05, 0.05), "leather")
+    shoes: fabric.Cloth = field(default_factory=_black_leather)
     sleeve: float = WRIST  # where it ends, along the arm
     hem: float = 0.86
     slack: float = 0.006
     fold: float = 0.0035
-    jacket: fabric.Cloth | None = None
 
 
 def neckline(kind: str) -> tailor.Field:
@@ -43,7 +46,9 @@ def neckline(kind: str) -> tailor.Field:
 
     def wedge(place: Floats, width: float, depth: float) -> Floats:
         fall = 1 - (1.385 - place[:, 1]) / depth
-        return np.asarray(np.where(place[:, 2] > 0.02, 0.6 * (width * fall - np.abs(place[:, 0])), -1))
+        return np.asarray(
+            np.where(place[:, 2] > 0.02, 0.6 * (width * fall - np.abs(place[:, 0])), -1)
+        )
 
     def crew(place: Floats) -> Floats:
         return ring(place, 0.085)
@@ -135,7 +140,9 @@ def _ribs(piece: Surface, field: tailor.Field, width: float, material: Any) -> N
     for i, chain in enumerate(tailor.rims(piece, field)):
         if len(chain) < 24:
             continue
-        line = tailor.even(np.concatenate([piece.points[chain], normals[chain], piece.place[chain]], 1), 220)
+        line = tailor.even(
+            np.concatenate([piece.points[chain], normals[chain], piece.place[chain]], 1), 220
+        )
         out, up = tailor.frame(line[:, :3], unit(line[:, 3:6]))
         inward = np.sign(((piece.points.mean(0) - line[:, :3]) * up).sum())
         middle = line[:, :3] + out * 0.0008 + up * inward * width * 0.25
@@ -144,7 +151,13 @@ def _ribs(piece: Surface, field: tailor.Field, width: float, material: Any) -> N
         s = np.linspace(0, 1, grid.shape[1]) * np.linalg.norm(np.diff(middle, axis=0), axis=1).sum()
         across = np.linspace(0, 1, grid.shape[0])
         rib = np.stack(np.broadcast_arrays(s[None], across[:, None], 0.0), -1)
-        add_mesh(f"rib-{i}", points, quads, material, {"place": np.tile(line[:, 6:9], (len(grid), 1)), "rib": rib.reshape(-1, 3)})
+        add_mesh(
+            f"rib-{i}",
+            points,
+            quads,
+            material,
+            {"place": np.tile(line[:, 6:9], (len(grid), 1)), "rib": rib.reshape(-1, 3)},
+        )
 
 
 def _collar(piece: Surface, field: tailor.Field, material: Any) -> None:
@@ -163,7 +176,11 @@ def _collar(piece: Surface, field: tailor.Field, material: Any) -> None:
     stand = 0.028 - 0.008 * t
     fall = 0.036 + 0.030 * t**4
     lean = out * (0.004 + 0.003 * t)
-    rows = [base - up * 0.004, base + up * stand * 0.5 + out * 0.001, base + up * stand + out * 0.002]
+    rows = [
+        base - up * 0.004,
+        base + up * stand * 0.5 + out * 0.001,
+        base + up * stand + out * 0.002,
+    ]
     top = base + up * (stand + 0.001) + out * 0.005
     rows += [top]
     wing = unit(np.stack([np.sign(base[:, 0]), -1.9 + 0 * base[:, 0], 0.9 + 0 * base[:, 0]], 1))
@@ -185,8 +202,16 @@ def _button(centre: Floats, out: Floats) -> tuple[Floats, NDArray[np.int32]]:
     side = unit(np.cross(out, np.float32([0, 1, 0])))
     ring = np.linspace(0, 2 * np.pi, 25)
     rows = [
-        centre + r * (np.cos(ring)[:, None] * side + np.sin(ring)[:, None] * np.cross(side, out)) + h * out
-        for r, h in ((0.0055, -0.001), (0.0056, 0.0008), (0.0048, 0.0014), (0.0035, 0.0009), (1e-5, 0.0008))
+        centre
+        + r * (np.cos(ring)[:, None] * side + np.sin(ring)[:, None] * np.cross(side, out))
+        + h * out
+        for r, h in (
+            (0.0055, -0.001),
+            (0.0056, 0.0008),
+            (0.0048, 0.0014),
+            (0.0035, 0.0009),
+            (1e-5, 0.0008),
+        )
     ]
     return tailor.sweep(np.stack(rows))
 
