@@ -121,7 +121,7 @@ JONAS = Character(
         "jaw_width": 0.15, "nose_length": 0.15, "head_width": 0.2, "head_height": 0.2,
         "head_depth": 0.15, "shoulder_width": -0.3,
     },
-    state=_stand(0.32, -0.01),
+    state=_stand(0.32, -0.01, left_abduct=0.1263, right_abduct=0.1411),
     wear=LONG,
     look=Complexion(
         tone=(0.84, 0.65, 0.54), flush=(0.80, 0.42, 0.35), lips=(0.70, 0.43, 0.39),

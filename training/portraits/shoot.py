@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from pipeline.body import Body, Person
 from pipeline.camera import Camera
@@ -72,7 +73,18 @@ def film(stage: Set, character: Character, pose: NDArray[np.float32], shot: Shot
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "person.png"
         studio.render(path)
-        return np.asarray(Image.open(path).convert("RGBA")).copy()
+        return calm(np.asarray(Image.open(path).convert("RGBA")))
+
+
+def calm(person: Picture, spread: float = 0.7) -> Picture:
+    """Soften the outline: the renderer denoises colours but not how much of a pixel hair fills."""
+    alpha = person[..., 3].astype(np.float32)
+    edge = ndimage.maximum_filter(alpha, 5) - ndimage.minimum_filter(alpha, 5) > 8
+    covered = np.concatenate([person[..., :3] * (alpha[..., None] / 255), alpha[..., None]], 2)
+    soft = ndimage.gaussian_filter(covered, (spread, spread, 0))
+    colour = soft[..., :3] * 255 / np.maximum(soft[..., 3:], 1)
+    smooth = np.concatenate([np.clip(colour, 0, 255), soft[..., 3:]], 2)
+    return np.where(edge[..., None], smooth + 0.5, person).astype(np.uint8)
 
 
 def build(character: Character, rest: Figure, figure: Figure, hair: float) -> None:
