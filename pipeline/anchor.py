@@ -197,9 +197,9 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
     background = _background(scene, fit, view, alpha)
     loose = _sheets(scene, fit, view, surface, alpha, solid, vertices, sure)
     if not fit.exact:
-        landmarks = fit.landmarks
         projected[:, :2] += bent
-        share = trust.cover(person, surface, projected, landmarks, fine_w, fine_h)
+        frame = (fine_w, fine_h)
+        share = trust.cover(person, surface, projected, sure, fit.landmarks, frame)
         vertices[:, shade.COVER] = share
         surface = surface.only((share > 0)[surface.faces].any(1))
     return IdentityAnchor(
@@ -249,7 +249,9 @@ def _rows(
     table[:, shade.SEEN], table[:, shade.MIRROR_SEEN] = sure, other
     fill = paint.fill_colours(surface, colours / bright[:, None], sure, clean)
     rest = person.rest
-    fill *= paint.hollows(surface, rest, person.normals(rest))[:, None]
+    hollow = paint.hollows(surface, rest, person.normals(rest))
+    hollow[np.isin(surface.layer, [LAYERS.index("eyes"), LAYERS.index("mouth")])] = 1
+    fill *= hollow[:, None]
     table[:, shade.RED : shade.BLUE + 1] = fill
     table[:, shade.COVER] = table[:, shade.SHADE] = 1
     base = sure * bright + (1 - sure) * bright[twin]

@@ -24,7 +24,7 @@ F32 = NDArray[np.float32]
 
 _PAD: Final = 8  # px of a piece beyond the rows that it serves
 # How far from pixels that show a layer its texture is believed, in px of a 512 px picture.
-_REACH: Final = {"mouth": 1.5, "eyes": 1.2, "left_skin": 10.0, "right_skin": 10.0}
+_REACH: Final = {"mouth": 5.0, "eyes": 1.2, "left_skin": 10.0, "right_skin": 10.0}
 _FAR_REACH: Final = 60.0
 # Px of the original picture that are mixed with what is beside a layer.
 _MARGIN: Final = {"eyes": 0.4, "mouth": 0.4}
@@ -158,11 +158,10 @@ def fill_colours(surface: Surface, colours: F32, sure: F32, clean: F32) -> F32:
 def _white(surface: Surface, colours: F32, sure: F32) -> float:
     """How bright a white thing is in this light, against the light that paints are meant for."""
     mine = (surface.material == MATERIALS.index("eye")) & (sure > 0.8)
-    skin = (surface.material == MATERIALS.index("skin")) & (sure > 0.9)
-    level = float(np.percentile(colours[mine].mean(1), 80)) if mine.sum() >= 6 else 0.0
-    if skin.any():
-        level = max(level, float(np.percentile(colours[skin].mean(1), 75)))
-    return float(np.clip(level / _WHITE, 0.35, 1.1)) if level else 0.85
+    if mine.sum() < 6:
+        return 0.9
+    level = float(np.percentile(colours[mine].mean(1), 80))
+    return float(np.clip(level / _WHITE, 0.75, 1.05))  # lids shade the eye more than teeth
 
 
 def _painted(material: NDArray[np.uint8], paint: dict[str, tuple[float, ...]], white: float) -> F32:

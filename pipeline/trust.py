@@ -20,6 +20,7 @@ from pipeline.skeleton import BONES
 from pipeline.surface import LAYERS, Surface
 
 F32 = NDArray[np.float32]
+Frame = tuple[int, int]
 
 _FACE: Final = ("skin", "eyes", "mouth")
 _ARMS: Final = ("left_skin", "right_skin", "left_sleeve", "right_sleeve")
@@ -29,6 +30,7 @@ _LOOSE: Final = ("shoulder", "elbow", "wrist", "neck", "crown", "hairline", "thu
                  "middle", "ring", "little")  # fmt: skip
 _SOFT: Final = 0.16  # of the distance between the eyes' outer corners: the rim's width
 _INSET: Final = 0.04  # of that distance: what lies nearer to the rim is left to the sheet
+_DEEP: Final = 0.18  # of it: further inside, what the picture hides is drawn: lids, inner lips
 _REACH: Final = 0.5  # of that distance: how far beyond landmarks the thin plate acts
 
 
@@ -64,25 +66,37 @@ def rigid(person: Person, surface: Surface, offset: F32) -> F32:
 
 
 def cover(
-    person: Person, surface: Surface, points: F32, landmarks: Landmarks, width: int, height: int
+    person: Person, surface: Surface, points: F32, sure: F32, landmarks: Landmarks, frame: Frame
 ) -> F32:
-    """How far (R,) each row is drawn from the mesh; ``points`` (N, >= 2) px in the picture."""
+    """How far (R,) each row is drawn from the mesh.
+
+    ``points`` (N, >= 2) are the body's vertices, px in a picture of ``frame`` (width, height);
+    ``sure`` (R,) is how far the picture shows each row. What it hides near the face's rim, as
+    under a chin, is not drawn.
+    """
     unit = eyes_apart(person, points)
     marks = person.body.landmarks
     names = [f"{name}_{side}" for name in _RIM for side in ("left", "right")]
     rim = points[[marks[name] for name in (*names, *_RIM_MIDDLE)], :2]
     planes = ConvexHull(rim).equations  # (K, 3): negative inside
     place = points[surface.vertex]
-    inside = -(place[:, :2] @ planes[:, :2].T + planes[:, 2]).max(1)
-    head = person.body.weight * (person.body.bone == BONES.index("head"))
+    inside = -(place[:, :2] @ planes[:, :2].T + planes[:, 2]).max(1) / unit
+    part = np.clip((inside - _INSET) / _SOFT, 0, 1)
+    shown = np.maximum(sure, np.clip((inside - _DEEP) / _SOFT, 0, 1))
     on_face = np.isin(surface.layer, [LAYERS.index(name) for name in _FACE])
-    eyes = (person.body.bone == BONES.index("eye.L")) | (person.body.bone == BONES.index("eye.R"))
-    head = np.minimum(head.sum(1) + (person.body.weight * eyes).sum(1), 1)[surface.vertex]
-    part = np.clip((inside / unit - _INSET) / _SOFT, 0, 1)
-    out = np.where(on_face, head * part * part * (3 - 2 * part), 0.0)
+    head = _head_weight(person)[surface.vertex]
+    out = np.where(on_face, head * shown * part * part * (3 - 2 * part), 0.0)
+    width, height = frame
     for side in ("left", "right"):
         arm = np.isin(surface.layer, [LAYERS.index(n) for n in _ARMS if n.startswith(side)])
         fitted = {f"wrist_{side}", f"elbow_{side}"} & set(landmarks)
         away = (place[:, 1] > height) | (place[:, 0] < 0) | (place[:, 0] > width)
         out[arm] = 1.0 if fitted else away[arm]
     return out.astype(np.float32)
+
+
+def _head_weight(person: Person) -> F32:
+    """How far (N,) each vertex follows the head or an eye."""
+    bones = [BONES.index(name) for name in ("head", "eye.L", "eye.R")]
+    weight = (person.body.weight * np.isin(person.body.bone, bones)).sum(1)
+    return np.minimum(weight, 1).astype(np.float32)
