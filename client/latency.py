@@ -63,14 +63,14 @@ async def run(url: str, avatar: str, pcm: Pcm, seconds: float, measure: bool) ->
 
 async def interrupt(call: Caller, trace: Trace) -> dict[str, float | None]:
     """Interrupts in the middle of speech and falls silent; ms to the last sound and to ``idle``."""
-    pictures, events = len(trace.seen), len(call.events)
+    call.on_picture = lambda picture: None  # what a silent microphone shows is not the run's
+    events = len(call.events)
     await until_audible(trace)
     asked = time.monotonic()
     call.microphone.hush()
     call.say(type="interrupt")
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(call.ended.wait(), INTERRUPT_S)
-    del trace.seen[pictures:]  # what a silent microphone shows is not the run's
     after = [s.arrived_s for s in trace.heard if s.arrived_s > asked and audible(s)]
     idle = [at for at, event in call.events[events:] if event["type"] == "idle" and at > asked]
     return {

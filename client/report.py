@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,16 @@ from client.voice import CODEC, Echo
 FRAME: Final = 640  # media time of one frame
 BITRATE_AT_S: Final = (1, 5, 20)
 Series = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A picture that is no repeat, and the microphone's sample behind its first moment."""
+
+    rtp: int
+    arrived_s: float
+    decoded_s: float
+    sample: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +51,33 @@ def latencies(seen: Sequence[Seen], began_s: float) -> tuple[Series, Series]:
 
     ``began_s`` is when the microphone's first sample was captured. A repeated picture is not new.
     """
-    rows, last = [], -1
-    for one in seen:
-        if one.mark is None or one.sample is None or one.mark.media_time <= last:
-            continue
-        last = one.mark.media_time
-        late = one.decoded_s - began_s - one.sample / 48_000
-        rows.append((one.decoded_s - began_s, late * 1000))
+    rows = [
+        (one.decoded_s - began_s, (one.decoded_s - began_s - one.sample / 48_000) * 1000)
+        for one in fresh(seen)
+    ]
     table = np.array(rows).reshape(-1, 2)
     return table[:, 0], table[:, 1]
+
+
+def fresh(seen: Sequence[Seen]) -> Iterator[Fresh]:
+    """Pictures that show something new, and know which sample of the microphone they show."""
+    last = -1
+    for one in seen:
+        if one.mark is not None and one.sample is not None and one.mark.media_time > last:
+            last = one.mark.media_time
+            yield Fresh(one.rtp, one.arrived_s, one.decoded_s, one.sample)
 
 
 def offsets(
     trace: Trace, heard: Sequence[Echo], video: SenderClock, audio: SenderClock, began_s: float
 ) -> Offsets:
-    """Pictures against the returned voice."""
+    """Pictures against the returned voice. Repeats are counted elsewhere, not as offsets."""
     rows = []
     if heard:
         samples = np.array([echo.sample for echo in heard])
         lags = np.array([echo.rtp - echo.sample for echo in heard])
         arrivals = {sound.rtp // 960: sound.arrived_s for sound in trace.heard}
-        for one in trace.seen:
-            if one.sample is None:
-                continue
+        for one in fresh(trace.seen):
             nearest = int(np.argmin(np.abs(samples - one.sample)))
             if abs(int(samples[nearest]) - one.sample) > 48_000:
                 continue
