@@ -145,7 +145,8 @@ def _cut(
         fine += np.kron(frame - _halved(fine), np.ones((TEXELS, TEXELS, 1), np.float32))
     mask = None
     if alpha is not None:
-        mask = _resized(alpha[..., None], box, TEXELS * width, TEXELS * height)[..., 0] / 255
+        mask = _resized(alpha[..., None], box, TEXELS * width, TEXELS * height)[..., 0]
+        mask /= np.float32(255)
     view = replace(
         camera,
         focal=camera.focal * high / cut_h,
@@ -201,7 +202,7 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
         frame = (fine_w, fine_h)
         share = trust.cover(person, surface, projected, sure, fit.landmarks, frame)
         vertices[:, shade.COVER] = share
-        surface = surface.only((share > 0)[surface.faces].any(1))
+        surface = surface.only(np.asarray((share > 0)[surface.faces].any(1)))
     return IdentityAnchor(
         width=width,
         height=height,
@@ -209,7 +210,7 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
         camera=scene.camera,
         surface=surface,
         vertices=vertices,
-        offset=offset / TEXELS,
+        offset=(offset / TEXELS).astype(np.float32),
         relight=relight,
         known=_known(vertices),
         light=direction,
@@ -271,10 +272,10 @@ def _background(scene: _Scene, fit: Fit, view: View, alpha: F32) -> NDArray[np.u
         gone = alpha > 0.04
         if fit.exact:
             gone |= view.covered > 0
-        gone = gone.reshape(height, TEXELS, width, TEXELS).any((1, 3))
+        gone = np.asarray(gone.reshape(height, TEXELS, width, TEXELS).any((1, 3)))
         if not plate.grow(gone, margin := _PLATE_MARGIN * height / 512).all():
             background = plate.without(scene.frame, gone, margin)
-    return np.clip(background + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(background + 0.5, 0, 255), np.uint8)
 
 
 def _sheets(

@@ -137,7 +137,7 @@ class _Problem:
         left, right = landmarks["eye_outer_left"], landmarks["eye_outer_right"]
         unit = float(np.hypot(left[0] - right[0], left[1] - right[1]))
         loose = [_LOOSE.get(_stem(name), _LOOSE.get(name.split("_")[0], _EXACT)) for name in names]
-        pose = dict(_POSE | _UNITS)
+        pose = {**_POSE, **_UNITS}
         if {"shoulder_left", "shoulder_right"} & set(names):
             pose |= _LIFT
         for side in ("left", "right"):
@@ -285,7 +285,8 @@ def thin_plate(centres: F64, moves: F64, at: F64, reach: float) -> F32:
     plane = np.hstack([np.ones((len(at), 1)), at]) @ solved[count:]
     far = np.min(np.linalg.norm(at[:, None] - centres, axis=2), axis=1)
     fade = np.clip(2 - far / reach, 0, 1)
-    return ((bend + plane) * (fade * fade * (3 - 2 * fade))[:, None]).astype(np.float32)
+    share = fade * fade * (3 - 2 * fade)
+    return np.asarray((bend + plane) * share[:, None], np.float32)
 
 
 def _kernel(a: F64, b: F64) -> F64:

@@ -20,7 +20,7 @@ _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
 def brightness(normals: NDArray[np.float32], direction: NDArray[np.float32]) -> NDArray[np.float32]:
     """Relative brightness (N,) of unit normals (N, 3)."""
-    return np.clip(1 + normals @ direction, DARKEST, BRIGHTEST).astype(np.float32)
+    return np.asarray(np.clip(1 + normals @ direction, DARKEST, BRIGHTEST), np.float32)
 
 
 def estimate(

@@ -8,6 +8,7 @@ or, for the inside of a mouth, from what mouths look like.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -108,7 +109,7 @@ def _near(far: NDArray[np.float64], points: F32, reach: float) -> F32:
     height, width = far.shape
     x = np.clip(points[:, 0].astype(int), 0, width - 1)
     y = np.clip(points[:, 1].astype(int), 0, height - 1)
-    return np.clip(2 - far[y, x] / reach, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(2 - far[y, x] / reach, 0, 1), np.float32)
 
 
 def _stack(pieces: list[F32]) -> NDArray[np.uint8]:
@@ -164,7 +165,9 @@ def _white(surface: Surface, colours: F32, sure: F32) -> float:
     return float(np.clip(level / _WHITE, 0.75, 1.05))  # lids shade the eye more than teeth
 
 
-def _painted(material: NDArray[np.uint8], paint: dict[str, tuple[float, ...]], white: float) -> F32:
+def _painted(
+    material: NDArray[np.uint8], paint: Mapping[str, tuple[float, ...]], white: float
+) -> F32:
     table = np.tile(np.array(_USUAL, np.float32), (256, 1))
     for name, colour in paint.items():
         table[MATERIALS.index(name)] = np.array(colour) * white

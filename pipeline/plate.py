@@ -133,4 +133,4 @@ def foreground(picture: Picture, covered: Picture) -> Picture:
     touching = np.unique(labels[grow(body, 2 * unit)])
     kept = np.isin(labels, touching[touching > 0])
     loose = differs * grow(kept, 2 * unit)
-    return np.maximum(loose, covered).astype(np.float32)
+    return np.asarray(np.maximum(loose, covered), np.float32)

@@ -213,13 +213,11 @@ def _colour(vertices, faces, texture, width, height, f, x, y):  # type: ignore[n
 
 
 @njit(**COMPILED)
-def _store_plain(
-    vertices, faces, texture, width, height, owner, stride, plain, count, colours, out
-):  # type: ignore[no-untyped-def]
+def _store_plain(vertices, faces, texture, width, height, owner, stride, plain, count, words, out):  # type: ignore[no-untyped-def]  # fmt: skip
     """Write the known colours of the plain pixels, and find those that no plane could give."""
     one = np.float32(1.0)
     for n in range(count):
-        word = colours[n]
+        word = words[n]
         y, x, first = _place(plain[n], stride)
         if word >> 24:
             out[y, x, 0] = word & 255

@@ -111,7 +111,7 @@ def _grip(
     x = np.clip((nodes[:, 0] * texels).astype(int), 0, body.shape[1] - 1)
     y = np.clip((nodes[:, 1] * texels).astype(int), 0, body.shape[0] - 1)
     part = np.clip(1 - far[y, x] / rest, 0, 1)
-    return (part * part * (3 - 2 * part)).astype(np.float32)
+    return np.asarray(part * part * (3 - 2 * part), np.float32)
 
 
 def _cells(mask: NDArray[np.bool_], columns: int, lines: int, size: float) -> NDArray[np.bool_]:
@@ -140,7 +140,7 @@ def _weights(distance: NDArray[np.float64], soft: float) -> F32:
     near = distance[:, :-1]
     weights = np.square(np.maximum(limit - near, 0) / limit) / np.square(near**2 + soft**2)
     weights += 1e-12
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
 
 @njit(**COMPILED)

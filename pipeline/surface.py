@@ -157,7 +157,7 @@ class View:
         step = _EDGE + _STEP_SLOPE * pixel * _EDGE_PX * slope
         hidden = np.maximum(hidden, np.clip(beside / step - 1, 0, 1))
         towards = np.clip((self.facing + _TURNED_MOUTH * mouth) / 0.12, 0, 1)
-        return (inside * towards * (1 - hidden)).astype(np.float32)
+        return np.asarray(inside * towards * (1 - hidden), np.float32)
 
     def part(self) -> NDArray[np.int16]:
         """The part of ``PARTS`` (H, W) that is seen at each pixel, or the nearest to it."""
@@ -165,7 +165,7 @@ class View:
         rows, columns = ndimage.distance_transform_edt(
             self.layer < 0, return_distances=False, return_indices=True
         )
-        return of_layer[self.layer[rows, columns]].astype(np.int16)
+        return np.asarray(of_layer[self.layer[rows, columns]], np.int16)
 
     def away_from(self, name: str) -> F32:
         """Px (R,) between each row and the nearest pixel that shows the layer ``name``."""
@@ -195,4 +195,4 @@ def facing(points: F32, normals: F32, eye: F32) -> F32:
     """Cosine (N,) between unit normals and the way from the points (N, 3) to ``eye`` (3,)."""
     way = eye - points
     way /= np.linalg.norm(way, axis=1, keepdims=True)
-    return np.einsum("nc,nc->n", way, normals).astype(np.float32)
+    return np.asarray(np.einsum("nc,nc->n", way, normals), np.float32)

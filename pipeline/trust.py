@@ -99,4 +99,4 @@ def _head_weight(person: Person) -> F32:
     """How far (N,) each vertex follows the head or an eye."""
     bones = [BONES.index(name) for name in ("head", "eye.L", "eye.R")]
     weight = (person.body.weight * np.isin(person.body.bone, bones)).sum(1)
-    return np.minimum(weight, 1).astype(np.float32)
+    return np.asarray(np.minimum(weight, 1), np.float32)

@@ -217,6 +217,22 @@ def test_surfaces_of_two_groups_are_blended_where_they_meet() -> None:
     assert (out[10, 30] == (100, 100, 0)).all()
 
 
+def test_slivers_keep_to_the_colours_of_their_corners() -> None:
+    rng = np.random.default_rng(7)
+    left = rng.uniform(0, 60, (400, 2))
+    slim = np.stack([left, left + (3.0, 0.02), left + (1.5, 0.0)], 1) + rng.normal(
+        0, 1e-3, (400, 3, 2)
+    )
+    points = np.column_stack([slim.reshape(-1, 2), np.full(1200, 2.0)]).astype(np.float32)
+    table = vertices(points, (100, 100, 100))
+    table[:, shade.SHADE] = rng.choice([0.5, 1.5], 1200)
+    table[:, shade.SEEN] = 1
+    grey = np.full((SIZE, SIZE, 4), 100, np.uint8)
+    out = show(table, np.arange(1200, dtype=np.int32).reshape(-1, 3), grey, two_sided=True)
+    assert out.max() <= 151
+    assert (np.ptp(out.astype(int), axis=2) == 0).all()
+
+
 def test_two_threads_draw_the_same_frames_as_one() -> None:
     points, faces = ball()
     tables = [vertices(points + np.float32([i, 0, 0])) for i in range(8)]
