@@ -220,9 +220,8 @@ def test_surfaces_of_two_groups_are_blended_where_they_meet() -> None:
 def test_slivers_keep_to_the_colours_of_their_corners() -> None:
     rng = np.random.default_rng(7)
     left = rng.uniform(0, 60, (400, 2))
-    slim = np.stack([left, left + (3.0, 0.02), left + (1.5, 0.0)], 1) + rng.normal(
-        0, 1e-3, (400, 3, 2)
-    )
+    corners = np.array([[0, 0], [3.0, 0.02], [1.5, 0]])
+    slim = left[:, None] + corners + rng.normal(0, 1e-3, (400, 3, 2))
     points = np.column_stack([slim.reshape(-1, 2), np.full(1200, 2.0)]).astype(np.float32)
     table = vertices(points, (100, 100, 100))
     table[:, shade.SHADE] = rng.choice([0.5, 1.5], 1200)
