@@ -22,7 +22,17 @@ const STATES = {
   failed: "No call",
 };
 const STAGES = ["intake", "wait", "generate", "playout"];
+const NOTICES = {
+  backlog_full: "Too much speech at once: some of it is left out",
+  source_lost: "Your voice does not come through",
+  source_back: "Your voice is back",
+  quality_reduced: "The server is busy: smaller pictures for now",
+  quality_restored: "Full quality again",
+  session_ending: "The server stops soon",
+};
+const QUIET = "Your microphone is silent";
 const QUIET_S = 6;
+const NOTICE_S = 4;
 
 const icon = (path) => `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${path}"/></svg>`;
 const ICONS = {
@@ -208,8 +218,13 @@ export class AvatarCall extends HTMLElement {
 
   #hear(message) {
     if (message.type === "quality") this.#stats = { ...this.#stats, server: message };
-    if (message.type === "notice") this.#parts.state.textContent = message.message;
+    if (message.type === "notice") this.#notify(NOTICES[message.code] ?? message.message);
     this.#emit("message", message);
+  }
+
+  #notify(text) {
+    this.#parts.state.textContent = text;
+    setTimeout(() => this.#parts.state.textContent === text && this.#show(), NOTICE_S * 1000);
   }
 
   #explain(told) {
@@ -241,8 +256,9 @@ export class AvatarCall extends HTMLElement {
     this.#parts.level.style.setProperty("--level", level.toFixed(3));
     this.#parts.level.setAttribute("aria-valuenow", Math.round(level * 100));
     const quiet = this.#meter.silentFor > QUIET_S && !this.#muted && this.state === "listening";
-    if (quiet) this.#parts.state.textContent = "Your microphone is silent";
-    else if (this.#parts.state.textContent === "Your microphone is silent") this.#show();
+    const told = this.#parts.state.textContent === QUIET;
+    if (quiet && !told) this.#parts.state.textContent = QUIET;
+    else if (told && !quiet) this.#show();
   }
 
   async #measure() {
@@ -267,7 +283,7 @@ export class AvatarCall extends HTMLElement {
     };
     this.#parts.dl.innerHTML = Object.entries(rows).map(([name, value]) => `<div><dt>${name}</dt><dd>${value}</dd></div>`).join("");
     const spent = STAGES.map((stage) => [stage, Math.round(server?.latency_ms?.[stage] ?? 0)]);
-    this.#parts.bar.innerHTML = spent.map(([stage, ms]) => `<i class="${stage}" style="flex-grow:${ms}"><b>${stage} ${ms}</b></i>`).join("");
+    this.#parts.bar.innerHTML = spent.map(([stage, ms]) => `<i class="${stage}" style="flex-grow:${ms}"><b>${ms} ${stage}</b></i>`).join("");
     this.#parts.bar.setAttribute("aria-label", `Latency by stage, ms: ${spent.join("; ")}`);
   }
 

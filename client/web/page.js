@@ -14,7 +14,7 @@ function escape(text) {
 function card({ id, name, picture }) {
   const label = document.createElement("label");
   label.className = "person";
-  label.innerHTML = `<input type="radio" name="avatar" value="${escape(id)}"><img src="${escape(picture)}" alt=""><span>${escape(name)}</span>`;
+  label.innerHTML = `<input type="radio" name="avatar" value="${escape(id)}"><i><img src="${escape(picture)}" alt=""></i><span>${escape(name)}</span>`;
   return label;
 }
 
