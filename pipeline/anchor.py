@@ -28,6 +28,7 @@ TEXELS: Final = (
     2  # of texture per output pixel: sharp wherever between pixels a surface comes to lie
 )
 _MIXED: Final = 1.2  # px of the picture that a border between person and background may blur
+_GRAZING: Final = 0.15  # cosine to the camera below which a colour is that of a rim
 _LASHES: Final = 2.0  # px around an eye, of a 512 px picture, that say nothing of a closed lid
 _PLATE_MARGIN: Final = 3.0  # px around the person, of a 512 px picture, that the plate forgets
 
@@ -46,7 +47,8 @@ class IdentityAnchor:
     vertices: F32  # (R, 16) rows as ``shade`` draws them, posed as in the reference
     offset: F32  # (R, 2) px that landmarks move each row from where the body puts it
     relight: F32  # (R,) one over the brightness that a row's texture was seen in
-    known: F32  # (R,) how far a row has a texture, its own or the mirrored one's
+    seen: F32  # (R,) how far the picture shows each row
+    facing: F32  # (R,) cosine to the camera at which it does
     light: F32  # (3,)
     texture: NDArray[np.uint32]  # packed atlas
     plate: NDArray[np.uint8]  # (H, W, 3) the picture without the person
@@ -191,8 +193,10 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
     atlas = paint.atlas(scene.picture, surface, view, solid, scene.source)
     pixel = float(np.median(points[:, 2])) / (scene.camera.focal * fine_h)
     sure = view.seen(surface, pixel) * atlas.known
-    clean = sure * (view.away_from("eyes") > _LASHES * fine_h / 512)
+    frontal = np.clip((view.facing - _GRAZING) / 0.2, 0, 1)
+    clean = sure * frontal * (view.away_from("eyes") > _LASHES * fine_h / 512)
     vertices, relight, direction = _rows(person, surface, atlas, sure, clean, normals)
+    vertices[:, shade.MIRROR_SEEN] *= frontal[surface.mirrored(person.body.mirror)]
     vertices[:, [shade.X, shade.Y]] = points[:, :2] / TEXELS
     vertices[:, shade.DEPTH] = points[:, 2]
     background = _background(scene, fit, view, alpha)
@@ -212,7 +216,8 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
         vertices=vertices,
         offset=(offset / TEXELS).astype(np.float32),
         relight=relight,
-        known=_known(vertices),
+        seen=sure,
+        facing=view.facing,
         light=direction,
         texture=shade.pack(atlas.texture),
         plate=background,
@@ -257,11 +262,6 @@ def _rows(
     table[:, shade.COVER] = table[:, shade.SHADE] = 1
     base = sure * bright + (1 - sure) * bright[twin]
     return table, (1 / base).astype(np.float32), direction
-
-
-def _known(vertices: F32) -> F32:
-    seen, mirrored = vertices[:, shade.SEEN], vertices[:, shade.MIRROR_SEEN]
-    return np.asarray(seen + (1 - seen) * mirrored, np.float32)
 
 
 def _background(scene: _Scene, fit: Fit, view: View, alpha: F32) -> NDArray[np.uint8]:

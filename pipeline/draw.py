@@ -18,7 +18,7 @@ from pipeline.anchor import IdentityAnchor, bundled_body
 from pipeline.body import Body
 from pipeline.light import BRIGHTEST, DARKEST
 from pipeline.raster import COMPILED
-from pipeline.shade import DEPTH, SHADE, Canvas, X, Y, draw
+from pipeline.shade import DEPTH, MIRROR_SEEN, SEEN, SHADE, Canvas, X, Y, draw
 
 F32 = NDArray[np.float32]
 
@@ -26,26 +26,36 @@ _NEAREST: Final = np.float32(0.05)  # metres before the camera
 # A texture holds shine and shadow of its own: it follows the light by half, and not far.
 _TRUST: Final = np.float32(0.5)
 _MOST: Final = np.float32(0.2)
+# A texture seen at a glance is stretched when its surface turns to the camera: then the fill
+# colour takes over, from the first stretch to the second.
+_WHOLE: Final = np.float32(1.8)
+_WORN: Final = np.float32(3.6)
+_GRAZING: Final = np.float32(0.05)
 
 
 @njit(**COMPILED)
-def _place(posed, normals, vertex, offset, relight, known, light, view, vertices):  # type: ignore[no-untyped-def]
+def _place(posed, normals, vertex, offset, relight, seen, facing, light, view, vertices):  # type: ignore[no-untyped-def]
     """Project and light every row; ``view``: centre px, scale px, distance, height, cos, sin."""
     x0, y0, scale, distance, height, cos, sin = view
-    one = np.float32(1.0)
+    zero, one = np.float32(0.0), np.float32(1.0)
     for r in range(vertex.shape[0]):
         i = vertex[r]
-        up, ahead = posed[i, 1] - height, distance - posed[i, 2]
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        px, up, ahead = posed[i, 0], posed[i, 1] - height, distance - posed[i, 2]
         depth = max(cos * ahead + sin * up, _NEAREST)
         ratio = scale / depth
-        vertices[r, X] = x0 + ratio * posed[i, 0] + offset[r, 0]
+        vertices[r, X] = x0 + ratio * px + offset[r, 0]
         vertices[r, Y] = y0 - ratio * (cos * up - sin * ahead) + offset[r, 1]
         vertices[r, DEPTH] = depth
-        bright = np.float32(1.0) + light[0] * normals[i, 0] + light[1] * normals[i, 1]
-        bright += light[2] * normals[i, 2]
+        turned = (nz * ahead - nx * px - ny * up) / np.sqrt(px * px + up * up + ahead * ahead)
+        stretch = turned / max(facing[r], _GRAZING)
+        own = seen[r] * min(max((_WORN - stretch) / (_WORN - _WHOLE), zero), one)
+        vertices[r, SEEN] = own
+        bright = one + light[0] * nx + light[1] * ny + light[2] * nz
         bright = min(max(bright, DARKEST), BRIGHTEST)
         change = min(max(_TRUST * (bright * relight[r] - one), -_MOST), _MOST)
-        vertices[r, SHADE] = known[r] * (one + change) + (one - known[r]) * bright
+        known = own + (one - own) * vertices[r, MIRROR_SEEN]
+        vertices[r, SHADE] = known * (one + change) + (one - known) * bright
 
 
 class Painter:
@@ -83,7 +93,7 @@ class Painter:
         self._person.normals(self._posed, self._normals)
         _place(
             self._posed, self._normals, anchor.surface.vertex, anchor.offset, anchor.relight,
-            anchor.known, anchor.light, self._view, self._vertices,
+            anchor.seen, anchor.facing, anchor.light, self._view, self._vertices,
         )  # fmt: skip
         out[:] = anchor.plate
         for each, moved in zip(anchor.sheets, self._moved, strict=True):
