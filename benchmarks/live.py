@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -113,7 +114,7 @@ async def load(part: str, url: str, pid: int, count: int, given: argparse.Namesp
     smooth = [report.smoothness(run.trace.seen) for run in runs]
     late = np.concatenate([report.latencies(r.trace.seen, r.began_s)[1] for r in runs] or [[]])
     spread = report.spread(late) or {}
-    return Row(
+    row = Row(
         part=part,
         sessions=count,
         seconds=given.seconds,
@@ -126,6 +127,8 @@ async def load(part: str, url: str, pid: int, count: int, given: argparse.Namesp
         callers_cores=round(usage["callers"], 2),
         refused=count - len(runs),
     )
+    sys.stderr.write(table([row]).splitlines()[-1] + "\n")
+    return row
 
 
 async def _cores(pid: int, seconds: float, usage: dict[str, float]) -> None:
@@ -260,6 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--browser", action="store_true", help="frames decoded by Chromium too")
     parser.add_argument("--json", action="store_true", help="only the JSON line")
     given = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is ended too
     quiet = contextlib.redirect_stdout(sys.stderr) if given.json else contextlib.nullcontext()
     with quiet:
         result = asyncio.run(bench(given))

@@ -1,0 +1,46 @@
+"""The live benchmark's own numbers: what a process uses, and a table that hides no gap."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+
+from benchmarks import process
+from benchmarks.idle import FRAME, TICK, Still
+from benchmarks.live import Row, table
+
+
+def test_a_thread_and_a_file_more_are_counted() -> None:
+    before, done = process.footprint(os.getpid()), threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    with open(os.devnull):
+        after = process.footprint(os.getpid())
+    done.set()
+    thread.join()
+    assert (after.threads, after.files) == (before.threads + 1, before.files + 1)
+    assert 10 < after.memory_mb < 100_000
+
+
+def test_processor_time_grows_with_work() -> None:
+    before = process.cpu_s(os.getpid())
+    while process.cpu_s(os.getpid()) < before + 0.05:
+        sum(range(100_000))
+
+
+def test_a_row_without_latency_shows_a_dash_and_says_who_was_refused() -> None:
+    row = Row("media", 4, 10.0, 25.0, None, None, 0, 0, 0.5, 0.6, 2)
+    assert table([row]).splitlines()[1].split()[:5] == ["media", "4", "25.0", "-", "-"]
+    assert "2 refused" in table([row])
+
+
+def test_the_idle_pipeline_makes_two_frames_for_each_chunk_that_is_complete() -> None:
+    stream = Still(np.zeros((64, 64, 3), np.uint8))
+    stream.push(np.zeros(TICK, np.float32))
+    assert list(stream.step()) == []
+    stream.push(np.zeros(FRAME, np.float32))
+    assert [frame.media_time for frame in stream.step()] == [0, FRAME]
+    stream.push(np.zeros(3 * TICK, np.float32))
+    assert stream.skip(2 * TICK + 5) == 2 * TICK and stream.media_time == 3 * TICK
