@@ -46,6 +46,7 @@ _TWO_SIDED: Final = ("hair", "clothes", "left_sleeve", "right_sleeve", "legs")
 _STEP: Final = 0.0015  # metres of depth by which a row may lie behind its own layer ...
 _STEP_SLOPE: Final = 3.0  # ... and pixels more, times the slope
 _STEP_MOUTH: Final = 0.009  # ... in a mouth, whose teeth no fit puts quite where they are
+_PAST: Final = 0.15  # cosine by which rows past the silhouette still take its colour
 _TURNED_MOUTH: Final = 0.6  # cosine by which its few vertices may even face away
 _EDGE: Final = 0.012  # metres of depth that make an edge of a layer before itself ...
 _EDGE_PX: Final = 3  # ... whose pixels, this far around, are mixed or in its shadow
@@ -156,7 +157,7 @@ class View:
         beside = self.points[:, 2] - self._nearest_beside(surface)
         step = _EDGE + _STEP_SLOPE * pixel * _EDGE_PX * slope
         hidden = np.maximum(hidden, np.clip(beside / step - 1, 0, 1))
-        towards = np.clip((self.facing + _TURNED_MOUTH * mouth) / 0.12, 0, 1)
+        towards = np.clip((self.facing + _PAST + _TURNED_MOUTH * mouth) / 0.1, 0, 1)
         return np.asarray(inside * towards * (1 - hidden), np.float32)
 
     def part(self) -> NDArray[np.int16]:
