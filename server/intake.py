@@ -27,6 +27,7 @@ Pcm = NDArray[np.int16]
 
 INBOX = 512  # packets that may wait to be decoded; more are dropped, oldest first
 FLOWING = 5 * BLOCK  # a source that was heard this recently is expected to go on
+CORRECT_EVERY = 5 * BLOCK
 LEAD = 2 * BLOCK  # how far ahead of real time a burst is released
 ON_ITS_WAY = 6 * BLOCK  # after an interrupt, what was sent before it may still arrive
 TRIM_IN_SPEECH = 10 * BLOCK  # further behind than this, speech is cut to catch up
@@ -69,6 +70,7 @@ class Intake:
         self.on_placed: Callable[[int], None] = lambda samples: None  # since arrival, 48 kHz
         self._last_arrival = -FLOWING
         self._deaf_until = 0
+        self._corrected = -CORRECT_EVERY
         self.muted = False
         self.late = self.dropped = self.concealed = self.packets = 0
 
@@ -182,6 +184,9 @@ class Intake:
             )
 
     def _correct(self) -> None:
+        if self._now() - self._corrected < CORRECT_EVERY:
+            return
+        self._corrected = self._now()
         shift = self._arrivals.correction(self._live)
         if shift > 0 and not self._speech.speaking:
             self._arrivals.shift(shift)

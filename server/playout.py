@@ -97,20 +97,19 @@ class Delay:
         self._limits = limits
         self._made: deque[int] = deque(maxlen=8 * 25)
         self.jitter = 0  # how late packets come; set by the session
-        self.samples = limits.start
+        self.samples = self.wanted = limits.start
 
     def observe(self, took: int) -> None:
         """A frame was finished ``took`` samples after its chunk's audio was complete."""
         self._made.append(took)
 
-    @property
-    def wanted(self) -> int:
-        """What lateness asks for now."""
+    def reckon(self) -> None:
+        """Works out anew what lateness asks for; once a second is enough."""
         if len(self._made) < 25:
-            return self.samples
+            return
         made = int(np.percentile(self._made, 97))
         wanted = self._limits.chunk + self.jitter + made + self._limits.margin
-        return min(max(wanted, self._limits.least), self._limits.most)
+        self.wanted = min(max(wanted, self._limits.least), self._limits.most)
 
     def move(self, speaking: bool) -> int:
         """Steps towards what is wanted; returns by how many samples the delay grew."""

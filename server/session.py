@@ -357,6 +357,7 @@ class Session:
 
     def _adapt(self) -> None:
         self.playout.delay.jitter = self.intake.jitter // WIDE
+        self.playout.delay.reckon()
 
     async def _watch(self) -> None:
         """Lets go of peers that never connected, and of a session that nobody comes back to."""

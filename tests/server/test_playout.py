@@ -90,6 +90,7 @@ def following(start_ms: int = 230) -> Delay:
 def test_the_delay_stays_until_enough_frames_were_seen() -> None:
     delay = following()
     delay.observe(ms(20))
+    delay.reckon()
     assert delay.move(speaking=False) == 0
 
 
@@ -97,6 +98,7 @@ def test_a_fast_model_shortens_the_delay_at_once_in_silence_and_gently_in_speech
     delay = following()
     for _ in range(100):
         delay.observe(ms(40))
+    delay.reckon()
     assert -SLEW <= delay.move(speaking=True) < 0
     while delay.move(speaking=False):
         pass
@@ -107,6 +109,7 @@ def test_a_slow_model_lengthens_it_at_once_in_silence_and_gently_in_speech() -> 
     delay = following(170)
     for _ in range(100):
         delay.observe(ms(120))
+    delay.reckon()
     assert delay.move(speaking=True) == SLEW
     assert delay.move(speaking=False) > ms(50)
 
@@ -115,6 +118,7 @@ def test_the_delay_has_an_upper_bound_whatever_happens() -> None:
     delay = following()
     for _ in range(200):
         delay.observe(ms(5000))
+    delay.reckon()
     delay.move(speaking=False)
     assert delay.samples == ms(450)
 
@@ -124,6 +128,7 @@ def test_late_packets_lengthen_the_delay() -> None:
     for _ in range(100):
         delay.observe(ms(40))
     delay.jitter = ms(100)
+    delay.reckon()
     delay.move(speaking=False)
     assert delay.samples == ms(270)
 
