@@ -36,7 +36,7 @@ from client.errors import CallError
 from client.microphone import Microphone, Pcm, read
 
 PARTS: Final = ("sessions", "media", "cycles", "soak")
-SETTLE_S: Final = 2.0  # after a call's start, before CPU counts
+SETTLE_S: Final = 1.0  # of a call, before processors count
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +99,15 @@ async def _ready(url: str, child: asyncio.subprocess.Process) -> None:
 async def load(part: str, url: str, pid: int, count: int, given: argparse.Namespace) -> Row:
     """``count`` calls at once."""
     pcm = await asyncio.to_thread(read, given.audio)
-    usage: dict[str, float] = {}
+    samples: list[tuple[float, float, float]] = []
     calls = [
         latency.run(url, given.avatar, np.roll(pcm, -i * 48_000), given.seconds, measure=True)
         for i in range(count)
     ]
-    meter = asyncio.create_task(_cores(pid, given.seconds, usage))
+    meter = asyncio.create_task(_meter(pid, samples))
     done = await asyncio.gather(*calls, return_exceptions=True)
-    await meter
+    meter.cancel()
+    cores = used(samples, latency.INTERRUPT_S, given.seconds - SETTLE_S)
     runs = [run for run in done if isinstance(run, latency.Run)]
     for failure in done:
         if isinstance(failure, BaseException) and not isinstance(failure, CallError):
@@ -123,22 +124,34 @@ async def load(part: str, url: str, pid: int, count: int, given: argparse.Namesp
         p95_ms=spread.get("p95"),
         repeats=sum(s.get("repeats", 0) for s in smooth),
         skips=sum(s.get("skips", 0) for s in smooth),
-        server_cores=round(usage["server"], 2),
-        callers_cores=round(usage["callers"], 2),
+        server_cores=cores[0],
+        callers_cores=cores[1],
         refused=count - len(runs),
     )
     sys.stderr.write(table([row]).splitlines()[-1] + "\n")
     return row
 
 
-async def _cores(pid: int, seconds: float, usage: dict[str, float]) -> None:
-    """Processors in use by the server and by this process while the calls are up."""
-    await asyncio.sleep(min(SETTLE_S, seconds / 3))
-    before, began = (process.cpu_s(pid), process.cpu_s(os.getpid())), time.monotonic()
-    await asyncio.sleep(max(1.0, seconds - 2 * SETTLE_S))
-    after, took = (process.cpu_s(pid), process.cpu_s(os.getpid())), time.monotonic() - began
-    usage["server"] = (after[0] - before[0]) / took
-    usage["callers"] = (after[1] - before[1]) / took
+async def _meter(pid: int, samples: list[tuple[float, float, float]]) -> None:
+    while True:
+        samples.append((time.monotonic(), process.cpu_s(pid), process.cpu_s(os.getpid())))
+        await asyncio.sleep(0.25)
+
+
+def used(
+    samples: Sequence[tuple[float, float, float]], tail_s: float, seconds: float
+) -> tuple[float, float]:
+    """Processors in use by server and callers over ``seconds`` that end ``tail_s`` before the end.
+
+    Counted from the end, because connecting takes as long as it takes.
+    """
+    end = samples[-1][0] - tail_s
+    within = [row for row in samples if end - max(seconds, 1.0) <= row[0] <= end]
+    if len(within) < 2:
+        return 0.0, 0.0
+    (began, *before), (ended, *after) = within[0], within[-1]
+    server, callers = (round((b - a) / (ended - began), 2) for a, b in zip(before, after))
+    return server, callers
 
 
 async def cycles(url: str, pid: int, given: argparse.Namespace) -> dict[str, Any]:

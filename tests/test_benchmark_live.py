@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import process
 from benchmarks.idle import FRAME, TICK, Still
-from benchmarks.live import Row, table
+from benchmarks.live import Row, table, used
 
 
 def test_a_thread_and_a_file_more_are_counted() -> None:
@@ -44,3 +44,9 @@ def test_the_idle_pipeline_makes_two_frames_for_each_chunk_that_is_complete() ->
     assert [frame.media_time for frame in stream.step()] == [0, FRAME]
     stream.push(np.zeros(3 * TICK, np.float32))
     assert stream.skip(2 * TICK + 5) == 2 * TICK and stream.media_time == 3 * TICK
+
+
+def test_processors_count_while_calls_are_up_not_while_they_connect() -> None:
+    idle = [(t / 4, 0.0, 0.0) for t in range(40)]
+    busy = [(10 + t / 4, t * 0.125, t * 0.25) for t in range(41)]
+    assert used([*idle, *busy], 2.0, 6.0) == (0.5, 1.0)
