@@ -22,8 +22,8 @@ from training.portraits.wardrobe import Outfit
 class View:
     """What a square picture shows, as shares of the person's own height, from how far."""
 
-    top: float = 1.072
-    bottom: float = 0.485
+    top: float = 1.066
+    bottom: float = 0.43
     distance: float = 2.7
 
     def camera(self, crown: float) -> Camera:
@@ -148,7 +148,7 @@ AMARA = Character(
     wear=LONG,
     look=Complexion(
         tone=(0.46, 0.30, 0.215), flush=(0.50, 0.24, 0.18), lips=(0.50, 0.25, 0.23),
-        redness=0.3, scalp=(0.05, 0.04, 0.035), gloss=0.2,
+        redness=0.3, scalp=(0.05, 0.04, 0.035), gloss=-0.3,
     ),
     cut=Cut("buzz", (0.045, 0.035, 0.03), length=0.016, strands=60000),
     eyes=DARK_EYES,
@@ -197,7 +197,9 @@ LUCIA = Character(
         tone=(0.84, 0.66, 0.56), flush=(0.80, 0.42, 0.36), lips=(0.69, 0.35, 0.35),
         redness=0.6, lines=0.8, scalp=(0.50, 0.48, 0.46),
     ),
-    cut=Cut("pixie", (0.58, 0.56, 0.53), length=0.075, grey=0.8, brow_colour=(0.36, 0.31, 0.28)),
+    cut=Cut(
+        "pixie", (0.58, 0.56, 0.53), 0.075, grey=0.8, lash=0.6, brow_colour=(0.36, 0.31, 0.28)
+    ),
     eyes=GREEN_EYES,
     outfit=Outfit("shirt", Cloth((0.34, 0.40, 0.52), "linen"), Cloth((0.1, 0.1, 0.12), "denim")),
     backdrop=Backdrop("window", (0.70, 0.69, 0.68), 7),
@@ -212,8 +214,9 @@ KENJI = Character(
         "gender": 1.0, "age": 0.08, "muscle": 0.52, "weight": 0.44, "height": 0.5,
         "proportions": 0.5, "african": 0.0, "asian": 1.0, "caucasian": 0.0,
         "head_width": 0.2, "head_height": 0.2, "head_depth": 0.15, "shoulder_width": -0.2,
+        "brow_height": 0.25, "brow_angle": 0.25, "eye_size": 0.1,
     },
-    state=_stand(0.35, 0.015),
+    state=_stand(0.40, 0.015, browInnerUp=0.14),
     wear=LONG,
     look=Complexion(
         tone=(0.82, 0.645, 0.515), flush=(0.78, 0.44, 0.35), lips=(0.68, 0.41, 0.36),
@@ -222,8 +225,8 @@ KENJI = Character(
     cut=Cut("crop", (0.055, 0.045, 0.042), length=0.042, strands=38000, brow=1.05),
     eyes=DARK_EYES,
     outfit=Outfit(
-        "crew", Cloth((0.33, 0.38, 0.44), "knit"), Cloth((0.13, 0.135, 0.16), "denim"),
-        Cloth((0.80, 0.79, 0.76), "leather"),
+        "crew", Cloth((0.33, 0.38, 0.44), "knit"), Cloth((0.20, 0.22, 0.28), "denim"),
+        Cloth((0.62, 0.60, 0.57), "linen"),
     ),
     backdrop=Backdrop("floor", (0.74, 0.73, 0.71), 8),
     seed=6,

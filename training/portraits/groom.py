@@ -58,14 +58,16 @@ def beard_area(template: Template, skin: Surface) -> Floats:
     """How much beard grows at each skin vertex, 0..1."""
     x, y, z = np.abs(skin.place[:, 0]), skin.place[:, 1], skin.place[:, 2]
     cheek = np.interp(
-        x, [0, 0.02, 0.035, 0.05, 0.062, 0.08], [1.5005, 1.4965, 1.490, 1.497, 1.525, 1.545]
+        x,
+        [0, 0.02, 0.035, 0.05, 0.062, 0.08],
+        [1.5005, 1.4965, 1.490, 1.494, 1.508, 1.510],
     )
     low = np.interp(x, [0, 0.03, 0.06], [1.425, 1.428, 1.450])
     inside = np.clip((cheek - y) / 0.006, 0, 1) * np.clip((y - low) / 0.008, 0, 1)
     lips = template.region("lips", skin.uv) > 0.15
     under = (np.abs(y - 1.4605) < 0.0045) & (x > 0.004) & (x < 0.016)
     soul = np.where(under, 0.35, 1.0)
-    front = np.clip((z - 0.05) / 0.02, 0, 1)
+    front = np.clip((z - 0.058) / 0.02, 0, 1)
     mouth = template.region("inside-mouth", skin.uv) > 0.3
     return (inside * soul * front * ~lips * ~mouth * (y > 1.41)).astype(np.float32)
 

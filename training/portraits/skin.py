@@ -78,7 +78,7 @@ def paint(
         0.7 * blob(place, (0.0165, 1.5405, 0.130), (0.0030, 0.0030, 0.006)),
         flush * np.float32([1.0, 0.75, 0.75]),
     )
-    lay(0.35 * template.region("eyelids", skin.uv) * head, flush * 0.8)
+    lay(0.20 * template.region("eyelids", skin.uv) * head, flush * 0.8)
     lay(
         0.18 * blob(place, (0.0, 1.60, 0.14), (0.05, 0.03, 0.05)),
         tone * np.float32([1.05, 1.03, 0.92]),
@@ -188,7 +188,7 @@ def material(look: Complexion) -> Any:
         Subsurface_Radius=(1.0, 0.36, 0.20),
         Subsurface_Scale=0.0045,
         Specular_IOR_Level=0.42,
-        Coat_Weight=0.06,
+        Coat_Weight=0.03,
         Coat_Roughness=0.35,
         Normal=bump.outputs[0],
     )

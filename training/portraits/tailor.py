@@ -115,15 +115,21 @@ def wrinkles(place: Floats, rng: np.random.Generator) -> Floats:
     limb = np.clip((x - 0.17) / 0.04, 0, 1) * (y > 0.95)
     along = arm(place)
     bend = np.exp(-(((along - 0.225) / 0.06) ** 2)) + 0.6 * np.exp(-(((along - 0.42) / 0.04) ** 2))
-    side = np.stack([along * 5, place[:, 2] * 2.0, y * 1.0], 1).astype(np.float32)
-    sleeve = _ridge(side, 0.16, rng) * (0.25 + 1.1 * bend)
+    turn = np.sin(40 * place[:, 2]) * 0.012  # folds run slantwise around the arm
+    side = np.stack([(along + turn) * 5, place[:, 2] * 5, y * 1.2], 1).astype(np.float32)
+    sleeve = _ridge(side, 0.13, rng) * (0.30 + 0.9 * bend)
     slant = np.stack([place[:, 0] * 1.6, y * 5 + 3.0 * x, place[:, 2]], 1).astype(np.float32)
     pit = np.exp(-(((x - 0.15) / 0.05) ** 2 + ((y - 1.25) / 0.09) ** 2))
     waist = np.exp(-(((y - 1.00) / 0.07) ** 2))
-    body = _ridge(slant, 0.22, rng) * (0.20 + 0.9 * pit + 0.55 * waist)
+    body = _ridge(slant, 0.22, rng) * (0.28 + 0.9 * pit + 0.6 * waist)
     hang = np.stack([place[:, 0] * 6, y * 0.8, place[:, 2] * 4], 1).astype(np.float32)
     drape = 0.35 * ripple(hang, 0.35, rng)[:, 0] * np.clip((1.2 - y) / 0.3, 0, 1)
-    return np.asarray(limb * sleeve + (1 - limb) * (body + drape), np.float32)
+    leg = np.clip((0.80 - y) / 0.06, 0, 1)
+    shin = np.stack([y * 5, place[:, 2] * 4, place[:, 0] * 4], 1).astype(np.float32)
+    breaks = np.exp(-(((y - 0.13) / 0.07) ** 2)) + 0.7 * np.exp(-(((y - 0.47) / 0.07) ** 2))
+    trouser = _ridge(shin, 0.15, rng) * (0.25 + 0.9 * breaks)
+    trunk = (1 - leg) * (body + drape) + leg * trouser
+    return np.asarray(limb * sleeve + (1 - limb) * trunk, np.float32)
 
 
 def _ridge(points: Floats, scale: float, rng: np.random.Generator) -> Floats:

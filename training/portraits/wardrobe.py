@@ -15,7 +15,7 @@ from training.portraits.figure import Figure, Surface
 from training.portraits.hair import Ground, unit
 
 Floats = NDArray[np.float32]
-WRIST, ANKLE = 0.425, 0.095
+WRIST, ANKLE = 0.425, 0.066
 
 
 def _black_leather() -> fabric.Cloth:
@@ -33,7 +33,7 @@ class Outfit:
     sleeve: float = WRIST  # where it ends, along the arm
     hem: float = 0.86
     slack: float = 0.006
-    fold: float = 0.0035
+    fold: float = 0.0055
 
 
 def neckline(kind: str) -> tailor.Field:
@@ -95,16 +95,16 @@ def _bottom(tights: Surface, outfit: Outfit, rng: np.random.Generator) -> None:
     legs = tailor.clip(tights, lambda p: np.maximum(p[:, 1] - outfit.hem - 0.02, ANKLE - p[:, 1]))
     legs = tailor.clip(legs, lambda p: np.abs(p[:, 0]) - 0.30)
     y = legs.place[:, 1]
-    slack = 0.004 + 0.012 * np.clip((0.75 - y) / 0.5, 0, 1)
+    slack = 0.004 + 0.016 * np.clip((0.75 - y) / 0.5, 0, 1)
     slack -= 0.010 * np.clip((y - outfit.hem + 0.03) / 0.03, 0, 1)  # tucked under the top
-    legs = tailor.loosen(legs, slack.astype(np.float32), 12, rng, 0.003)
+    legs = tailor.loosen(legs, slack.astype(np.float32), 16, rng, 0.006)
     _show("bottom", legs, outfit.bottom.material("bottom"))
-    feet = tailor.clip(tights, lambda p: np.maximum(p[:, 1] - ANKLE - 0.01, np.abs(p[:, 0]) - 0.33))
-    feet = tailor.loosen(feet, np.full(len(feet.points), 0.005, np.float32), 10, rng, 0.0)
+    feet = tailor.clip(tights, lambda p: np.maximum(p[:, 1] - ANKLE - 0.03, np.abs(p[:, 0]) - 0.33))
+    feet = tailor.loosen(feet, np.full(len(feet.points), 0.006, np.float32), 90, rng, 0.0)
     _show("shoes", feet, outfit.shoes.material("shoes"))
-    sole = tailor.clip(feet, lambda p: p[:, 1] - 0.022)
-    points = sole.points + sole.normals * np.float32([0.003, 0, 0.003])
-    points[:, 1] = np.minimum(points[:, 1], 0.018)
+    sole = tailor.clip(feet, lambda p: p[:, 1] - 0.028)
+    points = sole.points + sole.normals * np.float32([0.004, 0, 0.004])
+    points[:, 1] = np.minimum(points[:, 1], 0.022)
     add_mesh("soles", points, sole.faces, skin.plain("sole", (0.88, 0.87, 0.84), 0.6))
 
 
@@ -113,7 +113,7 @@ def _top(tights: Surface, outfit: Outfit, rng: np.random.Generator) -> None:
     top = tailor.clip(tailor.clip(tailor.clip(tights, neck), wrist), low)
     x, y = np.abs(top.place[:, 0]), top.place[:, 1]
     slack = outfit.slack * (0.35 + 0.65 * np.clip((1.36 - y) / 0.08, 0, 1))
-    slack += 0.014 * np.exp(-(((y - 1.03) / 0.09) ** 2)) * (x < 0.25)
+    slack += 0.009 * np.exp(-(((y - 1.03) / 0.09) ** 2)) * (x < 0.25)
     slack += 0.008 * np.clip((outfit.hem + 0.08 - y) / 0.08, 0, 1) * (x < 0.28)
     ends = np.clip((outfit.sleeve - tailor.arm(top.place)) / 0.05, 0, 1)
     slack = slack * (0.3 + 0.7 * ends) * (1 - 0.45 * np.clip(tailor.arm(top.place) / 0.08, 0, 1))
