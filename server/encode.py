@@ -17,6 +17,7 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from server.clock import FPS
@@ -130,11 +131,21 @@ def stamped(data: bytes, timestamp: int, clock: int) -> Packet:
     return packet
 
 
-def yuv(image: NDArray[np.uint8], scale: float = 1.0) -> av.VideoFrame:
-    """(H, W, 3) RGB to a yuv420p picture, smaller by ``scale``; sides are kept even."""
-    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-    width, height = (int(side * scale) // 2 * 2 for side in (frame.width, frame.height))
-    return frame.reformat(width=width, height=height, format="yuv420p")
+class Converter:
+    """RGB to yuv420p, one picture after the other on one thread.
+
+    Kept between pictures, and kept to one thread: a fresh scaler starts and ends a pool of threads
+    for each picture, which takes longer than the work.
+    """
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, image: NDArray[np.uint8], scale: float = 1.0) -> av.VideoFrame:
+        """(H, W, 3) to a picture that is smaller by ``scale``; sides are kept even."""
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        width, height = (int(side * scale) // 2 * 2 for side in (frame.width, frame.height))
+        return self._reformatter.reformat(frame, width, height, "yuv420p", threads=1)
 
 
 def open_video(mime: str, width: int, height: int, bitrate: int) -> VideoCodecContext:
@@ -202,7 +213,7 @@ def _try(name: str) -> str | None:
     assert isinstance(codec, VideoCodecContext)
     codec.width, codec.height, codec.pix_fmt = 256, 256, "yuv420p"
     codec.time_base, codec.framerate = Fraction(1, FPS), Fraction(FPS)
-    picture = yuv(np.zeros((256, 256, 3), np.uint8))
+    picture = Converter()(np.zeros((256, 256, 3), np.uint8))
     picture.pts = 0
     data = [*codec.encode(picture), *codec.encode(None)]
     return None if data else "no packet came out"

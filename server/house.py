@@ -16,7 +16,7 @@ import numpy as np
 from server import marks
 from server.avatars import Avatars
 from server.clock import FPS
-from server.encode import Bitrates, VideoEncoder, h264_encoder, yuv
+from server.encode import Bitrates, Converter, VideoEncoder, h264_encoder
 from server.engine import BatchEngine, Engine
 from server.errors import CannotMeasure, Unavailable, UnknownSession
 from server.governor import Governor
@@ -247,7 +247,7 @@ def measure(stream: Stream, size: tuple[int, int], available: int) -> Cost:
     """What a tick of ``stream`` costs here, the first few not counted."""
     rng = np.random.default_rng(0)
     noise = (rng.standard_normal(TICK) * 0.1).astype(np.float32)
-    encoder = VideoEncoder("video/VP8", 1_500_000)
+    encoder, convert = VideoEncoder("video/VP8", 1_500_000), Converter()
     stream.push(noise[:LOOKAHEAD])
     generate, media = [], []
     for tick in range(WARM_TICKS):
@@ -256,7 +256,7 @@ def measure(stream: Stream, size: tuple[int, int], available: int) -> Cost:
         frames = list(stream.step())
         made = time.perf_counter()
         for frame in frames:
-            encoder.encode(yuv(frame.image), frame.index * 90_000 // FPS, tick == 0)
+            encoder.encode(convert(frame.image), frame.index * 90_000 // FPS, tick == 0)
         generate.append(made - started)
         media.append(time.perf_counter() - made + PACKETS_S * len(frames))
     settled = slice(WARM_TICKS // 3, None)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from server import marks
 from server.clock import FRAME
-from server.encode import yuv
+from server.encode import Converter
 from server.playout import Shot
 
 Audio = NDArray[np.float32]
@@ -86,6 +86,7 @@ class Performer:
         self.skipped = 0  # frames never made
         self.closed = False
         self._mark = mark
+        self._convert = Converter()
         self._inbox: deque[Audio] = deque()
         self._orders: deque[Callable[[Stream], None]] = deque()
 
@@ -139,4 +140,4 @@ class Performer:
         if self._mark is not None:
             image = image if image.flags.writeable else image.copy()
             marks.draw(image, self._mark(frame.media_time))
-        return Shot(frame.index, frame.media_time, yuv(image, self.scale))
+        return Shot(frame.index, frame.media_time, self._convert(image, self.scale))

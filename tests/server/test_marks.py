@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from server import marks
-from server.encode import VideoEncoder, yuv
+from server.encode import Converter, VideoEncoder
 from server.marks import Mark
 
 
@@ -46,11 +46,11 @@ def test_the_strip_survives_vp8_at_a_low_bitrate() -> None:
     import av
 
     encoder, decoder = VideoEncoder("video/VP8", 300_000), av.CodecContext.create("libvpx", "r")
-    seen = []
+    seen, convert = [], Converter()
     for index in range(30):
         image = np.roll(noise(512) // 2, index * 7, axis=1)
         marks.draw(image, Mark(index * 640, index * 1920, marks.SOURCE))
-        packet = encoder.encode(yuv(image), index * 3600, index == 0)
+        packet = encoder.encode(convert(image), index * 3600, index == 0)
         assert packet is not None
         seen += [marks.read(f.to_ndarray()[:512]) for f in decoder.decode(packet)]
     assert [m.media_time for m in seen if m] == [i * 640 for i in range(30)]
