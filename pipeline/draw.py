@@ -28,8 +28,8 @@ _TRUST: Final = np.float32(0.5)
 _MOST: Final = np.float32(0.2)
 # A texture seen at a glance is stretched when its surface turns to the camera: then the fill
 # colour takes over, from the first stretch to the second.
-_WHOLE: Final = np.float32(1.8)
-_WORN: Final = np.float32(3.6)
+_WHOLE: Final = np.float32(2.4)
+_WORN: Final = np.float32(5.0)
 _GRAZING: Final = np.float32(0.05)
 
 
@@ -89,6 +89,8 @@ class Painter:
             out = np.empty(shape, np.uint8)
         elif out.shape != shape or out.dtype != np.uint8:
             raise ValueError(f"out must be uint8 {shape}, got {out.dtype} {out.shape}")
+        if not np.all(np.isfinite(state)):
+            raise ValueError("the numbers of a state must be finite")
         self._person.pose(state, self._posed)
         self._person.normals(self._posed, self._normals)
         _place(

@@ -182,6 +182,24 @@ def test_painting_into_a_given_frame_leaves_nothing_of_it() -> None:
         painter.paint(rest_state(), np.zeros((SIZE, SIZE, 4), np.uint8))
 
 
+def test_states_that_cannot_be_painted_are_refused() -> None:
+    _, _, anchor = half()
+    with pytest.raises(ValueError, match="finite"):
+        Painter(anchor).paint(np.full(STATE_DIM, np.nan, np.float32))
+    with pytest.raises(ValueError, match="88"):
+        Painter(anchor).paint(np.zeros(5, np.float32))
+
+
+def test_wild_states_stay_in_the_frame() -> None:
+    _, _, anchor = half()
+    painter = Painter(anchor)
+    for change in ({"root_z": 2.58}, {"root_z": 9.0}, {"root_x": 500.0}, {"root_y": -1e7}):
+        frame = painter.paint(rest_state(**change))
+        assert frame.shape == (SIZE, SIZE, 3)
+    gone = painter.paint(rest_state(root_x=500.0))
+    assert psnr(gone, anchor.plate) > 20
+
+
 def test_a_wide_picture_is_cut_to_the_frame_around_the_person() -> None:
     model, picture, _ = half()
     wide = np.concatenate([picture[:, :1].repeat(100, 1), picture], 1)
