@@ -2,8 +2,8 @@
 
     python examples/speak_file.py speech.wav --url http://localhost:8080 --avatar mira
 
-A voice agent does the same with what its text-to-speech returns: speech may be sent faster than real
-time; the server speaks it in order. Viewers join with the session's ``whep`` URL and token.
+A voice agent does the same with what its text-to-speech returns: speech may be sent faster than
+real time; the server speaks it in order. Viewers join with the session's ``whep`` URL and token.
 """
 
 from __future__ import annotations
