@@ -140,13 +140,17 @@ def fill_colours(surface: Surface, colours: F32, sure: F32, clean: F32) -> F32:
     out = np.zeros_like(colours)
     white = _white(surface, colours, sure)
     usual = np.array(_USUAL, np.float32)
+    bare = None
     for family in _FAMILIES:
         rows = np.flatnonzero(np.isin(surface.layer, [LAYERS.index(name) for name in family]))
-        good = rows[clean[rows] > 0.9]
-        if len(good) >= 8:
-            usual = np.median(colours[good], 0)
+        source = clean[rows].copy()
+        if (source > 0.9).sum() >= 8:
+            usual = np.median(colours[rows][source > 0.9], 0)
+            source *= _is_cloth(colours[rows], usual, bare)
+        if "skin" in family:
+            bare = usual
         if len(rows):
-            out[rows] = _spread(surface, rows, colours[rows], clean[rows], usual)
+            out[rows] = _spread(surface, rows, colours[rows], source, usual)
         usual = 0.5 * usual + 0.5 * np.array(_USUAL, np.float32)
     for name, paint in (("mouth", _MOUTH_PAINT), ("eyes", _EYE_PAINT)):
         rows = np.flatnonzero(surface.layer == LAYERS.index(name))
@@ -154,6 +158,16 @@ def fill_colours(surface: Surface, colours: F32, sure: F32, clean: F32) -> F32:
     eyes = np.flatnonzero(surface.layer == LAYERS.index("eyes"))
     out[eyes] = _eyes(surface.material[eyes], colours[eyes], sure[eyes], out[eyes])
     return out
+
+
+def _is_cloth(
+    colours: F32, usual: NDArray[np.floating], bare: NDArray[np.floating] | None
+) -> NDArray[np.bool_]:
+    """Rows (R,) that do not rather look like skin: a sleeve of the body may reach over a wrist."""
+    if bare is None or np.linalg.norm(usual - bare) < 40:
+        return np.ones(len(colours), bool)
+    to_cloth = np.linalg.norm(colours - usual, axis=1)
+    return np.asarray(to_cloth < 1.2 * np.linalg.norm(colours - bare, axis=1))
 
 
 def _white(surface: Surface, colours: F32, sure: F32) -> float:
