@@ -12,9 +12,19 @@ from pipeline.anchor import build_anchor, bundled_body
 from pipeline.camera import Camera
 from pipeline.config import load_config
 from pipeline.consent import ConsentGate, ConsentGrant, ConsentRecord, Kind, Registry, Scope
-from pipeline.errors import AudioNotFinite, ConsentRevoked, StreamClosed, StreamOverrun
+from pipeline.errors import (
+    AudioNotFinite,
+    ConsentMismatch,
+    ConsentRevoked,
+    LandmarksInvalid,
+    LandmarksMissing,
+    StreamClosed,
+    StreamOverrun,
+)
 from pipeline.fit import Fit
 from pipeline.generator import Generator
+from pipeline.landmarks import REQUIRED
+from pipeline.picture import Picture
 from pipeline.reference import REF_DIM
 from pipeline.state import state
 from pipeline.stream import Avatar
@@ -207,6 +217,26 @@ def test_streams_stepped_together_give_what_each_gives_alone(pipeline, avatar, g
         together = pipeline.engine.step(pair)[1]
         for a, b in zip(together, alone.step(), strict=True):
             assert np.abs(a.image.astype(int) - b.image).max() <= 1
+
+
+def test_landmarks_that_show_no_face_are_refused_before_anything_is_fitted(pipeline, grant):
+    picture = Picture(np.zeros((256, 256, 3), np.uint8), "ab" * 32)
+    points = {name: (120.0 + i, 120.0) for i, name in enumerate(REQUIRED)}
+    points["eye_outer_left"], points["eye_outer_right"] = (124.0, 120.0), (121.0, 120.0)
+    with pytest.raises(LandmarksInvalid, match="too small"):
+        pipeline.enrol(picture, grant, landmarks=points)
+
+
+def test_a_picture_of_ones_own_without_landmarks_says_what_is_missing(pipeline, grant):
+    picture = Picture(np.zeros((256, 256, 3), np.uint8), "ab" * 32)
+    with pytest.raises(LandmarksMissing, match=r"docs/avatars\.md"):
+        pipeline.enrol(picture, grant)
+
+
+def test_a_picture_that_is_not_the_grants_is_refused_first(pipeline, grant):
+    picture = Picture(np.zeros((256, 256, 3), np.uint8), "cd" * 32)
+    with pytest.raises(ConsentMismatch):
+        pipeline.enrol(picture, grant)
 
 
 def test_an_unknown_schedule_is_named(pipeline, avatar, grant):
