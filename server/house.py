@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import time
@@ -30,6 +31,7 @@ from server.slots import Cost, Slots
 log = logging.getLogger(__name__)
 
 WARM_TICKS = 25
+COLLECT_S = 0.5  # connections are full of cycles, and their codecs hold threads and megabytes
 PACKETS_S = 0.002  # per frame: packets, SRTP and the loop; measured with an idle model
 
 
@@ -77,6 +79,8 @@ class House:
         self.cost = await self._measure()
         total = self.settings.slots or self.cost.slots()
         await asyncio.to_thread(h264_encoder)  # probed now, not by the first who asks
+        gc.collect()
+        gc.freeze()  # what warm-up made stays; from here on, garbage is what sessions leave
         self.slots.open(total)
         self.metrics.slots.set(total)
         self._seconds = asyncio.create_task(self._watch(), name="house")
@@ -152,6 +156,7 @@ class House:
             raise CannotMeasure(f"Frames are {size[0]} pixels wide; the strip needs 256.")
         session.size = size
         session.start(stream)
+        session.set_scale(self.governor.scale)
 
     async def _stream(self, options: Options) -> tuple[Stream, tuple[int, int]]:
         avatar, grant = await self.avatars.open(options.avatar)
@@ -179,6 +184,7 @@ class House:
         self._sessions.pop(session.id, None)
         self.slots.give_back(session.id)
         self.metrics.ended.inc()
+        asyncio.get_running_loop().call_later(COLLECT_S, gc.collect)
         if not self._sessions:
             self._empty.set()
         self.metrics.sessions.set(self.slots.taken)

@@ -22,6 +22,7 @@ from server import auth, events, marks
 from server.clock import FPS, FRAME, RATE, SessionClock
 from server.encode import Bitrates
 from server.engine import Engine
+from server.governor import SCALES
 from server.intake import Heard, Intake
 from server.member import Member
 from server.metrics import Metrics
@@ -400,7 +401,7 @@ class Session:
             "delay_ms": round(delay * 1e3, 1),
             "bitrate": stage.bitrate,
             "encode_ms": round(stage.encode_s * 1e3, 2),
-            "level": 0 if performer is None or performer.scale == 1.0 else 1,
+            "level": SCALES.index(performer.scale) if performer else 0,
         }
 
     def describe(self) -> dict[str, object]:
