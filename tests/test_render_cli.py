@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -406,6 +406,15 @@ def test_a_registry_that_cannot_be_written_is_named(studio: Studio) -> None:
 # -- interruptions ---------------------------------------------------------------------------
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as a terminal delivers it, also where the tests run in the background without one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_nothing(studio: Studio) -> None:
     def interrupt(index: int) -> None:
         if index == 3:
