@@ -40,7 +40,8 @@ class LinearFlow:
 
 
 def config(**chunks) -> ModelConfig:
-    return replace(BASE, chunks=replace(BASE.chunks, **chunks))
+    """The bundled sizes, with a speculative tail unless told otherwise."""
+    return replace(BASE, chunks=replace(BASE.chunks, **{"live_tail": 3, **chunks}))
 
 
 def performance(c: ModelConfig, strength=(0.0, 0.0, 0.0), latents: int = 200) -> Performance:
@@ -98,6 +99,7 @@ def test_a_speculation_pulls_posture_but_the_last_step_belongs_to_the_speech():
     d = denoiser(c, flow)
     p = performance(c, c.continuum.trace)
     d.advance([p], [causal_plan(c, 0)])
+    assert len(causal_plan(c, p.position).chunks) == 2
     shown = d.advance([p], [causal_plan(c, p.position)])[0]
     speech = p.audio.read(1, 1)[0] @ flow.weight
     torch.testing.assert_close(shown[:, 0].flatten(), speech[0], atol=1e-4, rtol=1e-4)
