@@ -204,6 +204,7 @@ LUCIA = Character(
     outfit=Outfit("shirt", Cloth((0.34, 0.40, 0.52), "linen"), Cloth((0.1, 0.1, 0.12), "denim")),
     backdrop=Backdrop("window", (0.70, 0.69, 0.68), 7),
     seed=5,
+    view=View(top=1.072, bottom=0.485),
 )  # fmt: skip
 
 KENJI = Character(
