@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from server import auth, events, marks
@@ -24,6 +23,7 @@ from server.encode import Bitrates
 from server.engine import Engine
 from server.governor import SCALES
 from server.intake import Heard, Intake
+from server.lifecycle import ALLOWED, State
 from server.member import Member
 from server.metrics import Metrics
 from server.offers import Role
@@ -38,25 +38,6 @@ log = logging.getLogger(__name__)
 PUMP_S = 0.02
 SLACK = ms(4)  # a tick is made up with silence this long before it would be too late
 PATIENCE = FRAME  # a late packet is worth a frame shown twice
-
-
-class State(Enum):
-    """Where a session is in its life."""
-
-    OPENING = "opening"
-    WAITING = "waiting"
-    LIVE = "live"
-    ENDING = "ending"
-    ENDED = "ended"
-
-
-ALLOWED = {
-    State.OPENING: {State.WAITING, State.ENDING},
-    State.WAITING: {State.LIVE, State.ENDING},
-    State.LIVE: {State.WAITING, State.ENDING},
-    State.ENDING: {State.ENDED},
-    State.ENDED: set(),
-}
 
 
 @dataclass(frozen=True, slots=True)

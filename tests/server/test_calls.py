@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from server import marks
-from server.session import State
+from server.lifecycle import State
 from server.settings import Settings
 from tests.server.caller import BLOCK, Caller, calling, silence, tone, voice
 from tests.server.conftest import Served

@@ -12,9 +12,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from server.app import build
 from server.avatars import Avatars
 from server.house import House
+from server.lifecycle import State
 from server.performer import Performer
 from server.rtc import Peer
-from server.session import Session, State
+from server.session import Session
 from server.settings import Settings
 from tests.fakes_server import FakePipeline, FakeSource
 from tests.server.caller import calling, tone

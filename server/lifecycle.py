@@ -1,0 +1,24 @@
+"""Where a session is in its life, and which steps lead on from there."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class State(Enum):
+    """Where a session is in its life."""
+
+    OPENING = "opening"
+    WAITING = "waiting"
+    LIVE = "live"
+    ENDING = "ending"
+    ENDED = "ended"
+
+
+ALLOWED = {
+    State.OPENING: {State.WAITING, State.ENDING},
+    State.WAITING: {State.LIVE, State.ENDING},
+    State.LIVE: {State.WAITING, State.ENDING},
+    State.ENDING: {State.ENDED},
+    State.ENDED: set(),
+}
