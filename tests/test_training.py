@@ -11,7 +11,7 @@ from pipeline.generator import load_generator
 from pipeline.reference import REF_DIM
 from training import corpus, train
 from training.clips import Clip, Phone, save_shard
-from training.data import Crops, read_corpus
+from training.data import DELIVERIES, Crops, read_corpus
 
 
 def babble(seed: int) -> Clip:
@@ -55,7 +55,8 @@ def test_crops_line_up_sound_and_motion(shards: Path) -> None:
     torch.manual_seed(0)
     model = train.Trainer(config, shards / "none", torch.device("cpu")).model
     crops = Crops(read_corpus(shards, "train")[:1], model.vae, config)
-    features, latents = crops.hearing(np.random.default_rng(0), 2, 10)
+    features, latents, deliveries = crops.hearing(np.random.default_rng(0), 2, 10)
+    assert [DELIVERIES[i] for i in deliveries] == [crops._takes[0].delivery] * 2
     assert features.shape[1] == 8 * (20 + 10) + 4 and latents.shape[2] == 10
     crops.hear(model.audio, torch.device("cpu"))
     batch = crops.chunks(np.random.default_rng(1), 16, 4, live=True)

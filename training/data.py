@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from pipeline.audio import HOP, AudioEncoder, SpeechFeatures
 from pipeline.config import ModelConfig
 from pipeline.vae import MotionVae
 from training.corpus import STRIDE, Take, load_takes
+
+DELIVERIES: Final = ("flat", "plain", "emphatic", "silence", "noise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,17 @@ class Crops:
             return take.features[first:last]
         return np.concatenate([self._silence[first:], take.features[:last]])
 
-    def hearing(self, rng: np.random.Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        """Features (B, 8 (R + L) + look-ahead, F) and the latents (B, C, L, 1, P) under them."""
+    def hearing(
+        self, rng: np.random.Generator, batch: int, length: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (B, 8 (R + L) + look-ahead, F), the latents (B, C, L, 1, P) under them, and
+        the number of each clip's delivery in ``DELIVERIES`` (B,).
+        """
         picks = self._pick(rng, batch, length)
         features = np.stack([self._features(self._takes[p], s, length) for p, s in picks])
         latents = torch.stack([self._latents[p][:, s : s + length] for p, s in picks])
-        return torch.from_numpy(features).float(), latents
+        deliveries = [DELIVERIES.index(self._takes[p].delivery) for p, _ in picks]
+        return torch.from_numpy(features).float(), latents, torch.tensor(deliveries)
 
     @torch.no_grad()
     def hear(self, encoder: AudioEncoder, device: torch.device) -> None:

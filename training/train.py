@@ -4,8 +4,9 @@
 one, and leaves resumable state in ``--run`` and weights (the running average) in ``--out``.
 
 1. *vae*: body states -> latents -> body states, then the statistics of the latents.
-2. *audio*: the encoder alone learns to tell the latents and how much each part moves, which gives
-   the DiT ears that already know phones, stress and pauses; then it is frozen.
+2. *audio*: the encoder alone learns to tell the latents, how much each part moves, and whether the
+   reading is flat, plain or emphatic, which gives the DiT ears that already know phones, stress,
+   pauses and manner; then it is frozen.
 3. *dit*: flow matching on chunks as the schedules will meet them: with and without clean context,
    with the future unheard, conditions dropped now and then.
 """
@@ -30,11 +31,14 @@ from pipeline.dit import Condition
 from pipeline.generator import Generator, save_generator
 from pipeline.reference import REF_DIM
 from pipeline.vae import PART_COUNT
-from training.data import Batch, Crops, read_corpus
+from training.data import DELIVERIES, Batch, Crops, read_corpus
 
 LIVE_SHARE = 0.7  # of the steps: live chunks are harder, for they hear less of what follows
 PART_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0])
 EARS_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 0.3, 0.3])
+MANNER_WEIGHT = 0.2
+MANNER_AFTER = 8  # latents of a crop before its delivery can be told
+LIVE_LENGTHS = (1, 1, 2, 4)  # latents of a live chunk: what is shown, and tails of several lengths
 
 
 class Trainer:
@@ -45,6 +49,7 @@ class Trainer:
         self.model = Generator(config, REF_DIM).to(device)
         told = PART_COUNT * (config.vae.channels + 1)
         self.ears = nn.Linear(config.audio.embed_dim, told).to(device)
+        self.manner = nn.Linear(config.audio.embed_dim, len(DELIVERIES)).to(device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.steps = {"vae": 0, "audio": 0, "dit": 0}
         self.spent = {"vae": 0.0, "audio": 0.0, "dit": 0.0}
@@ -62,6 +67,7 @@ class Trainer:
         saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.ears.load_state_dict(saved["ears"])
+        self.manner.load_state_dict(saved["manner"])
         self.average = saved["average"]
         self.steps, self.spent = saved["steps"], saved["spent"]
         self._optimiser_state = (saved["stage"], saved["optimiser"])
@@ -106,6 +112,7 @@ class Trainer:
         part = self.checkpoint.with_suffix(".part")
         state = {
             "model": self.model.state_dict(), "ears": self.ears.state_dict(),
+            "manner": self.manner.state_dict(),
             "average": self.average, "steps": self.steps, "spent": self.spent,
             "stage": self.stage,
             "optimiser": self.optimiser.state_dict() if self.optimiser else None,
@@ -182,6 +189,12 @@ def ears_loss(trainer: Trainer, embedded: Tensor, latents: Tensor) -> Tensor:
     return (error * EARS_WEIGHT.to(told)[:, None]).mean()
 
 
+def manner_loss(trainer: Trainer, embedded: Tensor, deliveries: Tensor) -> Tensor:
+    """How well embeddings (B, L, A) tell the delivery (B,) once they have heard enough of it."""
+    told = trainer.manner(embedded[:, MANNER_AFTER:])  # (B, L', deliveries)
+    return F.cross_entropy(told.flatten(0, 1), deliveries.repeat_interleave(told.shape[1]))
+
+
 def flow_loss(trainer: Trainer, batch: Batch, sigma: float = 0.1) -> Tensor:
     """Velocity error of noisy chunks at random levels, the mouth counting double."""
     model, past = trainer.model, trainer.config.chunks.context
@@ -203,12 +216,13 @@ def flow_loss(trainer: Trainer, batch: Batch, sigma: float = 0.1) -> Tensor:
 
 def train_audio(trainer: Trainer, crops: Crops, minutes: float, until: float, size: int) -> None:
     """The encoder alone, on long crops."""
-    trainer.begin("audio", [trainer.model.audio, trainer.ears], 2e-3)
+    trainer.begin("audio", [trainer.model.audio, trainer.ears, trainer.manner], 2e-3)
     rng = np.random.default_rng([7, trainer.steps["audio"]])
     for progress in timed(trainer, "audio", minutes, until):
-        features, latents = crops.hearing(rng, size, 48)
+        features, latents, deliveries = crops.hearing(rng, size, 48)
         embedded = trainer.model.audio(features.to(trainer.device))[:, AudioEncoder.REACH :]
         loss = ears_loss(trainer, embedded, latents.to(trainer.device))
+        loss = loss + MANNER_WEIGHT * manner_loss(trainer, embedded, deliveries.to(trainer.device))
         trainer.descend(loss, schedule(progress, 2e-3))
         report(trainer, loss, 50)
 
@@ -225,7 +239,7 @@ def train_dit(
     saved = time.monotonic()
     for progress in timed(trainer, "dit", minutes, until):
         live = rng.random() < LIVE_SHARE
-        length = chunks.live_hop + chunks.live_tail if live else chunks.length
+        length = int(rng.choice(LIVE_LENGTHS)) if live else chunks.length
         batch = crops.chunks(rng, 2 * size if live else size, length, live).to(trainer.device)
         loss = flow_loss(trainer, batch)
         trainer.descend(loss, schedule(progress, 1.5e-3))
