@@ -14,8 +14,9 @@ Rotary positions count latents from the start of the chunk; reference and prompt
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,11 +43,15 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class ConditionCache:
-    """Keys and values of the condition tokens per block, and the audio under each noisy token."""
+    """Keys and values of the condition tokens per block, and the audio under each noisy token.
+
+    ``attended`` is what attention gave in each block at the last step that computed it.
+    """
 
     blocks: list[KeyValue]
     valid: Tensor  # bool (B, N_condition)
     audio: Tensor  # (B, L, P, D)
+    attended: dict[int, Tensor] = field(default_factory=dict)
 
 
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
@@ -83,7 +88,7 @@ class Block(nn.Module):
         k, v = F.linear(h, self.qkv.weight[dim:], self.qkv.bias[dim:]).chunk(2, dim=-1)
         return rotate(self.k_norm(self._split(k)), table), self._split(v)
 
-    def forward(
+    def attention(
         self,
         x: Tensor,
         mod: Tensor,
@@ -92,17 +97,22 @@ class Block(nn.Module):
         valid: Tensor | None,
     ) -> tuple[Tensor, KeyValue]:
         """x (B, N, D), mod (B, N or 1, 6, D); attends to ``past`` and itself."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = (mod + self.modulation).unbind(-2)
-        h = F.layer_norm(x, x.shape[-1:]) * (1 + scale1) + shift1
+        shift, scale = (mod + self.modulation).unbind(-2)[:2]
+        h = F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
         q, k, v = (self._split(y) for y in self.qkv(h).chunk(3, dim=-1))  # (B, H, N, D / H)
         q, k = rotate(self.q_norm(q), table), rotate(self.k_norm(k), table)
         own = (k, v)
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-        attended = attend(q, k, v, valid).transpose(1, 2).flatten(2)
-        x = x + gate1 * self.out(attended)
-        h = F.layer_norm(x, x.shape[-1:]) * (1 + scale2) + shift2
-        return x + gate2 * self.down(F.gelu(self.up(h), approximate="tanh")), own
+        return self.out(attend(q, k, v, valid).transpose(1, 2).flatten(2)), own
+
+    def forward(self, x: Tensor, mod: Tensor, attended: Tensor) -> Tensor:
+        """The residual stream (B, N, D) after what ``attention`` gave and the MLP."""
+        gate1, shift, scale, gate2 = (mod + self.modulation).unbind(-2)[2:]
+        x = x + gate1 * attended
+        h = F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+        out: Tensor = x + gate2 * self.down(F.gelu(self.up(h), approximate="tanh"))
+        return out
 
 
 class DiT(nn.Module):
@@ -131,6 +141,11 @@ class DiT(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
+    @property
+    def stack(self) -> list[Block]:
+        """The blocks, in order."""
+        return [cast(Block, block) for block in self.blocks]
+
     def _table(self, positions: Tensor) -> KeyValue:
         return rotary_table(positions, self.dim // self.config.heads, self.config.theta)
 
@@ -139,7 +154,7 @@ class DiT(nn.Module):
         tokens: Tensor = self.latent_in(latents[:, :, :, 0].permute(0, 2, 3, 1))
         return tokens + self.part
 
-    def _timestep(self, t: Tensor) -> tuple[Tensor, Tensor]:
+    def timestep(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """t (B, L) -> block modulation (B, L, 6, D) and time embedding (B, L, D)."""
         embedded = self.time(timestep_embedding(t, 256))
         return self.modulate(F.silu(embedded)).unflatten(-1, (6, -1)), embedded
@@ -166,38 +181,44 @@ class DiT(nn.Module):
             ],
             dim=1,
         )
-        table = self._table(self._condition_positions(fixed, past, length, parts, tokens))
-        mod, _ = self._timestep(tokens.new_zeros(batch, 1))
-        *inner, last = self.blocks
+        table = self._table(self.condition_positions(fixed, past, length, parts, tokens))
+        mod, _ = self.timestep(tokens.new_zeros(batch, 1))
+        *inner, last = self.stack
         blocks: list[KeyValue] = []
         for block in inner:
-            tokens, own = block(tokens, mod, table, None, valid)
+            attended, own = block.attention(tokens, mod, table, None, valid)
+            tokens = block(tokens, mod, attended)
             blocks.append(own)
-        assert isinstance(last, Block)
         blocks.append(last.keys(tokens, mod, table))
         under = self.audio_under(audio[:, past:]).unflatten(-1, (parts, -1))
         return ConditionCache(blocks, valid, under)
 
     @staticmethod
-    def _condition_positions(
-        fixed: int, past: int, length: int, parts: int, like: Tensor
-    ) -> Tensor:
+    def condition_positions(fixed: int, past: int, length: int, parts: int, like: Tensor) -> Tensor:
+        """Rotary positions of the condition tokens (S,), on the device of ``like``."""
         times = torch.arange(-past, length, device=like.device)
         anchor = times.new_full((fixed,), -past - 4)
         return torch.cat([anchor, times, times[:past].repeat_interleave(parts)])
 
-    def forward(self, x: Tensor, t: Tensor, cache: ConditionCache) -> Tensor:
-        """Velocity (B, C, L, 1, P) of ``x`` at noise levels ``t`` (B, L)."""
+    def forward(
+        self, x: Tensor, t: Tensor, cache: ConditionCache, reuse: Collection[int] = ()
+    ) -> Tensor:
+        """Velocity (B, C, L, 1, P) of ``x`` at noise levels ``t`` (B, L).
+
+        Blocks in ``reuse`` take what attention gave them at the last step that computed it.
+        """
         batch, _, length, _, parts = x.shape
         tokens = (self._latent_tokens(x) + cache.audio).flatten(1, 2)  # (B, L * P, D)
-        mod, embedded = self._timestep(t)
+        mod, embedded = self.timestep(t)
         mod = mod.repeat_interleave(parts, dim=1)
         times = torch.arange(length, device=x.device).repeat_interleave(parts)
         table = self._table(times)
         own = torch.ones(batch, length * parts, dtype=torch.bool, device=x.device)
         valid = torch.cat([cache.valid, own], dim=1)
-        for block, past in zip(self.blocks, cache.blocks, strict=True):
-            tokens, _ = block(tokens, mod, table, past, valid)
+        for i, (block, past) in enumerate(zip(self.stack, cache.blocks, strict=True)):
+            if i not in reuse:
+                cache.attended[i], _ = block.attention(tokens, mod, table, past, valid)
+            tokens = block(tokens, mod, cache.attended[i])
         shift, scale = (embedded[:, :, None] + self.head_modulation).chunk(2, dim=2)
         h = F.layer_norm(tokens, tokens.shape[-1:]).unflatten(1, (length, parts))
         out: Tensor = self.head(h * (1 + scale) + shift)  # (B, L, P, C)
