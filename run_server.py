@@ -26,13 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(chosen: settings.Settings) -> int:
     from server.consents import CannotStart
+    from server.keys import KeyStoreError
 
     try:
         asyncio.run(_serve(chosen))
     except OSError as failure:
         sys.stderr.write(f"run_server: cannot listen on port {chosen.port}: {failure}\n")
         return 2
-    except CannotStart as failure:
+    except (CannotStart, settings.SettingsError, KeyStoreError) as failure:
         sys.stderr.write(f"run_server: {failure}\n")
         return 2
     return 0

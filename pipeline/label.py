@@ -178,4 +178,5 @@ def _outline(letters: NDArray[np.float32]) -> NDArray[np.float32]:
     padded = np.pad(letters, 1)
     h, w = letters.shape
     shifted = [padded[y : y + h, x : x + w] for y in range(3) for x in range(3)]
-    return np.stack(shifted).max(0)
+    widest: NDArray[np.float32] = np.stack(shifted).max(0)
+    return widest

@@ -14,11 +14,16 @@ import av
 from aiohttp import web
 
 from server import __version__, calls, openapi, rtc
+from server.access import Access, is_loopback
 from server.encode import h264_encoder
 from server.errors import NotFound, NotReady
 from server.house import House
-from server.settings import Settings
-from server.web import HOUSE, SETTINGS, cors, problems, respond
+from server.keyring import Keyring
+from server.keys import KeyStore
+from server.quota import Quota
+from server.settings import Settings, SettingsError
+from server.tokens import Tokens
+from server.web import ACCESS, HOUSE, QUOTA, SETTINGS, admitted, cors, hardened, problems, respond
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +35,13 @@ def build(settings: Settings, open_house: OpenHouse) -> web.Application:
     """The application; the house is opened when it starts and closed when it ends."""
     rtc.check()
     av.logging.set_level(av.logging.ERROR)
-    app = web.Application(middlewares=[cors, problems], client_max_size=calls.MAX_BODY)
+    middlewares = [hardened, cors, problems, admitted]
+    app = web.Application(middlewares=middlewares, client_max_size=calls.MAX_BODY)
     app[SETTINGS] = settings
+    app[ACCESS] = doorkeeper(settings)
+    app[QUOTA] = Quota(settings.sessions_per_key)
     app.cleanup_ctx.append(_house(open_house))
+    app.on_cleanup.append(_lock_up)
     app.add_routes(
         [
             web.get("/healthz", healthz),
@@ -42,11 +51,32 @@ def build(settings: Settings, open_house: OpenHouse) -> web.Application:
             web.get("/v1/avatars", avatars),
             web.get("/v1/avatars/{avatar}", avatar),
             web.get("/v1/avatars/{avatar}/picture", picture),
+            web.post("/v1/tokens", calls.hand_out),
             *calls.routes(),
             web.get("/{file:.*}", page),
         ]
     )
     return app
+
+
+def doorkeeper(settings: Settings) -> Access:
+    """Who is let in. Raises ``SettingsError`` where everybody would be."""
+    store = KeyStore(Path(settings.keys).expanduser())
+    keyed = store.any_live()
+    if not keyed and not is_loopback(settings.host):
+        raise SettingsError(
+            f"host {settings.host} can be reached by others, and {store.path} holds no API key."
+            " Make one (python -m server.keys create NAME --role operator), or listen on 127.0.0.1"
+        )
+    if not keyed:
+        store.close()
+    secret = Tokens(settings.token_secret, settings.audience, settings.token_ttl_s)
+    return Access(settings, Keyring(store) if keyed else None, secret)
+
+
+async def _lock_up(app: web.Application) -> None:
+    if (keyring := app[ACCESS].keyring) is not None:
+        await asyncio.to_thread(keyring.close)
 
 
 def _house(open_house: OpenHouse) -> Callable[[web.Application], AsyncIterator[None]]:

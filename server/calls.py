@@ -11,18 +11,19 @@ from aiortc import RTCIceServer
 from multidict import CIMultiDict
 
 from server import auth, events, ice, offers, signaling
-from server.errors import BadRequest, UnknownPeer
+from server.access import CALLER, Caller
+from server.errors import BadRequest, Forbidden, UnknownPeer
 from server.member import Member
-from server.offers import Role
+from server.offers import Role as Part
 from server.session import Options, Session
-from server.web import HOUSE, SETTINGS, respond, text
+from server.web import ACCESS, HOUSE, QUOTA, SETTINGS, respond, text
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 JSON = "application/json"
-MAX_JSON = 16 * 1024
 MAX_BODY = 1024 * 1024
 MAX_SEED = 2**31 - 1
+TOKEN_TTL_S = 300
 
 
 def routes() -> list[web.RouteDef]:
@@ -35,8 +36,8 @@ def routes() -> list[web.RouteDef]:
         web.get(session, describe),
         web.delete(session, end),
         web.patch(session, trickle_source),
-        *(web.post(f"{session}/{role.value}", join) for role in Role),
-        *(web.route("OPTIONS", f"{session}/{role.value}", options) for role in Role),
+        *(web.post(f"{session}/{role.value}", join) for role in Part),
+        *(web.route("OPTIONS", f"{session}/{role.value}", options) for role in Part),
         web.patch(session + "/{role:whip|whep}/{peer}", trickle),
         web.delete(session + "/{role:whip|whep}/{peer}", leave),
     ]
@@ -44,10 +45,9 @@ def routes() -> list[web.RouteDef]:
 
 async def call(request: web.Request) -> web.Response:
     """``POST /v1/calls``: a session and its caller in one request."""
-    house = request.app[HOUSE]
-    body = await text(request, SDP, offers.MAX_BYTES, "Accept-Post")
-    offer = offers.parse(body, Role.CALLER)
-    session = await house.create(_options(_query(request)))
+    body = await text(request, SDP, request.app[SETTINGS].sdp_bytes, "Accept-Post")
+    offer = offers.parse(body, Part.CALLER)
+    session = await _created(request, _options(_query(request)))
     try:
         sdp, _ = await signaling.answer(session, offer, _servers(request, session.id))
     except BaseException:
@@ -60,10 +60,10 @@ async def call(request: web.Request) -> web.Response:
 
 async def create(request: web.Request) -> web.Response:
     """``POST /v1/sessions``: a session that peers join later."""
-    body = await text(request, JSON, MAX_JSON, "Accept-Post")
-    session = await request.app[HOUSE].create(_options(_object(body)))
+    body = await text(request, JSON, request.app[SETTINGS].json_bytes, "Accept-Post")
+    session = await _created(request, _options(_object(body)))
     path = f"/v1/sessions/{session.id}"
-    doors = {role.value: f"{path}/{role.value}" for role in Role}
+    doors = {role.value: f"{path}/{role.value}" for role in Part}
     answer = {
         "id": session.id,
         "token": session.token,
@@ -74,15 +74,34 @@ async def create(request: web.Request) -> web.Response:
     return respond(answer, 201, {"Location": path})
 
 
+async def hand_out(request: web.Request) -> web.Response:
+    """``POST /v1/tokens``: an application gets a token for one of its users' browsers."""
+    settings, caller = request.app[SETTINGS], request[CALLER]
+    fields = _object(await text(request, JSON, settings.json_bytes, "Accept-Post"))
+    origin, avatar = fields.get("origin"), fields.get("avatar", "")
+    ttl_s = fields.get("ttl_s", min(TOKEN_TTL_S, settings.token_ttl_s))
+    if not isinstance(origin, str) or not isinstance(avatar, str):
+        raise BadRequest("origin and avatar are strings; origin is the page's scheme and host")
+    if not isinstance(ttl_s, int) or isinstance(ttl_s, bool):
+        raise BadRequest(f"ttl_s is a whole number of seconds, not {ttl_s!r:.40}")
+    if not caller.key:
+        raise Forbidden("This server has no keys, and needs no tokens.")
+    if avatar:
+        request.app[HOUSE].avatars.card(avatar)
+    token, said = request.app[ACCESS].tokens.make(caller.key, origin, avatar, ttl_s)
+    answer = {"token": token, "expires_at": said.expires_at, "origin": origin, "avatar": avatar}
+    return respond(answer, 201, {"Cache-Control": "no-store"})
+
+
 async def join(request: web.Request) -> web.Response:
     """``POST .../call|whip|whep``: a peer joins."""
     session = _session(request)
-    role = Role(request.path.rsplit("/", 1)[-1])
-    body = await text(request, SDP, offers.MAX_BYTES, "Accept-Post")
+    role = Part(request.path.rsplit("/", 1)[-1])
+    body = await text(request, SDP, request.app[SETTINGS].sdp_bytes, "Accept-Post")
     offer = offers.parse(body, role)
     sdp, member = await signaling.answer(session, offer, _servers(request, session.id))
     path = f"/v1/sessions/{session.id}"
-    location = path if role is Role.CALLER else f"{path}/{role.value}/{member.name}"
+    location = path if role is Part.CALLER else f"{path}/{role.value}/{member.name}"
     return _answered(request, session, sdp, location)
 
 
@@ -127,14 +146,40 @@ async def leave(request: web.Request) -> web.Response:
 
 
 async def _trickle(request: web.Request, member: Member) -> web.Response:
-    body = await text(request, FRAGMENT, offers.MAX_BYTES, "Accept-Patch")
+    body = await text(request, FRAGMENT, request.app[SETTINGS].sdp_bytes, "Accept-Patch")
     await signaling.trickle(member, ice.parse_fragment(body))
     return web.Response(status=204)
 
 
+async def _created(request: web.Request, options: Options) -> Session:
+    """A session that counts as its caller's until it ends."""
+    caller, quota = request[CALLER], request.app[QUOTA]
+    if caller.avatar and caller.avatar != options.avatar:
+        raise Forbidden(f"This token is for the avatar {caller.avatar!r}.")
+    give_back = quota.take(caller)
+    try:
+        session = await request.app[HOUSE].create(options)
+    except BaseException:
+        give_back()
+        raise
+    quota.owns(session.id, caller)
+    ended = session.on_ended
+
+    def over(session: Session) -> None:
+        give_back()
+        quota.forget(session.id)
+        ended(session)
+
+    session.on_ended = over
+    return session
+
+
 def _session(request: web.Request) -> Session:
+    """The session of the path, for whoever holds its token or the key that began it."""
     session = request.app[HOUSE].session(request.match_info["session"])
-    auth.require(request.headers.get("Authorization"), session.token)
+    caller: Caller = request[CALLER]
+    if not (caller.key and request.app[QUOTA].may_open(session.id, caller)):
+        auth.require(request.headers.get("Authorization"), session.token)
     return session
 
 

@@ -5,13 +5,18 @@
     │   └── BadSdp              400   the body is not SDP
     ├── Unauthorized            401
     ├── ConsentRequired         403
+    ├── Forbidden               403   known, but not allowed
+    │   ├── LocalOnly, OriginRefused, RecordingRefused
     ├── NotFound                404
     │   ├── UnknownAvatar, UnknownSession, UnknownPeer
     ├── SourceTaken             409
+    ├── RecordingState          409   recorded already, or not recorded
     ├── TooLarge                413
     ├── UnsupportedMediaType    415
     ├── Unprocessable           422
     │   ├── UnusableOffer, IceRestart, CannotMeasure
+    ├── RateLimited             429   retryable, with Retry-After
+    │   └── TooManySessions
     └── Unavailable             503   retryable, with Retry-After
         ├── NoSlot, NotReady, Draining
 
@@ -69,6 +74,22 @@ class ConsentRequired(ServerError):
     status, type, title = 403, "/problems/consent-required", "Consent required"
 
 
+class Forbidden(ServerError):
+    status, type, title = 403, "/problems/forbidden", "Not allowed"
+
+
+class LocalOnly(Forbidden):
+    type, title = "/problems/local-only", "This server has no keys and serves its own machine only"
+
+
+class OriginRefused(Forbidden):
+    type, title = "/problems/origin-refused", "Pages of this origin may not do that"
+
+
+class RecordingRefused(Forbidden):
+    type, title = "/problems/recording-refused", "This session may not be recorded"
+
+
 class NotFound(ServerError):
     status, type, title = 404, "/problems/not-found", "Not found"
 
@@ -87,6 +108,10 @@ class UnknownPeer(NotFound):
 
 class SourceTaken(ServerError):
     status, type, title = 409, "/problems/source-taken", "The session has a source already"
+
+
+class RecordingState(ServerError):
+    status, type, title = 409, "/problems/recording-state", "Not in this state of the recording"
 
 
 class TooLarge(ServerError):
@@ -111,6 +136,19 @@ class IceRestart(Unprocessable):
 
 class CannotMeasure(Unprocessable):
     type, title = "/problems/cannot-measure", "Frames are too narrow for the measuring strip"
+
+
+class RateLimited(ServerError):
+    status, type, title = 429, "/problems/rate-limited", "Too many requests"
+    retryable = True
+
+    def __init__(self, detail: str, retry_after_s: int = 5, **extra: object) -> None:
+        super().__init__(detail, **extra)
+        self.headers["Retry-After"] = str(retry_after_s)
+
+
+class TooManySessions(RateLimited):
+    type, title = "/problems/too-many-sessions", "This key or token has as many sessions as it may"
 
 
 class Unavailable(ServerError):

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
+from typing import Final
+
+# Nothing logs a secret on purpose; a library's debug line, or a request in a traceback, might.
+_SECRETS: Final = re.compile(
+    r"(ck_[0-9a-f]{12}_)[\w-]{20,}|(\bc_)[\w-]{20,}|(\beyJ)[\w-]+\.[\w-]+\.[\w-]+"
+)
+
+
+def blotted(text: str) -> str:
+    """The text without what looks like an API key or a token."""
+    return _SECRETS.sub(lambda found: (found[1] or found[2] or found[3]) + "[secret]", text)
 
 
 class People(logging.Formatter):
@@ -16,7 +28,8 @@ class People(logging.Formatter):
         session = getattr(record, "session", None)
         line = f"{at}.{int(record.msecs):03d} {record.levelname.lower()} {record.name}: "
         line += record.getMessage() + (f" [{session}]" if session else "")
-        return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+        line += "\n" + self.formatException(record.exc_info) if record.exc_info else ""
+        return blotted(line)
 
 
 class Machines(logging.Formatter):
@@ -33,7 +46,7 @@ class Machines(logging.Formatter):
             entry["session"] = session
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return blotted(json.dumps(entry, ensure_ascii=False))
 
 
 def configure(level: str, as_json: bool) -> None:

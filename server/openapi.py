@@ -18,8 +18,15 @@ def document() -> dict[str, Any]:
         "info": {"title": "Continuum", "version": __version__},
         "paths": _paths(),
         "components": {
-            "securitySchemes": {"session": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Problem": _PROBLEM, "NewSession": _NEW_SESSION},
+            "securitySchemes": {
+                "session": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "http", "scheme": "bearer"},
+            },
+            "schemas": {
+                "Problem": _PROBLEM,
+                "NewSession": _NEW_SESSION,
+                "NewToken": _NEW_TOKEN,
+            },
         },
     }
 
@@ -45,6 +52,15 @@ _NEW_SESSION = {
         "measure": {"type": "boolean"},
     },
 }
+_NEW_TOKEN = {
+    "type": "object",
+    "required": ["origin"],
+    "properties": {
+        "origin": {"type": "string"},
+        "avatar": {"type": "string"},
+        "ttl_s": {"type": "integer", "minimum": 10},
+    },
+}
 _PROBLEM_ANSWER = {
     "description": "a problem",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -57,7 +73,11 @@ def _paths() -> dict[str, Any]:
     ours = {"security": [{"session": []}], "parameters": [_inside("session")]}
     return {
         "/v1/calls": {"post": _door("Call an avatar", _call_parameters())},
-        "/v1/sessions": {"post": _operation("Make a session", 201, _json_body())},
+        "/v1/sessions": {"post": _operation("Make a session", 201, _json_body("NewSession"))},
+        "/v1/tokens": {
+            "post": _operation("A token for a browser", 201, _json_body("NewToken"))
+            | {"security": [{"key": []}]}
+        },
         session: {
             **ours,
             "get": _operation("State, media time, latency by stage"),
@@ -110,8 +130,8 @@ def _body(media_type: str) -> dict[str, Any]:
     return {"required": True, "content": {media_type: {"schema": {"type": "string"}}}}
 
 
-def _json_body() -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/NewSession"}
+def _json_body(name: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{name}"}
     return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 

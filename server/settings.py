@@ -2,11 +2,14 @@
 
 A flag beats an environment variable (``CONTINUUM_PORT``), which beats the TOML file, which beats
 the default. ``--print-config`` shows the outcome as TOML, to be saved and used as ``--config``.
+A secret comes from the environment or from a file, named ``@FILE``; a flag, which everybody on the
+machine can see, is refused.
 """
 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
 import tomllib
@@ -17,6 +20,9 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 PREFIX: Final = "CONTINUUM_"
 CODECS: Final = ("video/VP8", "video/H264")
+SECRETS: Final = ("turn_password", "turn_secret", "token_secret")
+PLACES: Final = ("top-left", "top-right", "bottom-left", "bottom-right")
+STYLES: Final = ("dark", "light", "outline")
 
 
 class SettingsError(ValueError):
@@ -53,6 +59,41 @@ class Settings:
     threads: int = _help(2, "threads that decode and encode media")
     log_level: str = _help("info", "debug, info, warning or error")
     log_json: bool = _help(False, "one JSON object a line")
+    # Who may use it.
+    keys: str = _help("~/.local/share/continuum/keys.sqlite", "API keys; see server.keys")
+    token_secret: str = _help("", "signs tokens for browsers; empty is a new one at each start")
+    audience: str = _help("continuum", "what tokens are for; the same on all servers of a group")
+    token_ttl_s: int = _help(900, "longest life of a token for browsers")
+    tls_cert: str = _help("", "certificate chain in PEM: serve https by ourselves")
+    tls_key: str = _help("", "its private key in PEM")
+    proxies: tuple[str, ...] = _help((), "networks whose X-Forwarded-For is believed")
+    # What is too much. 0 is no limit, where a limit can be lifted.
+    address_rate: float = _help(20.0, "requests a second from one address, with keys")
+    address_burst: int = _help(200, "requests at once from one address")
+    key_rate: float = _help(50.0, "requests a second with one key")
+    key_burst: int = _help(200, "requests at once with one key")
+    failures_per_minute: int = _help(10, "wrong keys a minute from one address")
+    sessions_per_key: int = _help(0, "sessions at a time with one key")
+    session_max_s: float = _help(21_600.0, "longest session")
+    session_idle_s: float = _help(900.0, "how long nobody may speak before a session ends")
+    message_rate: float = _help(20.0, "messages a second on a data channel")
+    message_burst: int = _help(40, "messages at once on a data channel")
+    sdp_bytes: int = _help(65_536, "largest SDP offer or trickle fragment")
+    json_bytes: int = _help(16_384, "largest JSON body")
+    picture_bytes: int = _help(33_554_432, "largest picture file")
+    picture_pixels: int = _help(40_000_000, "most pixels of a picture, counted before decoding")
+    picture_s: float = _help(15.0, "longest a picture may take to decode")
+    picture_mb: int = _help(1536, "memory that decoding a picture may take")
+    # How what is generated is marked.
+    label: str = _help("AI", "the mark in every picture")
+    label_place: str = _help("top-right", "its corner: " + ", ".join(PLACES))
+    label_style: str = _help("dark", "its look: " + ", ".join(STYLES))
+    label_removed: str = _help("", "an operator's declaration why pictures go unmarked; audited")
+    recordings: str = _help("", "folder for recordings of sessions; empty is none")
+    c2pa_cert: str = _help(
+        "", "certificate chain in PEM that signs files; empty is a self-made one"
+    )
+    c2pa_key: str = _help("", "its private key in PEM")
 
     def __post_init__(self) -> None:
         self._between("port", 0, 65535)
@@ -61,10 +102,31 @@ class Settings:
         self._between("grace_s", 0.5, 3600)
         self._between("drain_s", 0, 3600)
         self._between("backlog_s", 1, 600)
+        self._between("token_ttl_s", 10, 86_400)
+        self._between("sdp_bytes", 4096, 1_048_576)
+        self._between("json_bytes", 1024, 1_048_576)
+        self._between("picture_bytes", 65_536, 268_435_456)
+        self._between("picture_pixels", 16_384, 400_000_000)
+        self._between("picture_s", 0.5, 600)
+        self._between("picture_mb", 256, 65_536)
+        self._between("message_rate", 1, 10_000)
+        self._between("message_burst", 1, 100_000)
+        for name in ("address_rate", "key_rate", "failures_per_minute", "sessions_per_key"):
+            self._between(name, 0, 1_000_000)
+        for name in ("address_burst", "key_burst"):
+            self._between(name, 1, 1_000_000)
+        for name in ("session_max_s", "session_idle_s"):
+            self._between(name, 0, 31_536_000)
         self._ordered("bitrate_min", "bitrate_start", "bitrate_max")
         self._ordered("delay_min_ms", "delay_max_ms")
         self._one_of("log_level", (self.log_level,), ("debug", "info", "warning", "error"))
         self._one_of("video_codecs", self.video_codecs, CODECS)
+        self._one_of("label_place", (self.label_place,), PLACES)
+        self._one_of("label_style", (self.label_style,), STYLES)
+        self._together("tls_cert", "tls_key")
+        self._together("c2pa_cert", "c2pa_key")
+        self._token_secret()
+        self._networks()
         self._ice()
 
     def _between(self, name: str, low: float, high: float) -> None:
@@ -83,6 +145,25 @@ class Settings:
             if value not in allowed:
                 raise SettingsError(f"{name} must be among {', '.join(allowed)}, not {value!r}")
 
+    def _together(self, one: str, other: str) -> None:
+        if bool(getattr(self, one)) != bool(getattr(self, other)):
+            missing = other if getattr(self, one) else one
+            raise SettingsError(f"{one} and {other} belong together: {missing} is missing")
+
+    def _token_secret(self) -> None:
+        if 0 < len(self.token_secret) < 32:
+            raise SettingsError(
+                f"token_secret needs 32 characters or more, not {len(self.token_secret)}:"
+                " openssl rand -hex 32"
+            )
+
+    def _networks(self) -> None:
+        for network in self.proxies:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as failure:
+                raise SettingsError(f"proxies holds networks as 10.0.0.0/8: {failure}") from failure
+
     def _ice(self) -> None:
         for url in self.ice_servers:
             if not url.startswith(("stun:", "turn:", "turns:")):
@@ -93,7 +174,7 @@ class Settings:
         rows = []
         for item in fields(self):
             value = getattr(self, item.name)
-            secret = item.name in ("turn_password", "turn_secret") and value
+            secret = item.name in SECRETS and value
             shown = '""  # set, not shown' if secret else json.dumps(value, ensure_ascii=False)
             rows.append(f"{item.name} = {shown}")
         return "\n".join(rows) + "\n"
@@ -111,7 +192,10 @@ def load(
     merged: dict[str, Any] = {}
     merged.update(_file(path) if path else {})
     merged.update(_environment(os.environ if environ is None else environ))
-    merged.update({name: value for name, value in given.items() if value is not None})
+    flags = {name: value for name, value in given.items() if value is not None}
+    _refuse_bare_secrets(flags)
+    merged.update(flags)
+    merged.update({name: _secret(name, merged[name]) for name in SECRETS if name in merged})
     types = get_type_hints(Settings)
     return Settings(**{name: _cast(name, v, types[name]) for name, v in merged.items()}), show
 
@@ -150,6 +234,25 @@ def _file(path: Path) -> dict[str, Any]:
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     names = {PREFIX + item.name.upper(): item.name for item in fields(Settings)}
     return {names[key]: value for key, value in environ.items() if key in names}
+
+
+def _refuse_bare_secrets(flags: Mapping[str, str]) -> None:
+    for name in SECRETS:
+        if flags.get(name) and not flags[name].startswith("@"):
+            raise SettingsError(
+                f"{name} on the command line is seen by everybody on this machine: set"
+                f" {PREFIX}{name.upper()}, or name a file as @FILE"
+            )
+
+
+def _secret(name: str, value: Any) -> Any:
+    """A secret, read from the file that ``@FILE`` names."""
+    if not isinstance(value, str) or not value.startswith("@"):
+        return value
+    try:
+        return Path(value[1:]).expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as failure:
+        raise SettingsError(f"{name}: cannot read the file {value[1:]}: {failure}") from failure
 
 
 def _cast(name: str, value: Any, kind: Any) -> Any:

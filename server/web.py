@@ -9,14 +9,19 @@ from typing import Any
 
 from aiohttp import web
 
+from server.access import CALLER, Access
 from server.errors import BadRequest, ServerError, TooLarge, UnsupportedMediaType
+from server.headers import headers as security
 from server.house import House
+from server.quota import Quota
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
 HOUSE = web.AppKey("house", House)
 SETTINGS = web.AppKey("settings", Settings)
+ACCESS = web.AppKey("access", Access)
+QUOTA = web.AppKey("quota", Quota)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 EXPOSED = "Location, Link, Session-Token, Retry-After"
@@ -45,6 +50,24 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _problem(ServerError("The server failed; the log says more.").problem(), 500, {})
+
+
+@web.middleware
+async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Nobody reaches a handler unless the doorkeeper has let them."""
+    request[CALLER] = await request.app[ACCESS].admit(request)
+    return await handler(request)
+
+
+@web.middleware
+async def hardened(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every answer tells browsers how little they need to trust it."""
+    response = await handler(request)
+    settings = request.app[SETTINGS]
+    is_page = isinstance(response, web.FileResponse)
+    tls = bool(settings.tls_cert)
+    response.headers.update(security(request.path, is_page, settings.origins, tls))
+    return response
 
 
 @web.middleware

@@ -24,7 +24,7 @@ def serving(*command: str, timeout_s: float = 90, **environ: str) -> Iterator[st
     process = subprocess.Popen(
         [sys.executable, *command, "--port", "0"],
         cwd=ROOT,
-        env={**os.environ, **environ},
+        env={**os.environ, "CONTINUUM_KEYS": "/nonexistent/keys.sqlite", **environ},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -28,8 +29,9 @@ class Served:
 
 
 @pytest.fixture
-def settings() -> Settings:
-    return Settings(slots=3, grace_s=2.0, drain_s=0.5)
+def settings(tmp_path: Path) -> Settings:
+    keys = str(tmp_path / "keys.sqlite")
+    return Settings(slots=3, grace_s=2.0, drain_s=0.5, keys=keys)
 
 
 @pytest_asyncio.fixture

@@ -1,0 +1,51 @@
+"""Security headers: what a browser may do with what we send it. Pure.
+
+The page needs scripts, styles, pictures and connections of its own origin, and nothing else: no
+inline script, no other site, no frame around it. ``embed.html`` is the one file made to be framed,
+by the origins that the settings allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+HSTS: Final = "max-age=31536000"
+_POLICY: Final = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' blob:",
+    "media-src": "'self' blob:",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+}
+_PERMISSIONS: Final = (
+    "microphone=(self), autoplay=(self), camera=(), geolocation=(), display-capture=(), usb=(),"
+    " payment=()"
+)
+
+
+def headers(path: str, is_page: bool, origins: Sequence[str], tls: bool) -> dict[str, str]:
+    """The headers of one answer; ``is_page`` for files that a browser shows."""
+    always = {
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
+    if tls:
+        always["Strict-Transport-Security"] = HSTS
+    if not is_page:
+        return always | {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+    return always | {
+        "Content-Security-Policy": policy(path, origins),
+        "Permissions-Policy": _PERMISSIONS,
+    }
+
+
+def policy(path: str, origins: Sequence[str]) -> str:
+    """The Content-Security-Policy of one file of the page."""
+    framed = " ".join(["'self'", *origins]) if path == "/embed.html" else "'none'"
+    rules = _POLICY | {"frame-ancestors": framed}
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
