@@ -37,6 +37,10 @@ class Frame:
 class Still:
     """A stream that shows its avatar's picture, moved by a pixel or two."""
 
+    samples_per_frame: Final = FRAME
+    samples_per_step: Final = TICK
+    look_ahead: Final = FRAME
+
     def __init__(self, image: NDArray[np.uint8]) -> None:
         self.media_time = self.samples_pushed = 0
         self._images = [np.roll(image, shift, axis=1).copy() for shift in (0, 1, 2, 1)]
@@ -46,9 +50,14 @@ class Still:
         self.samples_pushed += len(pcm)
 
     @property
+    def needs(self) -> int:
+        """A chunk and its look-ahead."""
+        return self.media_time + TICK + FRAME
+
+    @property
     def ready(self) -> bool:
-        """Whether a chunk and its look-ahead have come."""
-        return self.samples_pushed - self.media_time >= TICK + FRAME
+        """Whether they have come."""
+        return self.samples_pushed >= self.needs
 
     def step(self) -> Iterator[Frame]:
         """Two frames."""
@@ -77,6 +86,11 @@ class Still:
 
 class Idle:
     """Pipeline and engine in one."""
+
+    efforts: Final = 1
+
+    def set_effort(self, effort: int) -> None:
+        """There is nothing to save."""
 
     @property
     def engine(self) -> Idle:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.config import MODELS
-from pipeline.errors import ModelUnknown
+from pipeline.errors import BackendRefused, ModelUnknown
 
 if TYPE_CHECKING:
     from pipeline.engine import AvatarPipeline
+    from pipeline.models.wan.cards import Card
     from pipeline.models.wan.pipeline import WanPipeline
 
 
-def load_pipeline(model: str, **options: Any) -> AvatarPipeline | WanPipeline:
-    """The pipeline of a bundled model ("mini"), or of the checkpoint at a path, which takes the
-    ``options`` of ``WanPipeline.load`` (``name``, ``device``, ``dtype``, ``manner``, ``given``).
+def is_bundled(model: str) -> bool:
+    """Whether ``model`` names a model that ships with the project."""
+    return (MODELS / f"{model}.toml").is_file()
 
+
+def load_pipeline(
+    model: str, checkpoint: str | Card | None = None, device: str = "cpu", force: bool = False
+) -> AvatarPipeline | WanPipeline:
+    """The pipeline of a bundled model ("mini"), or of the checkpoint at a path.
+
+    The rest is for checkpoints: which one it is, where its weights could be several; where it runs,
+    in float32 on a CPU and bfloat16 elsewhere; ``force`` tries sizes that it was not trained for.
     Raises a ``ModelError``.
     """
-    if (MODELS / f"{model}.toml").is_file():
+    if is_bundled(model):
         from pipeline.engine import AvatarPipeline
 
         return AvatarPipeline.load(model)
@@ -27,6 +36,14 @@ def load_pipeline(model: str, **options: Any) -> AvatarPipeline | WanPipeline:
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in MODELS.glob("*.toml")))
         raise ModelUnknown(f"{model!r} is neither a bundled model ({known}) nor a path that exists")
-    from pipeline.models.wan.pipeline import WanPipeline
+    try:
+        import torch
 
-    return WanPipeline.load(path, **options)
+        from pipeline.models.wan.pipeline import Manner, WanPipeline
+
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        return WanPipeline.load(path, checkpoint or None, device, dtype, Manner(force=force))
+    except ModuleNotFoundError as missing:
+        raise BackendRefused(
+            f"published checkpoints need {missing.name}: pip install 'continuum-avatar[wan]'"
+        ) from missing

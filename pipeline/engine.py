@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.admission import admit
 from pipeline.anchor import IdentityAnchor, build_anchor
 from pipeline.avatars import find_avatar
 from pipeline.config import SAMPLES_PER_FRAME, ModelConfig, load_config
@@ -60,6 +61,13 @@ class AvatarEngine:
 
 class AvatarPipeline:
     """A loaded model. ``load`` is the way to get one."""
+
+    efforts: Final = 1
+
+    def set_effort(self, effort: int) -> None:
+        """Chooses among ``efforts``: there is one."""
+        if effort != 0:
+            raise ValueError(f"effort must be 0 of {self.efforts}, not {effort}")
 
     def __init__(self, config: ModelConfig, model: Generator, device: str, reason: str) -> None:
         self.config, self.model = config, model
@@ -132,7 +140,7 @@ class AvatarPipeline:
         self, avatar: Avatar, grant: ConsentGrant, prompt: str = "", seed: int = 0
     ) -> AvatarStream:
         """A live stream of the avatar (causal schedule). Raises a ``ConsentError``."""
-        grant.check(image_sha256=avatar.image_sha256)
+        admit(grant, avatar.image_sha256)
         performance = self._performance(avatar, prompt, seed, "causal")
         painter = Painter(avatar.anchor)
         return AvatarStream(avatar, grant, self.model, performance, painter, self.engine.advance)
@@ -151,7 +159,7 @@ class AvatarPipeline:
         ``speech`` is pulled lazily, in float32 mono 16 kHz pieces of any length; memory does not
         grow with it. Raises a ``ConsentError``, also while it runs.
         """
-        grant.check(image_sha256=avatar.image_sha256)
+        admit(grant, avatar.image_sha256, schedule)
         performance = self._performance(avatar, prompt, seed, schedule)
         made = states(self.model, self._denoiser, performance, speech, schedule, check=grant.check)
         return _painted(avatar.anchor, made)

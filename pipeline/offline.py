@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.admission import SCHEDULES
 from pipeline.audio import AudioStream
 from pipeline.config import SAMPLES_PER_FRAME, ModelConfig
 from pipeline.continuum import Trace
@@ -19,7 +20,6 @@ from pipeline.generator import Generator
 from pipeline.performance import Denoiser, Performance, Plan, causal_plan, parallel_plan
 from pipeline.vae import MotionDecoder
 
-SCHEDULES: Final = ("parallel", "causal")
 PIECE: Final = 12_800  # samples heard at a time where nothing is live
 Speech = NDArray[np.float32]
 State = NDArray[np.float32]

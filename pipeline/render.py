@@ -18,8 +18,9 @@ from typing import Any, NoReturn, Protocol, Self
 
 from tqdm import tqdm
 
+from pipeline.admission import SCHEDULES
 from pipeline.avatars import AVATARS, find_avatar
-from pipeline.config import MODELS
+from pipeline.choose import is_bundled, load_pipeline
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
 from pipeline.consent.command import add_registry_option
 from pipeline.errors import ContinuumError, OutputUnwritable
@@ -29,7 +30,6 @@ from pipeline.mp4 import FPS, check_size, check_target
 from pipeline.picture import Picture, hash_picture, load_picture
 from pipeline.recording import Frame, Result, Stages, record
 
-SCHEDULES = ("parallel", "causal")
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} left"
 
 
@@ -74,26 +74,7 @@ class Person:
 
 def load_model(arguments: argparse.Namespace) -> Pipeline:
     """The model asked for. Imported when it is needed: bad input is refused within a moment."""
-    from pipeline.choose import load_pipeline
-
-    if is_bundled(arguments.model):
-        return load_pipeline(arguments.model)
-    import torch
-
-    from pipeline.models.wan.pipeline import Manner
-
-    return load_pipeline(
-        arguments.model,
-        name=arguments.checkpoint,
-        device=arguments.device,
-        dtype=torch.float32 if arguments.device == "cpu" else torch.bfloat16,
-        manner=Manner(force=arguments.force),
-    )
-
-
-def is_bundled(model: str) -> bool:
-    """Whether ``--model`` names a model that ships with the project."""
-    return (MODELS / f"{model}.toml").is_file()
+    return load_pipeline(arguments.model, arguments.checkpoint, arguments.device, arguments.force)
 
 
 def main(

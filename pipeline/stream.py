@@ -123,6 +123,24 @@ class AvatarStream:
 
     # -- frames out --------------------------------------------------------------------------
 
+    frame_rate: Final = FRAME_RATE
+    samples_per_frame: Final = SAMPLES_PER_FRAME
+
+    @property
+    def samples_per_step(self) -> int:
+        """Media time that one ``step`` makes."""
+        return self._model.config.chunks.live_hop * self._model.config.samples_per_latent
+
+    @property
+    def look_ahead(self) -> int:
+        """Samples behind the last frame of a step that must have been pushed too."""
+        return self._model.config.look_ahead_samples
+
+    @property
+    def needs(self) -> int:
+        """``samples_pushed`` from which on the next ``step`` generates."""
+        return self.media_time + self.samples_per_step + self.look_ahead
+
     @property
     def samples_pushed(self) -> int:
         """Media time of the next sample to be pushed."""
@@ -141,9 +159,7 @@ class AvatarStream:
     @property
     def ready(self) -> bool:
         """Whether ``step`` would generate."""
-        config = self._model.config
-        hop = config.chunks.live_hop * config.samples_per_latent
-        return not self._closed and self.backlog >= hop + config.look_ahead_samples
+        return not self._closed and self.samples_pushed >= self.needs
 
     def step(self) -> Iterator[AvatarFrame]:
         """One causal tick: the frames of the next hop, painted one by one, or nothing if not

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 RATE = 16_000
-FPS = 25
-FRAME = RATE // FPS  # samples that one video frame covers
 NTP_UNIX_OFFSET_S = 2_208_988_800
 
 

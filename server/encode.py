@@ -20,8 +20,6 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from server.clock import FPS
-
 log = logging.getLogger(__name__)
 
 Packet: TypeAlias = "av.Packet[Any]"
@@ -78,9 +76,10 @@ class BitratePolicy:
 class VideoEncoder:
     """yuv420p pictures to VP8 or H.264 packets. Not thread-safe: one call at a time."""
 
-    def __init__(self, mime: str, bitrate: int) -> None:
+    def __init__(self, mime: str, bitrate: int, rate: Fraction) -> None:
         self.mime = mime
         self.bitrate = bitrate
+        self.rate = rate  # frames a second
         self._codec: VideoCodecContext | None = None
         self._shape = (0, 0, 0)
         self._pts = -1  # must grow, also when the playout delay has just shrunk
@@ -89,17 +88,21 @@ class VideoEncoder:
         """One packet, stamped in 90 kHz units; None when the codec holds it back."""
         shape = (picture.width, picture.height, self.bitrate)
         if self._codec is None or shape != self._shape:
-            self._codec, self._shape = open_video(self.mime, *shape), shape
-        self._pts = max(self._pts + 1, timestamp * FPS // VIDEO_CLOCK)
+            self._codec, self._shape = open_video(self.mime, *shape, self.rate), shape
+        self._pts = max(self._pts + 1, int(timestamp * self.rate / VIDEO_CLOCK))
         picture.pts = self._pts
-        picture.time_base = Fraction(1, FPS)
+        picture.time_base = 1 / self.rate
         picture.pict_type = PictureType.I if key else PictureType.NONE
         data = b"".join(bytes(packet) for packet in self._codec.encode(picture))
         return stamped(data, timestamp, VIDEO_CLOCK) if data else None
 
 
 class AudioEncoder:
-    """20 ms blocks of 48 kHz mono to Opus packets."""
+    """20 ms blocks of 48 kHz mono to Opus packets.
+
+    Opus looks ahead: what a packet carries begins ``lead`` samples before the block that completed
+    it, so a block must be taken that much later in the sound to be heard on its timestamp.
+    """
 
     def __init__(self, bitrate: int = AUDIO_BITRATE) -> None:
         codec = av.CodecContext.create("libopus", "w")
@@ -108,12 +111,21 @@ class AudioEncoder:
         codec.format, codec.layout, codec.sample_rate = "s16", "mono", AUDIO_CLOCK
         codec.time_base = Fraction(1, AUDIO_CLOCK)
         codec.options = {"application": "voip", "frame_duration": "20"}
+        codec.open()
         self._codec = codec
+        self.lead = _pre_skip(codec.extradata)
 
     def encode(self, pcm: NDArray[np.int16], timestamp: int) -> Packet | None:
         """One packet, stamped in 48 kHz units."""
         data = b"".join(bytes(packet) for packet in self._codec.encode(sound(pcm, timestamp)))
         return stamped(data, timestamp, AUDIO_CLOCK) if data else None
+
+
+def _pre_skip(header: bytes | None) -> int:
+    """The encoder's delay in 48 kHz samples, of its identification header (RFC 7845, 5.1)."""
+    if header is None or not header.startswith(b"OpusHead"):
+        raise ValueError(f"the Opus encoder names no delay: its header is {header!r}")
+    return int.from_bytes(header[10:12], "little")
 
 
 def sound(pcm: NDArray[np.int16], timestamp: int) -> av.AudioFrame:
@@ -148,14 +160,16 @@ class Converter:
         return self._reformatter.reformat(frame, width, height, "yuv420p", threads=1)
 
 
-def open_video(mime: str, width: int, height: int, bitrate: int) -> VideoCodecContext:
+def open_video(
+    mime: str, width: int, height: int, bitrate: int, rate: Fraction
+) -> VideoCodecContext:
     """A codec context for live video: no look-ahead, no reordering."""
     name = "libvpx" if mime == "video/VP8" else h264_encoder()[0]
     codec = av.CodecContext.create(name, "w")
     assert isinstance(codec, VideoCodecContext)
     codec.width, codec.height, codec.bit_rate = width, height, bitrate
     codec.pix_fmt, codec.gop_size = "yuv420p", 3000
-    codec.framerate, codec.time_base = Fraction(FPS), Fraction(1, FPS)
+    codec.framerate, codec.time_base = rate, 1 / rate
     codec.options = _vp8(bitrate) if name == "libvpx" else _h264(name, bitrate)
     codec.thread_count = 1 if width * height <= 640 * 640 else 2
     if name == "libvpx":
@@ -212,7 +226,7 @@ def _try(name: str) -> str | None:
     codec = av.CodecContext.create(name, "w")
     assert isinstance(codec, VideoCodecContext)
     codec.width, codec.height, codec.pix_fmt = 256, 256, "yuv420p"
-    codec.time_base, codec.framerate = Fraction(1, FPS), Fraction(FPS)
+    codec.time_base, codec.framerate = Fraction(1, 25), Fraction(25)
     picture = Converter()(np.zeros((256, 256, 3), np.uint8))
     picture.pts = 0
     data = [*codec.encode(picture), *codec.encode(None)]

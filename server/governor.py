@@ -1,40 +1,76 @@
-"""What to shed when there is too much to do. Pure.
+"""What to shed when frames come late. Pure; its seconds are handed to it.
 
-Sheds, in this order, what a person misses least: the size of the encoded picture, in two steps.
-Frames are only lost when that is not enough, by the engine's skipping ahead. It acts on load (the
-share of real time that the engine thread is busy), and gives back more slowly than it takes.
+It acts on what a person would see: the share of a second's frames that the model made too late or
+never. How busy the engine is does not count: a machine that is always busy and always in time loses
+nothing. It sheds, in this order, what is missed least: the model's effort, where it has cheaper
+ways to generate, then the size of the encoded picture. Frames are only lost when that is not
+enough, by the engine's skipping ahead.
+
+It gives back one level after a good while, and waits twice as long after each time that this was
+too early, so that a load that just fits the lower level does not swing.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
+
 SCALES = (1.0, 0.75, 0.5)
-HIGH, LOW = 0.90, 0.60
-DOWN_AFTER, UP_AFTER = 2, 15  # seconds of high, of low load
+LATE = 0.02  # of a second's frames: 24.5 of 25 must be in time
+BAD, OF = 3, 5  # so many seconds of so many must have been bad
+PATIENCE_S, MOST_S = 15, 240  # of good seconds before a level is given back
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What is made: the model's ``effort`` (0 is as trained), pictures scaled by ``scale``."""
+
+    effort: int = 0
+    scale: float = 1.0
+
+
+def ladder(efforts: int) -> tuple[Level, ...]:
+    """Every level of a model that has so many ways to generate, full quality first."""
+    if efforts < 1:
+        raise ValueError(f"a model has at least 1 way to generate, not {efforts}")
+    ways = tuple(Level(effort) for effort in range(efforts))
+    return ways + tuple(Level(efforts - 1, scale) for scale in SCALES[1:])
 
 
 class Governor:
     """One level for the whole server: 0 is everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: tuple[Level, ...] = ladder(1)) -> None:
         self.level = 0
-        self._high = self._low = 0
+        self._levels = levels
+        self._recent: deque[bool] = deque(maxlen=OF)
+        self._good = 0  # seconds in a row
+        self._since = 0  # seconds since the last move
+        self._gave_back = False  # the last move was one up the ladder
+        self._patience = PATIENCE_S
 
     @property
-    def scale(self) -> float:
-        """By how much pictures are scaled before they are encoded."""
-        return SCALES[self.level]
+    def now(self) -> Level:
+        """What is to be made."""
+        return self._levels[self.level]
 
-    def second(self, load: float) -> int:
-        """Hears the load of the last second; returns the change of level."""
-        self._high = self._high + 1 if load > HIGH else 0
-        self._low = self._low + 1 if load < LOW else 0
-        if self._high >= DOWN_AFTER and self.level + 1 < len(SCALES):
+    def second(self, late: float) -> int:
+        """Hears the share of late frames of the last second; returns the change of level."""
+        bad = late > LATE
+        self._recent.append(bad)
+        self._good = 0 if bad else self._good + 1
+        self._since += 1
+        if sum(self._recent) >= BAD and self.level + 1 < len(self._levels):
+            early = self._gave_back and self._since <= self._patience
+            self._patience = min(2 * self._patience, MOST_S) if early else PATIENCE_S
             return self._move(+1)
-        if self._low >= UP_AFTER and self.level > 0:
+        if self._good >= self._patience and self.level > 0:
             return self._move(-1)
         return 0
 
     def _move(self, step: int) -> int:
         self.level += step
-        self._high = self._low = 0
+        self._gave_back = step < 0
+        self._good = self._since = 0
+        self._recent.clear()
         return step

@@ -16,13 +16,13 @@ import numpy as np
 
 from server import marks
 from server.avatars import Avatars
-from server.clock import FPS
+from server.beat import Beat
 from server.encode import Bitrates, Converter, VideoEncoder, h264_encoder
 from server.engine import BatchEngine, Engine
 from server.errors import CannotMeasure, Unavailable, UnknownSession
-from server.governor import Governor
+from server.governor import Governor, ladder
 from server.metrics import Metrics
-from server.performer import LOOKAHEAD, TICK, Stream
+from server.performer import Stream
 from server.playout import DelayLimits, ms
 from server.session import Limits, Options, Session
 from server.settings import Settings
@@ -30,7 +30,9 @@ from server.slots import Cost, Slots
 
 log = logging.getLogger(__name__)
 
-WARM_TICKS = 25
+WARM_STEPS, WARM_S = 25, 6.0  # of warm-up: so many steps, or fewer that take so long
+LEAST_STEPS = 4
+ROOM = ms(120)  # above a step and its making, for packets that come late
 COLLECT_S = 0.5  # connections are full of cycles, and their codecs hold threads and megabytes
 PACKETS_S = 0.002  # per frame: packets, SRTP and the loop; measured with an idle model
 
@@ -40,6 +42,9 @@ class Pipeline(Protocol):
 
     @property
     def engine(self) -> Any: ...
+    @property
+    def efforts(self) -> int: ...
+    def set_effort(self, effort: int) -> None: ...
     def open(self, avatar: Any, grant: Any, prompt: str = "", seed: int = 0) -> Any: ...
 
 
@@ -56,8 +61,9 @@ class House:
         self.settings, self.avatars = settings, avatars
         self.metrics = Metrics()
         self.slots = Slots()
-        self.governor = Governor()
+        self.governor = Governor(ladder(pipeline.efforts))
         self.cost: Cost | None = None
+        self.beat = Beat()  # the model's, once a stream has said so
         self.problem: str | None = None  # why warm-up failed
         self._pipeline = pipeline
         self._on_closed = on_closed
@@ -85,8 +91,10 @@ class House:
         self.metrics.slots.set(total)
         self._seconds = asyncio.create_task(self._watch(), name="house")
         log.info(
-            "ready: %d slots; a tick of 80 ms takes %.0f ms to generate, %.0f ms of media",
+            "ready: %d slots; %g fps; a step of %.0f ms takes %.0f ms to generate, %.0f of media",
             total,
+            self.beat.fps,
+            self.beat.step_s * 1e3,
             self.cost.generate_s * 1e3,
             self.cost.media_s * 1e3,
         )
@@ -156,7 +164,7 @@ class House:
             raise CannotMeasure(f"Frames are {size[0]} pixels wide; the strip needs 256.")
         session.size = size
         session.start(stream)
-        session.set_scale(self.governor.scale)
+        session.set_level(self.governor.level, self.governor.now.scale)
 
     async def _stream(self, options: Options) -> tuple[Stream, tuple[int, int]]:
         avatar, grant = await self.avatars.open(options.avatar)
@@ -167,18 +175,17 @@ class House:
 
     def _limits(self) -> Limits:
         s = self.settings
-        delay = DelayLimits(
-            start=ms(min(max(s.delay_min_ms, self._first_delay_ms()), s.delay_max_ms)),
-            least=ms(s.delay_min_ms),
-            most=ms(s.delay_max_ms),
-        )
         bitrates = Bitrates(s.bitrate_start, s.bitrate_min, s.bitrate_max)
-        return Limits(s.grace_s, s.backlog_s, bitrates, delay, s.video_codecs)
+        return Limits(s.grace_s, s.backlog_s, bitrates, self._delays(), s.video_codecs)
 
-    def _first_delay_ms(self) -> int:
-        """Chunk and look-ahead, what warm-up measured, and room to start with."""
+    def _delays(self) -> DelayLimits:
+        """As configured; a model of long steps cannot be sooner than a step and its making."""
+        s, beat = self.settings, self.beat
+        most = max(ms(s.delay_max_ms), beat.chunk + beat.step + ROOM)
+        least = ms(s.delay_min_ms)
         generate_s = self.cost.generate_s if self.cost else 0.05
-        return int(1000 * ((TICK + LOOKAHEAD) / 16_000 + 1.3 * generate_s)) + 25
+        first = beat.chunk + ms(1300 * generate_s) + ms(25)
+        return DelayLimits(min(max(least, first), most), least, most, beat=beat)
 
     def _ended(self, session: Session) -> None:
         self._sessions.pop(session.id, None)
@@ -199,10 +206,11 @@ class House:
         }
 
     def describe_cost(self) -> dict[str, float] | None:
-        """What warm-up measured, in milliseconds a tick of 80 ms."""
+        """What warm-up measured, in milliseconds a step."""
         if self.cost is None:
             return None
         return {
+            "step": round(self.cost.step_s * 1e3, 1),
             "generate": round(self.cost.generate_s * 1e3, 1),
             "media": round(self.cost.media_s * 1e3, 1),
         }
@@ -214,59 +222,73 @@ class House:
         self.metrics.tick.labels(str(streams)).observe(seconds)
 
     async def _watch(self) -> None:
-        """Once a second: load, and what the governor makes of it."""
+        """Once a second: load, lateness, and what the governor makes of it."""
         last = time.monotonic()
         while True:
             await asyncio.sleep(1.0)
             now = time.monotonic()
-            load, self._busy_s, last = self._busy_s / (now - last), 0.0, now
-            self._govern(load)
+            elapsed, last = now - last, now
+            load, self._busy_s = self._busy_s / elapsed, 0.0
             self.metrics.load.set(load)
+            await self._govern(self._late(elapsed))
             delays = [s.playout.delay.samples / 16_000 for s in self.sessions]
             self.metrics.delay.set(max(delays, default=0.0))
             self.metrics.backlog.set(
                 max((s.intake.backlog / 48_000 for s in self.sessions), default=0)
             )
 
-    def _govern(self, load: float) -> None:
-        change = self.governor.second(load)
+    def _late(self, elapsed_s: float) -> float:
+        """Share of the frames due that came too late, of the session that has it worst."""
+        missed = max((session.missed() for session in self.sessions), default=0)
+        return missed / (float(self.beat.fps) * elapsed_s)
+
+    async def _govern(self, late: float) -> None:
+        change = self.governor.second(late)
         if not change:
             return
-        code = "quality_reduced" if change > 0 else "quality_restored"
-        log.warning("load %.0f %%: %s, pictures at %.2f", load * 100, code, self.governor.scale)
+        code, now = "quality_reduced" if change > 0 else "quality_restored", self.governor.now
+        log.warning("%.0f %% of frames late: %s to %s", late * 100, code, now)
         self.metrics.level.set(self.governor.level)
+        await self._engine.call(lambda: self._pipeline.set_effort(now.effort))
         for session in self.sessions:
-            session.set_scale(self.governor.scale)
-            session.notice(code, f"the server is at {load:.0%} of what it can do")
+            session.set_level(self.governor.level, now.scale)
+            session.notice(code, "pictures came late" if change > 0 else "pictures are in time")
 
     async def _measure(self) -> Cost:
-        """Runs one stream flat out for two seconds of speech-like noise."""
+        """Runs one stream flat out for some steps of speech-like noise."""
         default = self.avatars.cards()[0].id
-        stream, size = await self._stream(Options(default))
+        stream, _ = await self._stream(Options(default))
+        self.beat = Beat.of(stream)
         try:
-            return await self._engine.call(lambda: measure(stream, size, cores()))
+            return await self._engine.call(lambda: measure(stream, cores()))
         finally:
             await self._engine.call(stream.close)
 
 
-def measure(stream: Stream, size: tuple[int, int], available: int) -> Cost:
-    """What a tick of ``stream`` costs here, the first few not counted."""
-    rng = np.random.default_rng(0)
-    noise = (rng.standard_normal(TICK) * 0.1).astype(np.float32)
-    encoder, convert = VideoEncoder("video/VP8", 1_500_000), Converter()
-    stream.push(noise[:LOOKAHEAD])
-    generate, media = [], []
-    for tick in range(WARM_TICKS):
-        stream.push(noise)
+def measure(stream: Stream, available: int) -> Cost:
+    """What a step of ``stream`` costs here, the first few not counted."""
+    rng, beat = np.random.default_rng(0), Beat.of(stream)
+    encoder, convert = VideoEncoder("video/VP8", 1_500_000, beat.fps), Converter()
+    generate, media, began = list[float](), list[float](), time.perf_counter()
+    while len(generate) < WARM_STEPS and not _warm(len(generate), began):
+        lacking = stream.needs - stream.samples_pushed
+        stream.push((rng.standard_normal(lacking) * 0.1).astype(np.float32))
         started = time.perf_counter()
         frames = list(stream.step())
         made = time.perf_counter()
         for frame in frames:
-            encoder.encode(convert(frame.image), frame.index * 90_000 // FPS, tick == 0)
+            timestamp = frame.media_time * 90_000 // 16_000
+            encoder.encode(convert(frame.image), timestamp, not generate)
         generate.append(made - started)
         media.append(time.perf_counter() - made + PACKETS_S * len(frames))
-    settled = slice(WARM_TICKS // 3, None)
-    return Cost(float(np.median(generate[settled])), float(np.median(media[settled])), available)
+    settled = slice(len(generate) // 3, None)
+    generate_s, media_s = (float(np.median(row[settled])) for row in (generate, media))
+    return Cost(generate_s, media_s, available, beat.step_s)
+
+
+def _warm(steps: int, began_s: float) -> bool:
+    """Whether a slow model has been watched for long enough."""
+    return steps >= LEAST_STEPS and time.perf_counter() - began_s > WARM_S
 
 
 def cores() -> int:

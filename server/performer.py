@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server import marks
-from server.clock import FRAME
+from server.beat import Beat, Paced
 from server.encode import Converter
+from server.lateness import Made
 from server.playout import Shot
 
 Audio = NDArray[np.float32]
-
-TICK = 2 * FRAME  # what one step of the causal schedule makes
-LOOKAHEAD = FRAME  # audio that must follow it
 
 
 class Frame(Protocol):
@@ -37,9 +35,11 @@ class Frame(Protocol):
     def media_time(self) -> int: ...
 
 
-class Stream(Protocol):
+class Stream(Paced, Protocol):
     """``pipeline.AvatarStream``, as far as the server knows it."""
 
+    @property
+    def needs(self) -> int: ...
     @property
     def ready(self) -> bool: ...
     @property
@@ -81,8 +81,10 @@ class Performer:
         self.on_failure = on_failure
         self.scale = 1.0  # of the picture that is encoded; the governor's
         self.pace = Pace()
+        self.beat = Beat.of(stream)
         self.heard = 0  # samples given to the engine; the loop writes it
         self.made = 0  # the stream's media time; the engine writes it
+        self.needs = stream.needs  # what must be heard for the next step; the engine writes it
         self.skipped = 0  # frames never made
         self.closed = False
         self._mark = mark
@@ -102,9 +104,7 @@ class Performer:
     @property
     def due(self) -> bool:
         """Whether a step would find enough audio."""
-        return not self.closed and (
-            bool(self._orders) or self.heard >= self.made + TICK + LOOKAHEAD
-        )
+        return not self.closed and (bool(self._orders) or self.heard >= self.needs)
 
     # What follows runs on the engine's thread.
 
@@ -115,29 +115,34 @@ class Performer:
         while self._inbox:
             self.stream.push(self._inbox.popleft())
         self._catch_up(playing)
-        self.made = self.stream.media_time
+        self._note()
         return self.stream.ready
 
     def deliver(self, frames: Iterable[Frame], post: Callable[[Callable[[], None]], None]) -> None:
         """Makes pictures of frames and posts them to the loop, one by one."""
-        started = time.perf_counter()
+        started, step = time.perf_counter(), (self.made, self.needs)
         for frame in frames:
-            shot = self._shot(frame)
+            shot = self._shot(frame, *step)
             post(lambda shot=shot: self.on_shot(shot))  # type: ignore[misc]
-        self.made = self.stream.media_time
+        self._note()
         self.pace.observe(time.perf_counter() - started)
 
     def _catch_up(self, playing: int) -> None:
         """``playing`` is the media time that will leave when the next step has finished."""
-        late = playing - (self.stream.media_time + TICK)
-        spare = self.stream.samples_pushed - self.stream.media_time - LOOKAHEAD
-        ticks = min(-(-late // TICK), spare // TICK)
-        if late > 0 and ticks > 0:
-            self.skipped += self.stream.skip(ticks * TICK) // FRAME
+        step = self.beat.step
+        late = playing - (self.stream.media_time + step)
+        spare = self.stream.samples_pushed - self.stream.media_time - self.beat.ahead
+        steps = min(-(-late // step), spare // step)
+        if late > 0 and steps > 0:
+            self.skipped += self.stream.skip(steps * step) // self.beat.frame
 
-    def _shot(self, frame: Frame) -> Shot:
+    def _note(self) -> None:
+        self.made, self.needs = self.stream.media_time, self.stream.needs
+
+    def _shot(self, frame: Frame, start: int, needs: int) -> Shot:
         image = frame.image
         if self._mark is not None:
             image = image if image.flags.writeable else image.copy()
             marks.draw(image, self._mark(frame.media_time))
-        return Shot(frame.index, frame.media_time, self._convert(image, self.scale))
+        made = Made(frame.media_time, start, needs)
+        return Shot(frame.index, made, self._convert(image, self.scale))

@@ -8,12 +8,14 @@ as far as measured lateness asks: at once in silence, by a few parts in a hundre
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.clock import FRAME, RATE
+from server.beat import Beat
+from server.clock import RATE
+from server.lateness import Made
 
 Pcm = NDArray[np.int16]
 
@@ -21,7 +23,8 @@ WIDE = 3  # 48 kHz samples per media-time sample
 BLOCK = RATE // 50  # media samples in one outgoing audio packet
 SLEW = BLOCK // 25  # how much of a block the delay may grow by while somebody speaks
 FADE = 240
-MAX_SHOTS = 32
+VOICE_S = 4.0
+MAX_SHOTS = 32  # or four steps, where these are longer
 
 
 def ms(milliseconds: float) -> int:
@@ -34,14 +37,14 @@ class Shot:
     """A finished frame, ready to be encoded. ``picture`` is opaque here."""
 
     index: int
-    media_time: int
+    made: Made
     picture: object
 
 
 class Voice:
     """The last seconds of 48 kHz audio, read at any position; what was never written is silence."""
 
-    def __init__(self, capacity_s: float = 4.0) -> None:
+    def __init__(self, capacity_s: float = VOICE_S) -> None:
         self._ring = np.zeros(int(capacity_s * RATE) * WIDE, np.int16)
         self._end = 0
 
@@ -82,7 +85,7 @@ class DelayLimits:
     least: int = ms(150)
     most: int = ms(450)
     margin: int = ms(12)
-    chunk: int = 3 * FRAME  # a chunk and its look-ahead: what must be heard before it is made
+    beat: Beat = field(default_factory=Beat)
 
 
 class Delay:
@@ -94,8 +97,9 @@ class Delay:
                 f"delays must satisfy 0 < least {limits.least} <= start {limits.start}"
                 f" <= most {limits.most}"
             )
-        self._limits = limits
-        self._made: deque[int] = deque(maxlen=8 * 25)
+        self._limits, second = limits, round(limits.beat.fps)
+        self._enough = second
+        self._made: deque[int] = deque(maxlen=8 * second)
         self.jitter = 0  # how late packets come; set by the session
         self.samples = self.wanted = limits.start
 
@@ -105,10 +109,10 @@ class Delay:
 
     def reckon(self) -> None:
         """Works out anew what lateness asks for; once a second is enough."""
-        if len(self._made) < 25:
+        if len(self._made) < self._enough:
             return
         made = int(np.percentile(self._made, 97))
-        wanted = self._limits.chunk + self.jitter + made + self._limits.margin
+        wanted = self._limits.beat.chunk + self.jitter + made + self._limits.margin
         self.wanted = min(max(wanted, self._limits.least), self._limits.most)
 
     def move(self, speaking: bool) -> int:
@@ -128,9 +132,12 @@ class Playout:
     """Finished frames and their audio, waiting for their time."""
 
     def __init__(self, limits: DelayLimits | None = None) -> None:
-        self.delay = Delay(limits or DelayLimits())
-        self.voice = Voice()
-        self._shots: deque[Shot] = deque(maxlen=MAX_SHOTS)
+        limits = limits or DelayLimits()
+        self.beat = limits.beat
+        self.delay = Delay(limits)
+        self.voice = Voice(max(VOICE_S, 2 * limits.most / RATE))
+        steps = 4 * self.beat.step // self.beat.frame
+        self._shots: deque[Shot] = deque(maxlen=max(MAX_SHOTS, steps))
         self._shown: Shot | None = None
 
     def add(self, shot: Shot) -> bool:
@@ -146,11 +153,11 @@ class Playout:
 
     def due(self, index: int) -> int:
         """The position at which frame ``index`` leaves."""
-        return index * FRAME + self.delay.samples
+        return index * self.beat.frame + self.delay.samples
 
     def index_at(self, now: int) -> int:
         """The frame that is due at position ``now``; negative before the first."""
-        return self.playing(now) // FRAME
+        return self.playing(now) // self.beat.frame
 
     def frame(self, index: int) -> tuple[Shot | None, bool]:
         """The newest frame not after ``index``, and whether it is a new one."""
@@ -159,13 +166,13 @@ class Playout:
             self._shown, new = self._shots.popleft(), True
         return self._shown, new
 
-    def audio(self, now: int, grew: int = 0) -> Pcm:
-        """20 ms of 48 kHz audio that leave at ``now``.
+    def audio(self, now: int, grew: int = 0, ahead: int = 0) -> Pcm:
+        """20 ms of 48 kHz audio that leave at ``now``, or ``ahead`` 48 kHz samples later.
 
         When the delay has just grown (or shrunk) a little in speech, the block goes on where the
         last one ended and is stretched (or pressed) to reach where the next one begins.
         """
-        start, size = self.playing(now) * WIDE, BLOCK * WIDE
+        start, size = self.playing(now) * WIDE + ahead, BLOCK * WIDE
         if grew == 0 or abs(grew) > SLEW:
             return self.voice.read(start, size)
         short = size - grew * WIDE

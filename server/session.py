@@ -18,26 +18,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from server import auth, events, marks
-from server.clock import FPS, FRAME, RATE, SessionClock
+from server.beat import Beat
+from server.clock import RATE, SessionClock
 from server.encode import Bitrates
 from server.engine import Engine
-from server.governor import SCALES
 from server.intake import Heard, Intake
+from server.lateness import Lateness
 from server.lifecycle import ALLOWED, State
 from server.member import Member
 from server.metrics import Metrics
 from server.offers import Role
 from server.origins import Origin, Origins
-from server.performer import LOOKAHEAD, TICK, Performer, Stream
+from server.performer import Performer, Stream
 from server.playout import WIDE, DelayLimits, Playout, Shot, ms
+from server.quality import Quality
 from server.speech import Edge
 from server.stage import Stage
 
 log = logging.getLogger(__name__)
 
 PUMP_S = 0.02
-SLACK = ms(4)  # a tick is made up with silence this long before it would be too late
-PATIENCE = FRAME  # a late packet is worth a frame shown twice
+SLACK = ms(4)  # a step is made up with silence this long before it would be too late
+PATIENCE = ms(40)  # a late packet is worth a frame shown twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Session:
         self.members: dict[str, Member] = {}
         self.on_ended: Callable[[Session], None] = lambda session: None
         self.size = (0, 0)
+        self.level = 0  # the governor's
         self._engine, self._metrics = engine, metrics
         self._performer: Performer | None = None
         self._origins = Origins()
@@ -84,9 +87,8 @@ class Session:
         self._ending: asyncio.Task[None] | None = None
         self._lonely_since = time.monotonic()
         self._played = 0
-        self._counts = (0, 0, 0)
-        self._quality: dict[str, object] = {}
-        self._complete: dict[int, int] = {}
+        self._skipped = 0  # frames, when ``missed`` was asked last
+        self._lateness = Lateness()
         self.stage = Stage(self.clock, self.playout, media, limits.bitrates, self._playing)
         self.stage.on_encoded = lambda seconds: self._observe("encode", seconds)
         self.intake = Intake(
@@ -94,6 +96,7 @@ class Session:
         )
         self.intake.on_placed = lambda samples: self._observe("intake", samples / WIDE / RATE)
         self.stage.speaking = lambda: self._audible or self.intake.speaking
+        self._quality = Quality(self.stage, self.intake, metrics)
 
     # -- life --------------------------------------------------------------------------------
 
@@ -230,38 +233,38 @@ class Session:
         end = start + len(heard.narrow)
         self._origins.add(Origin(start, end, heard.rtp, self.intake.muted, self.intake.speaking))
         self._edges.extend(heard.edges)
-        self._note_complete(start, end)
+        self._lateness.heard(end, self.clock.now())
         performer = self._performer
         if performer is not None:
             performer.hear(heard.narrow)
             if performer.due:
                 self._engine.wake()
 
-    def _note_complete(self, start: int, end: int) -> None:
-        """Remembers when the audio of each tick was there, to tell the model's time from ours."""
-        for tick in range(tick_before(start), tick_before(end), TICK):
-            self._complete[tick] = self.clock.now()
-            self._complete.pop(tick - 64 * TICK, None)
-
     async def _pump(self) -> None:
-        """Lets speech out in time, and makes up what has not come when a tick can't wait."""
+        """Lets speech out in time, and makes up what has not come when a step can't wait."""
         while True:
             deadline = self._deadline()
             await asyncio.sleep(min(max(self.clock.until(deadline), 0.001), PUMP_S))
             self.intake.release()
             late = self.clock.now() - deadline
             if late >= 0 and (late >= PATIENCE or not self.intake.awaited):
-                self.intake.release_to((self._next_tick() + TICK + LOOKAHEAD) * WIDE)
+                self.intake.release_to(self._need() * WIDE)
 
-    def _next_tick(self) -> int:
-        """The media time of the first tick that lacks audio."""
-        return tick_before(self.intake.head // WIDE)
+    @property
+    def beat(self) -> Beat:
+        """The model's."""
+        return self.playout.beat
+
+    def _need(self) -> int:
+        """Up to which media time the first step that lacks audio must hear."""
+        needs = self._performer.needs if self._performer else self.beat.chunk
+        return self.beat.next_need(needs, self.intake.head // WIDE)
 
     def _deadline(self) -> int:
-        """The position at which the next tick must have its audio."""
+        """The position at which the next step must have its audio."""
         cost = int(self._performer.pace.generate_s * RATE) if self._performer else 0
-        leaves = self._next_tick() + self.playout.delay.samples
-        return leaves - min(cost, TICK) - SLACK
+        leaves = max(0, self._need() - self.beat.chunk) + self.playout.delay.samples
+        return leaves - min(cost, self.beat.step) - SLACK
 
     # -- frames out --------------------------------------------------------------------------
 
@@ -270,18 +273,24 @@ class Session:
 
     def _shot(self, shot: Shot) -> None:
         self.playout.add(shot)
-        now, tick = self.clock.now(), shot.media_time // TICK * TICK
-        complete = self._complete.get(tick)
-        if complete is None:
+        now, delay, made = self.clock.now(), self.playout.delay, shot.made
+        observed = self._lateness.observe(made, now, delay.samples)
+        if observed is None:
             return
-        self.playout.delay.observe(now - complete - (shot.media_time - tick))
-        leaves = shot.media_time + self.playout.delay.samples
+        complete, took = observed
+        delay.observe(took)
         for stage, samples in (
-            ("wait", complete - shot.media_time),
+            ("wait", complete - made.media_time),
             ("generate", now - complete),
-            ("playout", leaves - now),
+            ("playout", made.media_time + delay.samples - now),
         ):
             self._observe(stage, samples / RATE)
+
+    def missed(self) -> int:
+        """Frames that the model made too late, or never, since this was asked last."""
+        skipped = self._performer.skipped if self._performer else 0
+        never, self._skipped = skipped - self._skipped, skipped
+        return self._lateness.take() + never
 
     def _observe(self, stage: str, seconds: float) -> None:
         self._metrics.stage.labels(stage).observe(max(0.0, seconds))
@@ -324,8 +333,9 @@ class Session:
         """Something a person may want to know."""
         self.tell(events.build("notice", code=code, message=message))
 
-    def set_scale(self, scale: float) -> None:
-        """The governor has changed the size of what is encoded."""
+    def set_level(self, level: int, scale: float) -> None:
+        """The governor has moved; pictures are encoded smaller by ``scale``."""
+        self.level = level
         if self._performer is not None:
             self._performer.scale = scale
 
@@ -333,8 +343,8 @@ class Session:
         while True:
             await asyncio.sleep(1.0)
             self._adapt()
-            self._quality = self._measure_quality()
-            self.tell(events.build("quality", **self._quality))
+            quality = self._quality.second(self._performer, self._played, self.level)
+            self.tell(events.build("quality", **quality))
             await self._watch()
 
     def _adapt(self) -> None:
@@ -352,38 +362,7 @@ class Session:
 
     def peek(self) -> dict[str, object]:
         """The last second in numbers (docs/protocol.md, section 6)."""
-        return self._quality
-
-    def _measure_quality(self) -> dict[str, object]:
-        stage, performer = self.stage, self._performer
-        skipped = performer.skipped if performer else 0
-        counts = (stage.frames, stage.repeats, skipped)
-        frames, repeats, skips = (n - b for n, b in zip(counts, self._counts, strict=True))
-        self._counts = counts
-        self._metrics.repeats.inc(repeats)
-        self._metrics.skips.inc(skips)
-        delay, generate = (
-            self.playout.delay.samples / RATE,
-            performer.pace.generate_s if performer else 0.0,
-        )
-        wait = (TICK + LOOKAHEAD) / RATE
-        return {
-            "media_time": self._played,
-            "fps": float(frames - repeats),
-            "repeats": repeats,
-            "skips": skips,
-            "latency_ms": {
-                "intake": round(self.intake.jitter / WIDE / RATE * 1e3, 1),
-                "wait": round(wait * 1e3, 1),
-                "generate": round(generate * 1e3, 1),
-                "playout": round(max(0.0, delay - wait - generate) * 1e3, 1),
-                "total": round((delay + stage.encode_s) * 1e3, 1),
-            },
-            "delay_ms": round(delay * 1e3, 1),
-            "bitrate": stage.bitrate,
-            "encode_ms": round(stage.encode_s * 1e3, 2),
-            "level": SCALES.index(performer.scale) if performer else 0,
-        }
+        return self._quality.last
 
     def describe(self) -> dict[str, object]:
         """``GET /v1/sessions/{id}``."""
@@ -414,16 +393,11 @@ class Session:
             avatar=self.options.avatar,
             width=self.size[0],
             height=self.size[1],
-            fps=FPS,
+            fps=float(self.beat.fps),
             sample_rate=RATE,
             measure=self.options.measure,
             media_time=self._played,
         )
-
-
-def tick_before(head: int) -> int:
-    """The media time of the first tick that lacks audio when the timeline ends at ``head``."""
-    return max(0, (head - LOOKAHEAD) // TICK) * TICK
 
 
 def has_source(session: Session, role: Role) -> bool:

@@ -8,22 +8,22 @@ from enum import Enum
 
 from server.errors import Draining, NoSlot, NotReady
 
-TICK_S = 0.080
 SHARE = 0.85  # of the machine that may be promised
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one stream was measured to take, in seconds a tick of 80 ms."""
+    """What one stream was measured to take, in seconds a step of ``step_s``."""
 
     generate_s: float  # on the engine's one thread
     media_s: float  # conversion, encoding, packets: on any core
     cores: int
+    step_s: float = 0.080
 
     def slots(self) -> int:
         """Sessions that fit; at least one, for a slow machine still serves one, less well."""
-        by_engine = SHARE * TICK_S / max(self.generate_s, 1e-6)
-        by_cores = SHARE * TICK_S * self.cores / max(self.generate_s + self.media_s, 1e-6)
+        by_engine = SHARE * self.step_s / max(self.generate_s, 1e-6)
+        by_cores = SHARE * self.step_s * self.cores / max(self.generate_s + self.media_s, 1e-6)
         return max(1, math.floor(min(by_engine, by_cores)))
 
 

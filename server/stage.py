@@ -11,13 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from fractions import Fraction
 from typing import Any, cast
 
 import av
-import numpy as np
-from numpy.typing import NDArray
 
-from server.clock import FPS, FRAME, RATE, SessionClock
+from server.clock import RATE, SessionClock
 from server.encode import (
     AUDIO_CLOCK,
     VIDEO_CLOCK,
@@ -38,17 +37,18 @@ BEHIND = 5  # blocks of sound; a loop held up for longer does not send them all 
 class Cast:
     """Everyone who watches one codec of one session, and the encoder that serves them."""
 
-    def __init__(self, mime: str, bitrates: Bitrates) -> None:
+    def __init__(self, mime: str, bitrates: Bitrates, rate: Fraction) -> None:
         self.tracks: set[OutgoingTrack] = set()
-        self.encoder = VideoEncoder(mime, bitrates.start)
+        self.encoder = VideoEncoder(mime, bitrates.start, rate)
         self.policy = BitratePolicy(bitrates)
         self.key = True
-        self._sent: deque[int] = deque(maxlen=2 * FPS)
+        self._rate = rate
+        self._sent: deque[int] = deque(maxlen=round(2 * rate))
 
     @property
     def bitrate(self) -> int:
         """Bits per second truly sent over the last two seconds."""
-        return sum(self._sent) * 8 * FPS // max(1, len(self._sent))
+        return int(sum(self._sent) * 8 * self._rate / max(1, len(self._sent)))
 
     def request_key(self) -> None:
         """The next picture shall be decodable on its own."""
@@ -97,7 +97,8 @@ class Stage:
 
     def video_track(self, mime: str) -> OutgoingTrack:
         """A new viewer of a codec."""
-        cast_ = self._casts.setdefault(mime, Cast(mime, self._bitrates))
+        cast_ = self._casts.get(mime) or Cast(mime, self._bitrates, self.playout.beat.fps)
+        self._casts[mime] = cast_
         track = OutgoingTrack("video", cast_.request_key)
         track.mime = mime
         cast_.tracks.add(track)
@@ -131,16 +132,18 @@ class Stage:
             at = max(at + BLOCK, self.clock.now() // BLOCK * BLOCK - BEHIND * BLOCK)
             await asyncio.sleep(self.clock.until(at))
             grew = self.playout.delay.move(self.speaking())
-            await self._send_sound(self.playout.audio(at, grew), at * AUDIO_CLOCK // RATE)
+            await self._send_sound(at, grew)
 
-    async def _send_sound(self, pcm: NDArray[np.int16], timestamp: int) -> None:
+    async def _send_sound(self, at: int, grew: int) -> None:
+        timestamp = at * AUDIO_CLOCK // RATE
         opus = [track for track in self._listeners if track.live and track.mime == OPUS]
         if opus:
-            packet = await self._run(self._voice.encode, pcm, timestamp)
+            early = self.playout.audio(at, grew, self._voice.lead)
+            packet = await self._run(self._voice.encode, early, timestamp)
             for track in opus if packet else ():
                 track.offer(packet)
         for track in self._listeners.difference(opus):
-            track.offer(sound(pcm, timestamp))
+            track.offer(sound(self.playout.audio(at, grew), timestamp))
 
     async def _pictures(self) -> None:
         index = -1
@@ -153,7 +156,7 @@ class Stage:
 
     async def _show(self, index: int) -> None:
         shot, new = self.playout.frame(index)
-        self._on_playing(index * FRAME, new)
+        self._on_playing(index * self.playout.beat.frame, new)
         if shot is None:
             return
         self.frames += 1

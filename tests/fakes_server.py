@@ -13,9 +13,7 @@ from PIL import Image
 
 from server.avatars import Card
 
-FRAME = 640
-TICK = 2 * FRAME
-LOOKAHEAD = FRAME
+RATE = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +25,27 @@ class FakeFrame:
 
 @dataclass(slots=True)
 class Behaviour:
-    """What the fake does: seconds a tick, and an exception to raise at the next one."""
+    """What the fake does: seconds a step, and an exception to raise at the next one."""
 
     tick_s: float = 0.0
     failure: Exception | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """Frames a second, a step, and heard ahead of one."""
+
+    fps: int = 25
+    step: int = 2
+    ahead: int = 1
+
+
 class FakeStream:
-    def __init__(self, size: int, behaviour: Behaviour) -> None:
+    def __init__(self, size: int, behaviour: Behaviour, rhythm: Rhythm = Rhythm()) -> None:
+        self.frame_rate = rhythm.fps
+        self.samples_per_frame = RATE // rhythm.fps
+        self.samples_per_step = rhythm.step * self.samples_per_frame
+        self.look_ahead = rhythm.ahead * self.samples_per_frame
         self.media_time = 0
         self.closed = False
         self.prompts: list[str] = []
@@ -48,8 +59,12 @@ class FakeStream:
         self._pending = np.concatenate([self._pending, pcm])
 
     @property
+    def needs(self) -> int:
+        return self.media_time + self.samples_per_step + self.look_ahead
+
+    @property
     def ready(self) -> bool:
-        return len(self._pending) >= TICK + LOOKAHEAD
+        return self.samples_pushed >= self.needs
 
     def step(self) -> Iterator[FakeFrame]:
         if self.ready:
@@ -59,13 +74,12 @@ class FakeStream:
         if self._behaviour.failure:
             raise self._behaviour.failure
         time.sleep(self._behaviour.tick_s)
-        start = self.media_time
-        loudness = float(np.abs(self._pending[:TICK]).mean())
-        self._pending = self._pending[TICK:]
-        self.media_time += TICK
-        for half in range(2):
-            at = start + half * FRAME
-            yield FakeFrame(self._draw(at, loudness), at // FRAME, at)
+        start, size = self.media_time, self.samples_per_step
+        loudness = float(np.abs(self._pending[:size]).mean())
+        self._pending = self._pending[size:]
+        self.media_time += size
+        for at in range(start, start + size, self.samples_per_frame):
+            yield FakeFrame(self._draw(at, loudness), at // self.samples_per_frame, at)
 
     def _draw(self, media_time: int, loudness: float) -> NDArray[np.uint8]:
         """Grey, a bar that moves with time, and a block that is as bright as the speech is loud."""
@@ -82,7 +96,8 @@ class FakeStream:
         return self.media_time + len(self._pending)
 
     def skip(self, samples: int) -> int:
-        dropped = min(samples, len(self._pending)) // TICK * TICK
+        size = self.samples_per_frame
+        dropped = min(samples, len(self._pending)) // size * size
         self._pending = self._pending[dropped:]
         self.media_time += dropped
         return dropped
@@ -115,9 +130,16 @@ class FakePipeline:
     behaviour: Behaviour = field(default_factory=Behaviour)
     engine: FakeEngine = field(default_factory=FakeEngine)
     streams: list[FakeStream] = field(default_factory=list)
+    rhythm: Rhythm = Rhythm()
+    efforts: int = 2
+    effort: int = 0
+
+    def set_effort(self, effort: int) -> None:
+        assert 0 <= effort < self.efforts
+        self.effort = effort
 
     def open(self, avatar: object, grant: object, prompt: str = "", seed: int = 0) -> FakeStream:
-        stream = FakeStream(self.size, self.behaviour)
+        stream = FakeStream(self.size, self.behaviour, self.rhythm)
         self.streams.append(stream)
         return stream
 

@@ -1,5 +1,7 @@
 """The measuring strip survives what happens to pictures on their way."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,8 @@ def test_frames_too_narrow_are_refused_with_both_numbers() -> None:
 def test_the_strip_survives_vp8_at_a_low_bitrate() -> None:
     import av
 
-    encoder, decoder = VideoEncoder("video/VP8", 300_000), av.CodecContext.create("libvpx", "r")
+    encoder = VideoEncoder("video/VP8", 300_000, Fraction(25))
+    decoder = av.CodecContext.create("libvpx", "r")
     seen, convert = [], Converter()
     for index in range(30):
         image = np.roll(noise(512) // 2, index * 7, axis=1)

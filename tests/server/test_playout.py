@@ -3,12 +3,17 @@
 import numpy as np
 import pytest
 
-from server.clock import FRAME, SessionClock
+from server.beat import Beat
+from server.clock import SessionClock
+from server.lateness import Made
 from server.playout import BLOCK, SLEW, WIDE, Delay, DelayLimits, Playout, Shot, Voice, ms
+
+FRAME = Beat().frame
 
 
 def shot(index: int) -> Shot:
-    return Shot(index, index * FRAME, f"picture {index}")
+    at = index * FRAME
+    return Shot(index, Made(at, at, at), f"picture {index}")
 
 
 def ramp(start: int, size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The pure policies: slots, governor, bitrate, offers, TURN credentials, origins, speech."""
+"""The pure policies: slots, bitrate, offers, TURN credentials, origins, speech."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 from server import ice
 from server.encode import BitratePolicy, Bitrates
 from server.errors import Draining, NoSlot, NotReady
-from server.governor import SCALES, Governor
 from server.origins import Origin, Origins
 from server.resample import Decimator
 from server.slots import Cost, Door, Slots
@@ -44,19 +43,6 @@ class TestSlots:
         slots.give_back("a")
         slots.take("b")
         assert slots.taken == 1
-
-
-class TestGovernor:
-    def test_it_sheds_after_two_seconds_and_gives_back_after_many(self) -> None:
-        governor = Governor()
-        assert [governor.second(1.0) for _ in range(6)] == [0, 1, 0, 1, 0, 0]
-        assert governor.scale == SCALES[-1]
-        assert [governor.second(0.3) for _ in range(14)] == [0] * 14
-        assert governor.second(0.3) == -1
-
-    def test_a_single_busy_second_changes_nothing(self) -> None:
-        governor = Governor()
-        assert not any(governor.second(load) for load in (1.0, 0.7, 1.0, 0.7))
 
 
 class TestBitrate:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pipeline.admission import admit
 from pipeline.avatars import find_avatar
 from pipeline.errors import ModelMismatch, ModelUnknown
 from pipeline.inspect import inspect, transformer_source
@@ -95,6 +96,8 @@ class WanEngine:
 class WanPipeline:
     """A loaded checkpoint. ``load`` is the way to get one."""
 
+    efforts: Final = 1  # a distilled checkpoint has one schedule
+
     def __init__(self, model: WanModel, manner: Manner | None = None) -> None:
         self.model, self.manner = model, manner or Manner()
         self.engine = WanEngine()
@@ -139,6 +142,11 @@ class WanPipeline:
         """Where it runs, how, and under which licence."""
         title, dtype = self.model.card.title, str(self.model.dit.dtype).removeprefix("torch.")
         return f"{title} on {self.device} in {dtype}; licence: {self.license}"
+
+    def set_effort(self, effort: int) -> None:
+        """Chooses among ``efforts``: there is one."""
+        if effort != 0:
+            raise ValueError(f"effort must be 0 of {self.efforts}, not {effort}")
 
     # -- identities ----------------------------------------------------------------------------
 
@@ -187,6 +195,7 @@ class WanPipeline:
         self, avatar: WanAvatar, grant: ConsentGrant, prompt: str = "", seed: int = 0
     ) -> WanStream:
         """A live stream of the avatar: one chunk at a time. Raises a ``ConsentError``."""
+        admit(grant, avatar.image_sha256)
         return self._stream(avatar, grant, prompt, seed, window=1)
 
     def render(
@@ -203,8 +212,7 @@ class WanPipeline:
         ``schedule`` "parallel" denoises ``Manner.window`` chunks together where the checkpoint
         permits it, "causal" one.
         """
-        if schedule not in ("parallel", "causal"):
-            raise ValueError(f"schedule must be 'parallel' or 'causal', not {schedule!r}")
+        admit(grant, avatar.image_sha256, schedule)
         window = self.manner.window if schedule == "parallel" else 1
         stream = self._stream(avatar, grant, prompt, seed, window)
         return _perform(stream, speech)
@@ -216,7 +224,6 @@ class WanPipeline:
     def _stream(
         self, avatar: WanAvatar, grant: ConsentGrant, prompt: str, seed: int, window: int
     ) -> WanStream:
-        grant.check(image_sha256=avatar.image_sha256)
         model, manner = self.model, self.manner
         recipe = model.card.recipe
         memory = FrameMemory(max(recipe.overlap, 1))

@@ -149,6 +149,18 @@ class WanStream:
 
     # -- frames out --------------------------------------------------------------------------
 
+    look_ahead: Final = 0  # what a chunk hears, it shows
+
+    @property
+    def samples_per_step(self) -> int:
+        """Media time that one ``step`` makes; the first one may differ."""
+        return self._performance.hop * self.samples_per_frame
+
+    @property
+    def needs(self) -> int:
+        """``samples_pushed`` from which on the next ``step`` generates."""
+        return self._skipped + self._performance.span().stop * self.samples_per_frame
+
     @property
     def samples_pushed(self) -> int:
         """Media time of the next sample to be pushed."""
@@ -167,8 +179,7 @@ class WanStream:
     @property
     def ready(self) -> bool:
         """Whether ``step`` would generate."""
-        due = self._performance.span().stop * self.samples_per_frame
-        return not self._closed and self._heard + self._waiting >= due
+        return not self._closed and self.samples_pushed >= self.needs
 
     def step(self) -> Iterator[AvatarFrame]:
         """The frames of the next chunk, or nothing if not ``ready``. Raises a ``ConsentError``
