@@ -7,6 +7,7 @@ those of random parametric bodies.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from pipeline.generator import Generator, load_generator
 from pipeline.offline import states, trace_for
 from pipeline.performance import Denoiser, Performance
 from pipeline.reference import REF_DIM
+from pipeline.runtime import Networks, accelerate
 
 
 class Motion:
@@ -25,6 +27,12 @@ class Motion:
     def __init__(self, model: Generator | None = None) -> None:
         self.model = model or load_generator(load_config("mini"), REF_DIM)
         self.config: ModelConfig = self.model.config
+        self._networks: Networks | None = None
+
+    @classmethod
+    def of(cls, weights: Path) -> Motion:
+        """Another weights file of the same shapes."""
+        return cls(load_generator(load_config("mini"), REF_DIM, weights))
 
     def with_schedule(self, steps: int, shift: float | None = None) -> Motion:
         """The same weights under another number of steps, and perhaps another shift."""
@@ -52,14 +60,14 @@ class Motion:
         schedule: str = "parallel",
     ) -> NDArray[np.float32]:
         """Body states (frames, 88) of speech (N,)."""
-        self.model.config = self.config
+        networks = self._networks = self._networks or accelerate(self.model, self.config)
         tokens, null = self.model.text([prompt, ""])
-        denoiser = Denoiser(self.model.dit, self.config, null)
+        denoiser = Denoiser(networks.dit, self.config, null)
         performance = Performance(
             self.config, torch.from_numpy(reference), tokens, seed,
             trace_for(self.config, schedule),
         )  # fmt: skip
-        return np.stack(list(states(self.model, denoiser, performance, [audio], schedule)))
+        return np.stack(list(states(networks, denoiser, performance, [audio], schedule)))
 
     def joins(self, frames: int) -> list[int]:
         """First frames of the chunks (and so of their shared windows) of the parallel schedule."""

@@ -10,7 +10,7 @@ its memory is finite, so that a stream and a whole file give the same embeddings
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Protocol, cast
 
 import numpy as np
 import torch
@@ -65,6 +65,10 @@ class SpeechFeatures:
         self._mel = mel_filters(mel_bands, 512)
         self._window = torch.hann_window(SPECTRUM)
         self._pitch_window = torch.hann_window(PITCH)
+        self._window_correlation = _correlation(self._pitch_window)[: PITCH // 2]
+        self._lags = [int(SAMPLE_RATE / hz) for hz in reversed(PITCH_HZ)]
+        periods = torch.arange(min(self._lags[1], PITCH // 2) - self._lags[0])
+        self._octave_cost = OCTAVE_COST * torch.log2(1.0 + periods / self._lags[0])
         self.reset()
 
     def reset(self) -> None:
@@ -110,14 +114,11 @@ class SpeechFeatures:
         Peak of the autocorrelation over that of the window (Boersma 1993).
         """
         centred = (spans - spans.mean(1, keepdim=True)) * self._pitch_window
-        spectrum = torch.fft.rfft(centred, n=2 * PITCH).abs().square()
-        correlation = torch.fft.irfft(spectrum)[:, : PITCH // 2]
-        own = torch.fft.irfft(torch.fft.rfft(self._pitch_window, n=2 * PITCH).abs().square())
-        normal = correlation / (correlation[:, :1] + 1e-4) / (own[: PITCH // 2] / own[0])
-        low, high = (int(SAMPLE_RATE / hz) for hz in reversed(PITCH_HZ))
-        peaks = normal[:, low : min(high, PITCH // 2)]
-        octave_cost = OCTAVE_COST * torch.log2(1.0 + torch.arange(peaks.shape[1]) / low)
-        lag = (peaks - octave_cost).argmax(1)
+        correlation = _correlation(centred)[:, : PITCH // 2]
+        own, low = self._window_correlation, self._lags[0]
+        normal = correlation / (correlation[:, :1] + 1e-4) / (own / own[0])
+        peaks = normal[:, low : low + len(self._octave_cost)]
+        lag = (peaks - self._octave_cost).argmax(1)
         voicing = ((peaks.gather(1, lag[:, None])[:, 0] - 0.3) / 0.6).clamp(0, 1)
         octaves = torch.log2(SAMPLE_RATE / (lag + low).float() / 150.0)
         return voicing[:, None], (octaves * voicing)[:, None]
@@ -154,6 +155,12 @@ class SpeechFeatures:
         )
 
 
+def _correlation(x: Tensor) -> Tensor:
+    """Autocorrelation of windows (..., PITCH), by lag."""
+    power = torch.fft.rfft(x, n=2 * PITCH).abs().square()
+    return cast(Tensor, torch.fft.irfft(power))
+
+
 class CausalConv(nn.Module):
     """1D convolution of the past only, as one matrix product: (B, T, C) -> (B, T / stride, C')."""
 
@@ -161,15 +168,20 @@ class CausalConv(nn.Module):
         super().__init__()
         self.kernel, self.stride, self.dilation = kernel, stride, dilation
         self.mix = nn.Linear(inputs * kernel, outputs)
+        self.channels = inputs
+        self.memory = (kernel - 1) * dilation - (stride - 1)  # inputs of the past that it hears
 
-    def forward(self, x: Tensor) -> Tensor:
-        frames = x.shape[1] // self.stride
-        past = (self.kernel - 1) * self.dilation - (self.stride - 1)
-        padded = F.pad(x, (0, 0, past, 0))
-        last = self.stride * (frames - 1) + 1
-        starts = range(0, self.kernel * self.dilation, self.dilation)
-        taps = [padded[:, i : i + last : self.stride] for i in starts]
-        return self.mix(torch.cat(taps, dim=-1))  # type: ignore[no-any-return]
+    @property
+    def starts(self) -> range:
+        """Where each tap begins in memory and inputs together."""
+        return range(0, self.kernel * self.dilation, self.dilation)
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """``past`` (B, memory, C) are the inputs just before; also returns those of the next."""
+        joined = torch.cat([past, x], dim=1)
+        last = x.shape[1] - self.stride + 1
+        taps = [joined[:, i : i + last : self.stride] for i in self.starts]
+        return self.mix(torch.cat(taps, dim=-1)), joined[:, -self.memory :]
 
 
 class Residual(nn.Module):
@@ -181,8 +193,17 @@ class Residual(nn.Module):
         self.mix = CausalConv(width, width, 3, dilation=dilation)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.out(F.gelu(self.mix(self.norm(x))))  # type: ignore[no-any-return]
+    @property
+    def channels(self) -> int:
+        return self.mix.channels
+
+    @property
+    def memory(self) -> int:
+        return self.mix.memory
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        mixed, past = self.mix(self.norm(x), past)
+        return x + self.out(F.gelu(mixed)), past
 
 
 class AudioEncoder(nn.Module):
@@ -198,7 +219,7 @@ class AudioEncoder(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         width, dim = config.width, config.embed_dim
-        self.look_ahead = config.look_ahead_ms // 10  # feature frames
+        self.look_ahead, self.dim = config.look_ahead_ms // 10, dim  # feature frames
         self.inputs = nn.Linear(feature_dim(config.mel_bands), width)
         self.down = nn.ModuleList(
             layer
@@ -209,46 +230,74 @@ class AudioEncoder(nn.Module):
         self.long = nn.ModuleList(Residual(dim, dilation) for dilation in (1, 2, 4))
         self.norm = nn.LayerNorm(dim)
 
+    def nothing(self, batch: int = 1) -> list[Tensor]:
+        """What the layers remember before anything was heard: zeros."""
+        layers = [*self.down, *self.long]
+        like = self.norm.weight
+        return [like.new_zeros(batch, layer.memory, layer.channels) for layer in layers]
+
     def forward(self, features: Tensor) -> Tensor:
         """(B, 8 T + look_ahead, F) -> (B, T, D); the first ``REACH`` outputs lack their past."""
-        x = self.inputs(features[:, self.look_ahead :])
-        for layer in self.down:
-            x = layer(x)
-        x = self.widen(x)
-        for layer in self.long:
-            x = layer(x)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.hear(features[:, self.look_ahead :], self.nothing(len(features)))[0]
+
+    def hear(self, features: Tensor, memory: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """(B, 8 T, F) after what ``memory`` remembers -> (B, T, D), and the memory after them.
+
+        Each frame is computed once, however long the recording; the look-ahead is the caller's.
+        """
+        x = self.inputs(features)
+        kept: list[Tensor] = []
+        for layer, past in zip([*self.down, *self.long], memory, strict=True):
+            if len(kept) == len(self.down):
+                x = self.widen(x)
+            x, past = layer(x, past)
+            kept.append(past)
+        return self.norm(x), kept
+
+
+class Ears(Protocol):
+    """What a stream asks of an audio encoder, whatever runs it."""
+
+    look_ahead: int
+    dim: int
+
+    def nothing(self) -> list[Tensor]: ...
+
+    def hear(self, features: Tensor, memory: list[Tensor]) -> tuple[Tensor, list[Tensor]]: ...
 
 
 class AudioStream:
     """Embeddings of a growing recording, each computed once, when its look-ahead has arrived."""
 
-    def __init__(self, encoder: AudioEncoder, mel_bands: int) -> None:
+    def __init__(self, encoder: Ears, mel_bands: int) -> None:
         self._encoder = encoder
         self._features = SpeechFeatures(mel_bands)
         self.reset()
 
+    @torch.inference_mode()
     def reset(self) -> None:
-        """Forget everything heard."""
+        """Forget everything heard: before the first sample there was silence."""
+        stride, look_ahead = AudioEncoder.STRIDE, self._encoder.look_ahead
         self._features.reset()
-        silence = self._features.push(np.zeros(HOP * self._context, np.float32))
+        silence = self._features.push(np.zeros(HOP, np.float32))
         self._features.reset()
-        self._recent = silence
-
-    @property
-    def _context(self) -> int:
-        return AudioEncoder.REACH * AudioEncoder.STRIDE
+        warm = silence.expand(stride * AudioEncoder.REACH, -1)[None]
+        _, self._memory = self._encoder.hear(warm, self._encoder.nothing())
+        # Embeddings start with the stream but are heard ``look_ahead`` later: the first ones that
+        # come out belong to the silence before it.
+        self._early = -(-look_ahead // stride)
+        self._pending = silence.expand(self._early * stride - look_ahead, -1)
 
     @torch.inference_mode()
     def push(self, pcm: NDArray[np.float32]) -> Tensor:
         """Add samples; returns the embeddings (n, D) that became final."""
-        encoder = self._encoder
-        self._recent = torch.cat([self._recent, self._features.push(pcm)])
-        fresh = len(self._recent) - self._context - encoder.look_ahead
-        count = max(0, fresh // encoder.STRIDE)
-        if not count:
-            return torch.zeros(0, encoder.norm.normalized_shape[0])
-        stop = self._context + count * encoder.STRIDE
-        out: Tensor = encoder(self._recent[None, : stop + encoder.look_ahead])[0, -count:]
-        self._recent = self._recent[stop - self._context :].clone()
-        return out
+        self._pending = torch.cat([self._pending, self._features.push(pcm)])
+        whole = len(self._pending) // AudioEncoder.STRIDE * AudioEncoder.STRIDE
+        if not whole:
+            return torch.zeros(0, self._encoder.dim)
+        fresh = self._pending[None, :whole]
+        self._pending = self._pending[whole:].clone()
+        out, self._memory = self._encoder.hear(fresh, self._memory)
+        early = min(self._early, out.shape[1])
+        self._early -= early
+        return out[0, early:]

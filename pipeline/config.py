@@ -109,6 +109,40 @@ class ContinuumConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AccelerationConfig:
+    """Switches of speed; what each one gains and costs is in ``docs/acceleration.md``."""
+
+    runtime: str  # "auto" measures at start; "onnx" or "torch" settles it
+    precision: str  # of the transformer's linears on ONNX Runtime: "float32" or "int8"
+    threads: int  # of one network on ONNX Runtime
+    cfg_cache: tuple[float, ...]  # a threshold per step, the first 0; empty: off
+    attention: tuple[str, ...]  # a word of F (full) and R (reuse) per step; empty: off
+
+    def __post_init__(self) -> None:
+        if self.runtime not in ("auto", "onnx", "torch"):
+            raise ValueError(f"runtime must be 'auto', 'onnx' or 'torch', not {self.runtime!r}")
+        if self.precision not in ("float32", "int8"):
+            raise ValueError(f"precision must be 'float32' or 'int8', not {self.precision!r}")
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, not {self.threads}")
+        if self.cfg_cache and (self.cfg_cache[0] != 0 or min(self.cfg_cache) < 0):
+            raise ValueError(f"cfg_cache must begin with 0 and not be negative: {self.cfg_cache}")
+        if self.attention and (
+            "R" in self.attention[0] or set("".join(self.attention)) - set("FR")
+        ):
+            raise ValueError(
+                f"attention must be words of F and R, the first one without R: {self.attention}"
+            )
+
+    def reused_blocks(self, steps: int) -> tuple[frozenset[int], ...]:
+        """Per step, the blocks that take what attention gave them before."""
+        words = self.attention or ("",) * steps
+        return tuple(
+            frozenset(block for block, letter in enumerate(word) if letter == "R") for word in words
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Everything that defines a model but its weights."""
 
@@ -122,8 +156,17 @@ class ModelConfig:
     guidance: GuidanceConfig
     chunks: ChunkConfig
     continuum: ContinuumConfig
+    acceleration: AccelerationConfig
 
     def __post_init__(self) -> None:
+        steps, fast = self.schedule.steps, self.acceleration
+        for name, entries in (("cfg_cache", fast.cfg_cache), ("attention", fast.attention)):
+            if entries and len(entries) != steps:
+                raise ValueError(
+                    f"acceleration.{name} has {len(entries)} entries for {steps} steps"
+                )
+        if any(len(word) != self.dit.depth for word in fast.attention):
+            raise ValueError(f"{fast.attention} do not name {self.dit.depth} blocks each")
         if len(self.continuum.trace) != self.schedule.steps:
             raise ValueError(
                 f"continuum.trace has {len(self.continuum.trace)} entries for "
@@ -153,7 +196,7 @@ def _section(cls: type[T], values: dict[str, Any], where: str) -> T:
 _SECTIONS: Final[dict[str, type[Any]]] = {
     "audio": AudioConfig, "text": TextConfig, "vae": VaeConfig, "dit": DitConfig,
     "schedule": ScheduleConfig, "guidance": GuidanceConfig, "chunks": ChunkConfig,
-    "continuum": ContinuumConfig,
+    "continuum": ContinuumConfig, "acceleration": AccelerationConfig,
 }  # fmt: skip
 
 

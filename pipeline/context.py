@@ -40,11 +40,12 @@ class Timeline:
 
     def read(self, start: int, length: int) -> tuple[Tensor, Tensor]:
         """Columns [start, start + length) and which of them are known, bool (length,)."""
-        index = torch.arange(start, start + length)
-        known = (index >= self.start) & (index < self.end)
-        out = self._empty.repeat_interleave(length, dim=self._dim)
-        if known.any():
-            first, count = int(index[known][0]), int(known.sum())
-            piece = self._kept.narrow(self._dim, first - self.start, count)
-            out.narrow(self._dim, first - start, count).copy_(piece)
+        shape = list(self._kept.shape)
+        shape[self._dim] = length
+        out, known = self._empty.new_zeros(shape), torch.zeros(length, dtype=torch.bool)
+        first, stop = max(start, self.start), min(start + length, self.end)
+        if first < stop:
+            piece = self._kept.narrow(self._dim, first - self.start, stop - first)
+            out.narrow(self._dim, first - start, stop - first).copy_(piece)
+            known[first - start : stop - start] = True
         return out, known

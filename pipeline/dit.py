@@ -223,3 +223,11 @@ class DiT(nn.Module):
         h = F.layer_norm(tokens, tokens.shape[-1:]).unflatten(1, (length, parts))
         out: Tensor = self.head(h * (1 + scale) + shift)  # (B, L, P, C)
         return out.permute(0, 3, 1, 2)[:, :, :, None]
+
+    def velocity(
+        self, x: Tensor, level: float, cache: ConditionCache, reuse: Collection[int] = ()
+    ) -> Tensor:
+        """Velocity of ``x`` (B, C, L, 1, P), all of it at one noise level."""
+        t = x.new_full((x.shape[0], x.shape[2]), level)
+        out: Tensor = self(x, t, cache, reuse)
+        return out

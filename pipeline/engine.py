@@ -32,6 +32,7 @@ from pipeline.offline import Speech, states, trace_for
 from pipeline.performance import Denoiser, Performance, causal_plan
 from pipeline.picture import Picture, hash_picture, load_picture
 from pipeline.reference import REF_DIM
+from pipeline.runtime import accelerate
 from pipeline.stream import Avatar, AvatarFrame, AvatarStream
 
 DEFAULT_SIZE: Final = (512, 512)
@@ -72,9 +73,10 @@ class AvatarPipeline:
     def __init__(self, config: ModelConfig, model: Generator, device: str, reason: str) -> None:
         self.config, self.model = config, model
         self.device, self.reason = device, reason
+        self.networks = accelerate(model, config)
         with torch.inference_mode():
             self._null_prompt = model.text([""])[0]
-        self._denoiser = Denoiser(model.dit, config, self._null_prompt)
+        self._denoiser = Denoiser(self.networks.dit, config, self._null_prompt)
         self.engine = AvatarEngine(config, self._denoiser)
 
     @classmethod
@@ -88,6 +90,10 @@ class AvatarPipeline:
         cores = len(os.sched_getaffinity(0))
         reason = f"{config.name} is a CPU model; {cores} cores, torch on {torch.get_num_threads()}"
         return cls(config, model, "cpu", reason)
+
+    def describe_runtime(self) -> list[dict[str, object]]:
+        """What runs each network, how fast, how exact, and why: for logs and ``/healthz``."""
+        return self.networks.describe()
 
     # -- identities --------------------------------------------------------------------------
 
@@ -143,7 +149,7 @@ class AvatarPipeline:
         admit(grant, avatar.image_sha256)
         performance = self._performance(avatar, prompt, seed, "causal")
         painter = Painter(avatar.anchor)
-        return AvatarStream(avatar, grant, self.model, performance, painter, self.engine.advance)
+        return AvatarStream(avatar, grant, self.networks, performance, painter, self.engine.advance)
 
     def render(
         self,
@@ -161,7 +167,9 @@ class AvatarPipeline:
         """
         admit(grant, avatar.image_sha256, schedule)
         performance = self._performance(avatar, prompt, seed, schedule)
-        made = states(self.model, self._denoiser, performance, speech, schedule, check=grant.check)
+        made = states(
+            self.networks, self._denoiser, performance, speech, schedule, check=grant.check
+        )
         return _painted(avatar.anchor, made)
 
     def _performance(self, avatar: Avatar, prompt: str, seed: int, schedule: str) -> Performance:

@@ -16,8 +16,8 @@ from pipeline.admission import SCHEDULES
 from pipeline.audio import AudioStream
 from pipeline.config import SAMPLES_PER_FRAME, ModelConfig
 from pipeline.continuum import Trace
-from pipeline.generator import Generator
 from pipeline.performance import Denoiser, Performance, Plan, causal_plan, parallel_plan
+from pipeline.runtime import Networks
 from pipeline.vae import MotionDecoder
 
 PIECE: Final = 12_800  # samples heard at a time where nothing is live
@@ -36,7 +36,7 @@ def trace_for(config: ModelConfig, schedule: str) -> Trace:
 
 
 def states(
-    model: Generator,
+    model: Networks,
     denoiser: Denoiser,
     performance: Performance,
     speech: Iterable[Speech],
@@ -76,7 +76,7 @@ def _plan(
 class Ears:
     """Pulls speech just far enough ahead of a performance, ``piece`` samples at a time."""
 
-    def __init__(self, model: Generator, speech: Iterable[Speech], piece: int) -> None:
+    def __init__(self, model: Networks, speech: Iterable[Speech], piece: int) -> None:
         self._config = model.config
         self._stream = AudioStream(model.audio, model.config.audio.mel_bands)
         self._pieces = _split(speech, piece)

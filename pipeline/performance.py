@@ -8,8 +8,9 @@ per performance, the parallel one a window of them; nothing else differs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,8 +19,8 @@ from pipeline.chunks import Chunk, plan
 from pipeline.config import ModelConfig
 from pipeline.context import Timeline
 from pipeline.continuum import Trace, harmonise
-from pipeline.dit import Condition, ConditionCache, DiT
-from pipeline.guidance import guide
+from pipeline.dit import Condition
+from pipeline.guidance import CfgCache, guide
 from pipeline.sampler import euler, latent_noise, predict_x0, renoise
 from pipeline.schedule import levels
 
@@ -73,12 +74,33 @@ def parallel_plan(config: ModelConfig, position: int, remaining: int | None) -> 
     return Plan(plan(position, full, length, overlap), emit, position + emit)
 
 
-class Denoiser:
-    """The DiT with its schedule, sampler and guidance: noise -> clean latents."""
+class Transformer(Protocol):
+    """What denoising asks of a transformer, whatever runs it. ``condition`` is encoded once a
+    chunk into something of its own; ``velocity`` takes the noise level as a number, and in the
+    blocks of ``reuse`` what attention gave at the last step that computed it."""
 
-    def __init__(self, dit: DiT, config: ModelConfig, null_prompt: Tensor) -> None:
+    parts: int
+
+    def condition(self, c: Condition) -> Any: ...
+
+    def velocity(
+        self, x: Tensor, level: float, cache: Any, reuse: Collection[int] = ()
+    ) -> Tensor: ...
+
+
+class Denoiser:
+    """The transformer with its schedule, sampler and guidance: noise -> clean latents.
+
+    ``forwards`` counts passes over noisy tokens, ``reused`` the unconditional ones that the CFG
+    cache spared.
+    """
+
+    def __init__(self, dit: Transformer, config: ModelConfig, null_prompt: Tensor) -> None:
         self._dit, self._config, self._null_prompt = dit, config, null_prompt
         self.levels = levels(config.schedule.steps, config.schedule.shift)
+        self._reuse = config.acceleration.reused_blocks(config.schedule.steps)
+        self._thresholds = config.acceleration.cfg_cache or (0.0,) * config.schedule.steps
+        self.forwards = self.reused = 0
 
     @torch.inference_mode()
     def advance(self, performances: Sequence[Performance], plans: Sequence[Plan]) -> list[Tensor]:
@@ -89,10 +111,11 @@ class Denoiser:
         caches = [self._dit.condition(condition)]
         if self._config.guidance.scale != 1.0:
             caches.append(self._dit.condition(self._unconditional(condition)))
+        branches = CfgCache(self._thresholds)
         x = torch.stack([self._noise(p, chunk, 0) for p, chunk in pairs])
         left: list[list[Tensor]] = [[] for _ in performances]
         for i, (t, t_next) in enumerate(zip(self.levels, self.levels[1:], strict=False)):
-            x0 = predict_x0(x, self._velocity(x, t, caches), t)
+            x0 = predict_x0(x, self._velocity(x, i, caches, branches), t)
             x0 = self._agree(x0, i, performances, plans, left)
             if t_next == 0.0:
                 x = x0
@@ -126,14 +149,23 @@ class Denoiser:
         shape = (self._config.vae.channels, chunk.length, 1, self._dit.parts)
         return latent_noise(p.seed, chunk.start, shape, draw)
 
-    def _velocity(self, x: Tensor, t: float, caches: list[ConditionCache]) -> Tensor:
-        level = x.new_full((x.shape[0], x.shape[2]), t)
-        fields: list[Tensor] = [self._dit(x, level, cache) for cache in caches]
-        if len(fields) == 1:
-            return fields[0]
-        return guide(
-            fields[0], fields[1], self._config.guidance.scale, self._config.guidance.rescale
-        )
+    def _velocity(self, x: Tensor, step: int, caches: list[Any], branches: CfgCache) -> Tensor:
+        conditional = self._forward(x, step, caches[0])
+        if len(caches) == 1:
+            return conditional
+        settled = branches.decided(step)
+        if settled or (settled is None and branches.unchanged(step, conditional)):
+            self.reused += 1
+            (unconditional,) = branches.reuse(conditional)
+        else:
+            unconditional = self._forward(x, step, caches[1])
+            branches.keep(conditional, [unconditional])
+        guidance = self._config.guidance
+        return guide(conditional, unconditional, guidance.scale, guidance.rescale)
+
+    def _forward(self, x: Tensor, step: int, cache: Any) -> Tensor:
+        self.forwards += 1
+        return self._dit.velocity(x, self.levels[step], cache, self._reuse[step])
 
     @staticmethod
     def _agree(

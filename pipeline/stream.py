@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.draw import Painter
-    from pipeline.generator import Generator
     from pipeline.performance import Performance
+    from pipeline.runtime import Networks
 
 BACKLOG_S: Final = 30
 State = NDArray[np.float32]
@@ -57,7 +57,7 @@ class AvatarStream:
         self,
         avatar: Avatar,
         grant: ConsentGrant,
-        model: Generator,
+        model: Networks,
         performance: Performance,
         painter: Painter,
         advance: Callable[[list[AvatarStream]], list[Tensor]],

@@ -7,7 +7,7 @@ that a stream decodes latent by latent and gets the frames of the whole clip.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -88,12 +88,24 @@ class MotionVae(nn.Module):
         """Latents (B, C, T, 1, 5) -> states (B, stride T, 88); the first latent is its own past."""
         return self.decode_raw(latents * self.latent_std + self.latent_mean)
 
+    def decode_after(self, latents: Tensor) -> Tensor:
+        """Latents (1, C, history + T, 1, 5) -> states (1, stride T, 88) of the last T."""
+        return self.decode(latents)[:, self.history * self.stride :]
+
+
+class Decoder(Protocol):
+    """What a stream asks of a decoder, whatever runs it."""
+
+    history: int
+
+    def decode_after(self, latents: Tensor) -> Tensor: ...
+
 
 class MotionDecoder:
     """Streaming decode of one performance: the feature cache is the last ``history`` latents."""
 
-    def __init__(self, vae: MotionVae) -> None:
-        self._vae = vae
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
         self._cache: Tensor | None = None
 
     def reset(self) -> None:
@@ -103,8 +115,9 @@ class MotionDecoder:
     @torch.inference_mode()
     def push(self, latents: Tensor) -> Tensor:
         """Latents (C, T, 1, 5) -> states (stride T, 88), equal to a whole-clip decode."""
-        fresh = latents.shape[1]
-        joined = latents if self._cache is None else torch.cat([self._cache, latents], dim=1)
-        if self._vae.history:
-            self._cache = joined[:, -self._vae.history :]
-        return self._vae.decode(joined[None])[0, -fresh * self._vae.stride :]
+        history = self._decoder.history
+        if self._cache is None:
+            self._cache = latents[:, :1].expand(-1, history, -1, -1)
+        joined = torch.cat([self._cache, latents], dim=1)
+        self._cache = joined[:, joined.shape[1] - history :]
+        return self._decoder.decode_after(joined[None])[0]

@@ -34,9 +34,9 @@ class LinearFlow:
             target = target + target.mean(dim=2, keepdim=True)
         return target
 
-    def __call__(self, x, t, target):
+    def velocity(self, x, level, target, reuse=()):
         self.forwards.append(len(x))
-        return (x - target) / t[:, None, :, None, None]
+        return (x - target) / level
 
 
 def config(**chunks) -> ModelConfig:
