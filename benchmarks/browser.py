@@ -38,7 +38,8 @@ def decoded(url: str, avatar: str, audio: Path, seconds: float) -> dict[str, Any
         page.add_init_script(SCRIPT)
         page.goto(f"{url}/?avatar={avatar}")
         page.get_by_role("button", name="Call").click()
-        page.wait_for_function("rows.length > 1", timeout=60_000)
+        while page.evaluate("rows.length") < 2:  # waiting inside the page is against its policy
+            page.wait_for_timeout(100)
         page.wait_for_timeout(seconds * 1000)
         rows: list[dict[str, Any]] = page.evaluate("rows")
         browser.close()

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from client.caller import Caller
+from client.caller import Caller, read_key
 from client.errors import CallError
 from client.microphone import RATE, Microphone, read
 from client.receive import Picture, Sound
@@ -82,12 +82,18 @@ class Tally:
 
 
 async def call(
-    url: str, avatar: str, audio: Path, record: Path | None, prompt: str, seconds: float | None
+    url: str,
+    avatar: str,
+    audio: Path,
+    record: Path | None,
+    prompt: str,
+    seconds: float | None,
+    key: str = "",
 ) -> Result:
     """One call. Raises ``CallError``."""
     pcm = await asyncio.to_thread(read, audio)
     duration = seconds or len(pcm) / RATE + TAIL_S
-    async with Caller(url, Microphone(pcm, repeat=seconds is not None)) as caller:
+    async with Caller(url, Microphone(pcm, repeat=seconds is not None), key) as caller:
         tally = Tally(caller, record)
         try:
             await caller.start(avatar, **({"prompt": prompt} if prompt else {}))
@@ -127,12 +133,16 @@ def _result(
     )
 
 
+async def _asked(given: argparse.Namespace) -> Result:
+    said = (given.url, given.avatar, given.audio, given.record, given.prompt, given.seconds)
+    return await call(*said, read_key(given.key))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's docstring for its exit status."""
     given = _parser().parse_args(argv)
-    work = call(given.url, given.avatar, given.audio, given.record, given.prompt, given.seconds)
     try:
-        result = asyncio.run(work)
+        result = asyncio.run(_asked(given))
     except CallError as failure:
         sys.stderr.write(f"client.call: {failure}\n")
         return 2
@@ -157,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt", default="", help='manner, such as "calm, friendly"')
     parser.add_argument("--seconds", type=float, help="repeats the sound for this long")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the result")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="file with an API key")
     return parser
 
 

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, cast
 
@@ -23,7 +24,7 @@ from aiortc import (
 )
 from multidict import CIMultiDictProxy
 
-from client.errors import CallError, Unreachable, refusal
+from client.errors import BadKey, CallError, Unreachable, refusal
 from client.ice import ice_servers
 from client.microphone import Microphone
 from client.receive import Line, Picture, Sound
@@ -42,13 +43,22 @@ class Answer:
     body: str
 
 
+def read_key(path: Path | None) -> str:
+    """The API key in a file; empty without one. Raises ``BadKey``."""
+    try:
+        return path.expanduser().read_text("utf-8").strip() if path else ""
+    except (OSError, UnicodeDecodeError) as failure:
+        raise BadKey(f"cannot read the key in {path}: {failure}") from failure
+
+
 class Caller:
     """``async with Caller(url, microphone) as call: await call.start("mira")``.
 
-    Callbacks run in the loop. Times are of the monotonic clock.
+    ``key`` is an API key, for servers that ask for one. Callbacks run in the loop. Times are of the
+    monotonic clock.
     """
 
-    def __init__(self, url: str, microphone: Microphone) -> None:
+    def __init__(self, url: str, microphone: Microphone, key: str = "") -> None:
         self.url, self.microphone = url.rstrip("/"), microphone
         self.on_picture: Callable[[Picture], None] = lambda picture: None
         self.on_sound: Callable[[Sound], None] = lambda sound: None
@@ -57,7 +67,7 @@ class Caller:
         self.asked_s = self.connected_s = 0.0
         self.ended: asyncio.Event = asyncio.Event()
         self.lines: dict[str, Line] = {}
-        self._token = ""
+        self._key, self._token = key, ""
         self._peer: RTCPeerConnection | None = None
         self._sender: RTCRtpSender | None = None
         self._origin: int | None = None
@@ -66,7 +76,8 @@ class Caller:
 
     async def __aenter__(self) -> Caller:
         rtc.check()
-        self._http = ClientSession()
+        shown = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._http = ClientSession(headers=shown)
         return self
 
     async def __aexit__(

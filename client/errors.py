@@ -24,6 +24,10 @@ class BadSource(CallError):
     """The sound file cannot be used."""
 
 
+class BadKey(CallError):
+    """The file with the API key cannot be read."""
+
+
 class Refused(CallError):
     """The server answered with a problem (docs/protocol.md, section 8)."""
 

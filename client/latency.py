@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from client import budgets, onsets, plots, report, voice
-from client.caller import Caller
+from client.caller import Caller, read_key
 from client.errors import CallError
 from client.microphone import RATE, Microphone, Pcm, read
 from client.receive import Sound
@@ -47,9 +47,9 @@ class Run:
         return self.call.microphone.captured_s(0)
 
 
-async def run(url: str, avatar: str, pcm: Pcm, seconds: float, measure: bool) -> Run:
+async def run(url: str, avatar: str, pcm: Pcm, seconds: float, measure: bool, key: str = "") -> Run:
     """One call of ``seconds``. Raises ``CallError``."""
-    async with Caller(url, Microphone(pcm, repeat=True)) as call:
+    async with Caller(url, Microphone(pcm, repeat=True), key) as call:
         observer = Observer(call)
         await call.start(avatar, measure="1" if measure else "0")
         with contextlib.suppress(TimeoutError):
@@ -137,7 +137,8 @@ def onset_figure(done: Run, latency_s: float) -> dict[str, float] | None:
 async def benchmark(given: argparse.Namespace) -> dict[str, Any]:
     """Both calls; writes the plot. Raises ``CallError``."""
     pcm = await asyncio.to_thread(read, given.audio)
-    first = await run(given.url, given.avatar, pcm, given.seconds, measure=True)
+    key = read_key(given.key)
+    first = await run(given.url, given.avatar, pcm, given.seconds, measure=True, key=key)
     figures, late, apart = measured(first)
     result: dict[str, Any] = {
         "url": given.url,
@@ -148,7 +149,7 @@ async def benchmark(given: argparse.Namespace) -> dict[str, Any]:
         **figures,
     }
     if given.onset_seconds > 0:
-        second = await run(given.url, given.avatar, pcm, given.onset_seconds, measure=False)
+        second = await run(given.url, given.avatar, pcm, given.onset_seconds, False, key)
         typical = (figures["latency_ms"] or {"p50": 250.0})["p50"] / 1000
         result["onset_ms"] = onset_figure(second, typical)
     if given.plot:
@@ -192,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--onset-seconds", type=float, default=20, help="of the second; 0: none")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the result")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draws it")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="file with an API key")
     parser.add_argument("--check", action="store_true", help="exit 1 unless every budget is met")
     return parser
 

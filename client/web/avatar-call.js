@@ -6,10 +6,11 @@
  *
  * Methods: start, stop, interrupt, setPrompt(text), setMuted(bool). Properties: state, muted, stats.
  * Events, all bubbling: `statechange` {state}, `message` (what the server says), `stats`, `problem`
- * {code, title, help}. `server` is where this file comes from, unless it is given.
+ * {code, title, help}. `server` is where this file comes from, unless it is given. `token` is what your
+ * application got from POST /v1/tokens; a server without keys needs none.
  */
 
-import { Call, Problem } from "./call.js";
+import { Call, Problem, picture, shows } from "./call.js";
 
 const STATES = {
   idle: "Ready",
@@ -67,7 +68,7 @@ const TEMPLATE = `
   </section>`;
 
 export class AvatarCall extends HTMLElement {
-  static observedAttributes = ["avatar", "server", "prompt", "hud"];
+  static observedAttributes = ["avatar", "server", "prompt", "hud", "token"];
   #call = null; #cards = null; #parts = {}; #muted = false; #stats = {}; #timer = 0; #meter = null;
 
   get state() {
@@ -86,6 +87,13 @@ export class AvatarCall extends HTMLElement {
     return new URL(this.getAttribute("server") ?? "/", this.hasAttribute("server") ? document.baseURI : import.meta.url);
   }
 
+  get token() {
+    return this.getAttribute("token") ?? "";
+  }
+  set token(text) {
+    this.setAttribute("token", text);
+  }
+
   connectedCallback() {
     if (!this.shadowRoot) this.#build();
     this.#introduce();
@@ -99,7 +107,10 @@ export class AvatarCall extends HTMLElement {
     if (!this.shadowRoot || before === value) return;
     if (name === "prompt") this.#call?.setPrompt(value ?? "");
     else if (name === "hud") this.#parts.hud.hidden = value === null;
-    else this.#introduce();
+    else {
+      if (name === "token" || name === "server") this.#cards = null;
+      this.#introduce();
+    }
   }
 
   /** Calls. Resolves when the offer was answered or refused; `statechange` tells the rest. */
@@ -108,7 +119,7 @@ export class AvatarCall extends HTMLElement {
     const [server, avatar, prompt] = [this.server, await this.#chosen(), this.getAttribute("prompt") ?? ""];
     if (!avatar || this.live) return;
     this.#parts.help.hidden = true;
-    const call = (this.#call = new Call({ server, avatar, prompt }));
+    const call = (this.#call = new Call({ server, avatar, prompt, token: this.token }));
     const on = (type, act) => call.addEventListener(type, ({ detail }) => call === this.#call && act(detail));
     on("state", () => this.#show());
     on("stream", (stream) => this.#play(stream));
@@ -162,13 +173,14 @@ export class AvatarCall extends HTMLElement {
   async #introduce() {
     const avatar = await this.#chosen();
     if (!avatar) return;
-    this.#parts.poster.src = new URL(`/v1/avatars/${encodeURIComponent(avatar)}/picture`, this.server);
+    const address = new URL(`/v1/avatars/${encodeURIComponent(avatar)}/picture`, this.server);
+    this.#parts.poster.src = await picture(address, this.token).catch(() => "");
     this.#show();
   }
 
   async #chosen() {
     try {
-      this.#cards ??= await (await fetch(new URL("/v1/avatars", this.server))).json();
+      this.#cards ??= await (await fetch(new URL("/v1/avatars", this.server), { headers: shows(this.token) })).json();
     } catch {
       this.#explain(new Problem("unreachable", "The server does not answer", "Check the network and that the server runs, then reload the page.", true));
     }
@@ -283,7 +295,8 @@ export class AvatarCall extends HTMLElement {
     };
     this.#parts.dl.innerHTML = Object.entries(rows).map(([name, value]) => `<div><dt>${name}</dt><dd>${value}</dd></div>`).join("");
     const spent = STAGES.map((stage) => [stage, Math.round(server?.latency_ms?.[stage] ?? 0)]);
-    this.#parts.bar.innerHTML = spent.map(([stage, ms]) => `<i class="${stage}" style="flex-grow:${ms}"><b>${ms} ${stage}</b></i>`).join("");
+    this.#parts.bar.innerHTML = spent.map(([stage, ms]) => `<i class="${stage}"><b>${ms} ${stage}</b></i>`).join("");
+    spent.forEach(([, ms], i) => (this.#parts.bar.children[i].style.flexGrow = ms)); // no inline style: pages forbid it
     this.#parts.bar.setAttribute("aria-label", `Latency by stage, ms: ${spent.join("; ")}`);
   }
 

@@ -50,6 +50,16 @@ export function iceServers(header) {
     });
 }
 
+/** The headers that show a token, if there is one. @param {string} token */
+export const shows = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
+
+/** A picture's address for an <img>, which cannot show a token by itself. @param {URL | string} url @param {string} token */
+export async function picture(url, token) {
+  if (!token) return String(url);
+  const answer = await fetch(url, { headers: shows(token) });
+  return answer.ok ? URL.createObjectURL(await answer.blob()) : "";
+}
+
 /** A trickle-ice-sdpfrag of the candidates found so far. @param {string} sdp @param {(RTCIceCandidate | null)[]} found */
 export function fragment(sdp, found) {
   const own = (name) => sdp.match(new RegExp(`a=${name}:.*`))[0];
@@ -65,9 +75,11 @@ export class Call extends EventTarget {
   #server; #avatar; #prompt; #ice = []; #pc = null; #channel = null; #found = [];
   #session = null; #token = ""; #lost = 0; #watch = 0; #before = null;
 
-  /** @param {{server: string, avatar: string, prompt?: string}} options */
-  constructor({ server, avatar, prompt = "" }) {
+  /** `token` is what your application got from POST /v1/tokens, where the server asks for one.
+   * @param {{server: string, avatar: string, prompt?: string, token?: string}} options */
+  constructor({ server, avatar, prompt = "", token = "" }) {
     super();
+    this.#token = token;
     this.#server = server;
     this.#avatar = avatar;
     this.#prompt = prompt;
@@ -212,7 +224,7 @@ export class Call extends EventTarget {
   }
 
   async #request(method, url, body, type) {
-    const headers = { ...(type && { "Content-Type": type }), ...(this.#token && { Authorization: `Bearer ${this.#token}` }) };
+    const headers = { ...(type && { "Content-Type": type }), ...shows(this.#token) };
     const options = { method, headers, body, keepalive: method === "DELETE" };
     const response = await fetch(url, options).catch(() => Promise.reject(problem("unreachable")));
     if (response.ok) return response;

@@ -1,11 +1,14 @@
 /** The page around the call: who speaks, in which manner, and the lines that embed it elsewhere. */
 
-import "./avatar-call.js";
+import { picture as shown, shows } from "./call.js";
 
 const $ = (id) => document.getElementById(id);
 const call = $("call");
 const prompt = $("prompt");
 const wanted = new URLSearchParams(location.search);
+const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? ""; // never sent as an address
+if (token) call.setAttribute("token", token);
+await import("./avatar-call.js"); // the element begins when it is defined, and then needs its token
 
 function escape(text) {
   return new Option(text).innerHTML.replaceAll('"', "&quot;");
@@ -14,13 +17,14 @@ function escape(text) {
 function card({ id, name, picture }) {
   const label = document.createElement("label");
   label.className = "person";
-  label.innerHTML = `<input type="radio" name="avatar" value="${escape(id)}"><i><img src="${escape(picture)}" alt=""></i><span>${escape(name)}</span>`;
+  label.innerHTML = `<input type="radio" name="avatar" value="${escape(id)}"><i><img alt=""></i><span>${escape(name)}</span>`;
+  shown(picture, token).then((source) => (label.querySelector("img").src = source));
   return label;
 }
 
 async function people() {
   const place = $("people").querySelector(".waiting");
-  const answer = await fetch("/v1/avatars").catch(() => null);
+  const answer = await fetch("/v1/avatars", { headers: shows(token) }).catch(() => null);
   const told = await answer?.json().catch(() => null);
   if (!told?.avatars) {
     place.textContent = told?.detail ?? "The server does not answer. Reload the page to try again.";
