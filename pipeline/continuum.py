@@ -16,9 +16,9 @@ from torch import Tensor
 from pipeline.chunks import Chunk
 
 
-def ramp(overlap: int) -> Tensor:
+def ramp(overlap: int, device: torch.device | None = None) -> Tensor:
     """Weights (overlap,) of the later chunk, a raised cosine strictly inside (0, 1)."""
-    position = (torch.arange(overlap, dtype=torch.float32) + 0.5) / max(overlap, 1)
+    position = (torch.arange(overlap, dtype=torch.float32, device=device) + 0.5) / max(overlap, 1)
     return 0.5 - 0.5 * torch.cos(torch.pi * position)
 
 
@@ -37,7 +37,8 @@ def harmonise(fields: Tensor, chunks: Sequence[Chunk]) -> Tensor:
         if shared <= 0:
             continue
         tail, head = fields[k, :, -shared:], fields[k + 1, :, :shared]
-        out[k, :, -shared:] = out[k + 1, :, :shared] = blend(tail, head, ramp(shared))
+        weight = ramp(shared, fields.device)
+        out[k, :, -shared:] = out[k + 1, :, :shared] = blend(tail, head, weight)
     return out
 
 

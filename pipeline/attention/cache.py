@@ -54,10 +54,9 @@ class AttentionCache:
 
     def recall(self, step: int, block: int) -> Tensor | None:
         """The output to use again, or None: compute it."""
-        if self._reuse.steps[step][block] == "F":
-            return None
-        self.hits += 1
-        return self._kept[block]
+        output = None if self._reuse.steps[step][block] == "F" else self._kept.get(block)
+        self.hits += output is not None
+        return output
 
     def keep(self, step: int, block: int, output: Tensor) -> None:
         """Remember an output if a later step will ask for it before it is computed again."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.attention import attend
+from pipeline.attention.exact import Attend, attend
 from pipeline.models.wan.config import AttendedAudio, WanConfig
 from pipeline.models.wan.hearing import AudioCrossAttention, KeyValue
 from pipeline.models.wan.layers import (
@@ -45,9 +45,10 @@ class Causal:
 class Reach:
     """Where the tokens of a forward sit and what they may attend to."""
 
-    table: Table  # of past and own tokens, float64 (M, D / H / 2)
+    table: Table  # of past and own tokens, (M, D / H / 2)
     frames: int  # own latents
     causal: Causal | None = None
+    attend: Attend = attend  # how they do it
 
 
 class SelfAttention(nn.Module):
@@ -73,7 +74,7 @@ class SelfAttention(nn.Module):
         newest = (reach.table[0][-q.shape[2] :], reach.table[1][-q.shape[2] :])
         q, k = rotate_pairs(q, newest), rotate_pairs(k, reach.table)
         if reach.causal is None:
-            return self.o(join_heads(attend(q, k, v))), own
+            return self.o(join_heads(reach.attend(q, k, v))), own
         return self.o(join_heads(_block_causal(q, k, v, reach.frames, reach.causal))), own
 
 
@@ -131,6 +132,9 @@ class Hint:
     audio: KeyValue | None = None  # layout B
 
 
+Passed = tuple[Tensor, Tensor, KeyValue | None]  # tokens, what attention gave, own keys and values
+
+
 class Block(nn.Module):
     def __init__(self, config: WanConfig) -> None:
         super().__init__()
@@ -148,19 +152,31 @@ class Block(nn.Module):
             self.norm_x = LayerNorm(dim, eps=eps)
             self.audio_cross_attn = AudioCrossAttention(config, config.audio.token_dim)
 
+    def modulated(self, mod: Tensor) -> Tensor:
+        """The block's own modulation on top of the projected time, float32 (B, T or 1, 6, D)."""
+        return self.modulation.float()[:, None] + mod
+
     def forward(
-        self, x: Tensor, mod: Tensor, hint: Hint, reach: Reach, past: KeyValue | None
-    ) -> tuple[Tensor, KeyValue]:
-        """x (B, N, D), mod float32 (B, T or 1, 6, D)."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = (
-            self.modulation.float()[:, None] + mod
-        ).unbind(2)  # each (B, T or 1, D)
+        self,
+        x: Tensor,
+        mod: Tensor,
+        hint: Hint,
+        reach: Reach,
+        past: KeyValue | None = None,
+        attended: Tensor | None = None,
+    ) -> Passed:
+        """x (B, N, D), ``mod`` from ``modulated``. With what self-attention gave at another step,
+        ``attended``, it is not computed again."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = mod.unbind(2)  # each (B, T or 1, D)
         if hint.added is not None:
             x = (x.unflatten(1, (reach.frames, -1)) + hint.added[:, :, None]).flatten(1, 2)
-        y, own = self.self_attn(modulate(x, self.norm1, shift1, scale1), reach, past)
-        x = gated(x, y, gate1)
+        own = None
+        if attended is None:
+            h = modulate(x, self.norm1, shift1, scale1)
+            attended, own = self.self_attn(h, reach, past)
+        x = gated(x, attended, gate1)
         x = x + self.cross_attn(self.norm3(x), hint.text, hint.image)
         if hint.audio is not None:
             x = x + self.audio_cross_attn(self.norm_x(x), hint.audio)
         y = self.ffn(modulate(x, self.norm2, shift2, scale2))
-        return gated(x, y, gate2), own
+        return gated(x, y, gate2), attended, own

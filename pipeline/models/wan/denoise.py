@@ -1,5 +1,8 @@
 """From noise to clean latents: the branches of guidance, the steps of the schedule.
 
+Noise levels are numbers on the host, and all noise is drawn before the first step: nothing in the
+loop waits for the device.
+
 Letters: K chunks of a batch, C channels, T latents of a chunk, h and w.
 """
 
@@ -16,7 +19,7 @@ from pipeline.models.wan.cards import Guidance, Schedule
 from pipeline.models.wan.dit import Speech, WanDiT
 from pipeline.sampler import euler, predict_x0, renoise
 
-Velocity = Callable[[Tensor, Tensor], Tensor]
+Velocity = Callable[[Tensor, int], Tensor]  # latents, step
 Agree = Callable[[Tensor], Tensor]
 Noise = Callable[[int], Tensor]
 
@@ -96,24 +99,27 @@ def denoise(
 ) -> Tensor:
     """Clean latents (K, C, T, h, w).
 
-    ``velocity(x, t)`` is the guided field, ``t`` (K, T) in 0..1000; ``noise(draw)`` the initial
-    noise (0) and the fresh noise of later steps; ``known`` (1, C, m, h, w) latents are written
-    over the first m of the first chunk before every step and at the end; ``agree`` harmonises the
-    chunks' x0.
+    ``velocity(x, step)`` is the guided field; ``noise(draw)`` the initial noise (0) and the fresh
+    noise of later steps; ``known`` (1, C, m, h, w) latents are written over the first m of the
+    first chunk before every step and at the end; ``agree`` harmonises the chunks' x0.
     """
     levels = schedule.levels
-    x = noise(0)
+    x, *fresh = (noise(draw) for draw in range(draws(schedule)))
     for step, (level, after) in enumerate(zip(levels, levels[1:], strict=False)):
         x = _given(x, known)
-        t = timestep(level, schedule, x, (x.shape[0], x.shape[2]))
-        x0 = agree(predict_x0(x, velocity(x, t), level))
+        x0 = agree(predict_x0(x, velocity(x, step), level))
         if after == 0.0:
             x = x0
         elif schedule.sampler == "euler":
             x = euler(x, x0, level, after)
         else:
-            x = renoise(x0, noise(step + 1), after)
+            x = renoise(x0, fresh[step], after)
     return _given(x, known)
+
+
+def draws(schedule: Schedule) -> int:
+    """How often noise is drawn for a chunk; the last step of a re-noising sampler adds none."""
+    return schedule.steps if schedule.sampler == "renoise" else 1
 
 
 def _given(x: Tensor, known: Tensor | None) -> Tensor:

@@ -3,25 +3,54 @@
 Letters: B batch, C channels, T latents, S tokens of one latent, D width.
 
 ``encode`` computes once a chunk what does not depend on the noise level (keys and values of text,
-image and audio); ``forward`` runs one denoising step. Parameters carry the original names.
+image and audio), ``modulation`` once and for all what depends on nothing else; ``forward`` runs one
+denoising step. Parameters carry the original names.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.attention.cache import AttentionCache
+from pipeline.attention.exact import Attend, attend
 from pipeline.models.wan.block import Block, Causal, Hint, Reach
 from pipeline.models.wan.config import AddedAudio, WanConfig, family
 from pipeline.models.wan.hearing import AddedProjection, AttendedProjection
-from pipeline.models.wan.layers import LayerNorm, modulate, rotary_grid, time_sinusoid
+from pipeline.models.wan.layers import (
+    LayerNorm,
+    Table,
+    modulate,
+    rotary_grid,
+    rotary_type,
+    time_sinusoid,
+)
 from pipeline.models.wan.ring import KvRing
 
 FLOAT32 = ("time_embedding.", "time_projection.", "modulation")  # float32 whatever the rest is
 Speech = Tensor | tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Modulation:
+    """What the noise level tells every block, and the head: float32, B or 1, T or 1."""
+
+    blocks: list[Tensor]  # each (B, T, 6, D)
+    head: Tensor  # (B, T, 2, D)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """How one forward may save work; the default saves nothing."""
+
+    attend: Attend = attend  # of self-attention
+    reuse: AttentionCache | None = None  # what self-attention gave at the steps before `step`
+    step: int = 0
 
 
 class Head(nn.Module):
@@ -33,9 +62,13 @@ class Head(nn.Module):
         self.head = nn.Linear(config.dim, math.prod(config.patch) * config.latent_channels)
         self.modulation = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
 
-    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
-        """x (B, N, D), embedded float32 (B, T or 1, D)."""
-        shift, scale = (self.modulation.float()[:, None] + embedded[:, :, None]).unbind(2)
+    def modulated(self, embedded: Tensor) -> Tensor:
+        """float32 (B, T or 1, 2, D) of the time embedding (B, T or 1, D)."""
+        return self.modulation.float()[:, None] + embedded[:, :, None]
+
+    def forward(self, x: Tensor, mod: Tensor) -> Tensor:
+        """x (B, N, D), ``mod`` from ``modulated``."""
+        shift, scale = mod.unbind(2)
         return self.head(modulate(x, self.norm, shift, scale))  # type: ignore[no-any-return]
 
 
@@ -79,6 +112,7 @@ class WanDiT(nn.Module):
             )
         elif audio is not None:
             self.audio_proj = AttendedProjection(audio)
+        self.carrier: Callable[[], Iterable[nn.Module]] | None = None  # brings blocks from afar
 
     @property
     def dtype(self) -> torch.dtype:
@@ -106,8 +140,12 @@ class WanDiT(nn.Module):
                 added=self._added(heard, i),
                 audio=self._attended(heard, block),
             )
-            for i, block in enumerate(self._layers)
+            for i, block in enumerate(self.carry())
         ]
+
+    def carry(self) -> Iterable[Block]:
+        """The blocks in their order, each on the device while it is at hand."""
+        return self._layers if self.carrier is None else self.carrier()  # type: ignore[return-value]
 
     @property
     def _layers(self) -> list[Block]:
@@ -144,47 +182,67 @@ class WanDiT(nn.Module):
             return None
         return block.audio_cross_attn.prepare(heard)  # type: ignore[no-any-return,operator,union-attr]
 
+    def modulation(self, t: Tensor) -> Modulation:
+        """What levels ``t`` in [0, 1000], (B,) or per latent (B, T), tell blocks and head."""
+        levels = t[:, None] if t.ndim == 1 else t
+        embedded = self.time_embedding(time_sinusoid(levels, self.config.freq_dim))
+        mod = self.time_projection(embedded).unflatten(-1, (6, -1))
+        return Modulation([b.modulated(mod) for b in self._layers], self.head.modulated(embedded))
+
+    def table(
+        self, size: torch.Size | tuple[int, ...], start: int = 0, ring: KvRing | None = None
+    ) -> Table:
+        """Rotary positions of latents (B, C, T, h, w) numbered from ``start``, and of the past
+        that ``ring`` keeps before them; the same for every step of a chunk."""
+        _, rows, columns = self.config.patch
+        frames, height, width = size[2], size[3] // rows, size[4] // columns
+        device = self.patch_embedding.weight.device
+        times = torch.arange(start, start + frames) if ring is None else ring.places(start, frames)
+        theta = family()["transformer"]["theta"]
+        wide = rotary_type(self.dtype)
+        cos, sin = rotary_grid(times.to(device), height, width, self.config.head_dim, theta)
+        return cos.to(wide), sin.to(wide)
+
     def forward(
         self,
         x: Tensor,
-        t: Tensor,
+        t: Tensor | Modulation,
         told: list[Hint],
         *,
         start: int = 0,
         causal: Causal | None = None,
         ring: KvRing | None = None,
         keep: bool = False,
+        table: Table | None = None,
+        shortcut: Shortcut | None = None,
     ) -> Tensor:
         """Velocity float32 (B, 16, T, h, w) of ``x`` (B, C, T, h, w), all its input channels.
 
-        ``t`` in [0, 1000]: (B,), or a level per latent (B, T). ``start`` numbers the first latent.
-        With a ``ring``, latents attend to what it keeps as well, and ``keep`` stores them in it;
-        without, to each other, all of them or as ``causal`` allows.
+        ``t`` in [0, 1000]: (B,), or a level per latent (B, T); or their ``modulation``. ``start``
+        numbers the first latent. With a ``ring``, latents attend to what it keeps as well, and
+        ``keep`` stores them in it; without, to each other, all of them or as ``causal`` allows.
         """
+        short = shortcut or Shortcut()
+        if keep and short.reuse is not None:
+            raise ValueError("keys that are kept are never those of another step")
+        mod = t if isinstance(t, Modulation) else self.modulation(t)
         grid = self.patch_embedding(x.to(self.dtype))  # (B, D, T, h / 2, w / 2)
-        _, _, frames, height, width = grid.shape
+        frames, height, width = grid.shape[2:]
         tokens = grid.flatten(2).transpose(1, 2)  # (B, N, D)
-        embedded, mod = self._time(t)
-        times = torch.arange(start, start + frames)
-        places = (times if ring is None else ring.places(start, frames)).to(x.device)
-        theta = family()["transformer"]["theta"]
-        table = rotary_grid(places, height, width, self.config.head_dim, theta)
-        reach = Reach(table, frames, causal)
+        places = self.table(x.shape, start, ring) if table is None else table
+        reach = Reach(places, frames, causal, short.attend)
         kept = []
-        for i, (block, hint) in enumerate(zip(self.blocks, told, strict=True)):
+        for i, block in enumerate(self.carry()):
             past = None if ring is None else ring.past(i, frames)
-            tokens, own = block(tokens, mod, hint, reach, past)
-            if keep:
+            again = None if short.reuse is None else short.reuse.recall(short.step, i)
+            tokens, attended, own = block(tokens, mod.blocks[i], told[i], reach, past, again)
+            if short.reuse is not None and again is None:
+                short.reuse.keep(short.step, i, attended)
+            if keep and own is not None:
                 kept.append(own)
         if ring is not None and keep:
             ring.keep(start, frames, kept)
-        return self._unpatch(self.head(tokens, embedded), frames, height, width)
-
-    def _time(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Time embedding (B, T or 1, D) and block modulation (B, T or 1, 6, D), float32."""
-        levels = t[:, None] if t.ndim == 1 else t
-        embedded = self.time_embedding(time_sinusoid(levels, self.config.freq_dim))
-        return embedded, self.time_projection(embedded).unflatten(-1, (6, -1))
+        return self._unpatch(self.head(tokens, mod.head), frames, height, width)
 
     def _unpatch(self, x: Tensor, frames: int, height: int, width: int) -> Tensor:
         """(B, N, patch and channel, channel fastest) -> float32 (B, 16, T, h, w)."""

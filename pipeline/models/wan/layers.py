@@ -70,9 +70,14 @@ def rotary_grid(times: Tensor, height: int, width: int, head_dim: int, theta: fl
     return angles.cos(), angles.sin()
 
 
+def rotary_type(dtype: torch.dtype) -> torch.dtype:
+    """The type in which tensors of ``dtype`` are rotated: one precision above their own."""
+    return torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
+
+
 def rotate_pairs(x: Tensor, table: Table) -> Tensor:
-    """Rotate adjacent channel pairs of (B, H, N, D), one precision above the input's own."""
-    wide = torch.float64 if x.dtype in (torch.float32, torch.float64) else torch.float32
+    """Rotate adjacent channel pairs of (B, H, N, D)."""
+    wide = rotary_type(x.dtype)
     cos, sin = table[0].to(wide), table[1].to(wide)
     a, b = x.to(wide).unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).type_as(x)

@@ -13,7 +13,7 @@ A latent k of a performance covers video frames 4k - 3 ... 4k, latent 0 the refe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -24,7 +24,8 @@ from pipeline.continuum import harmonise
 from pipeline.models.wan.cards import Card, Guidance, Schedule
 from pipeline.models.wan.condition import Reference, beside, frames_of, latents_of
 from pipeline.models.wan.denoise import Prompts, branches, denoise, timestep
-from pipeline.models.wan.dit import Speech, WanDiT
+from pipeline.models.wan.dit import Modulation, Speech, WanDiT
+from pipeline.models.wan.field import Field, Pace, Place
 from pipeline.models.wan.hearing import frame_windows, group_frames, latent_steps
 from pipeline.models.wan.ring import KvRing
 from pipeline.sampler import latent_noise
@@ -67,6 +68,15 @@ class Score:
     guidance: Guidance
     reference: Reference
     seed: int
+    pace: Pace = field(default_factory=Pace)
+
+    @torch.no_grad()
+    def modulations(self) -> list[Modulation]:
+        """What every noise level of the schedule tells the transformer, level 0 at the end."""
+        self.pace.check(self.schedule.steps, self.dit.config.depth)
+        like = self.reference.latent
+        return [self.dit.modulation(timestep(level, self.schedule, like, (1,)))
+                for level in self.schedule.levels]  # fmt: skip
 
     @property
     def device(self) -> torch.device:
@@ -75,8 +85,10 @@ class Score:
     def noise(self, start: int, latents: int, draw: int) -> Tensor:
         """(1, 16, T, h, w), by absolute latent."""
         _, channels, _, height, width = self.reference.latent.shape
-        drawn = latent_noise(self.seed, start, (channels, latents, height, width), draw)
-        return drawn[None].to(self.device)
+        drawn = latent_noise(self.seed, start, (channels, latents, height, width), draw)[None]
+        if self.device.type == "cuda":
+            drawn = drawn.pin_memory()  # so that the copy does not wait for what the device does
+        return drawn.to(self.device, non_blocking=True)
 
 
 class RingPerformance:
@@ -85,6 +97,7 @@ class RingPerformance:
     def __init__(self, score: Score, prompts: Prompts, block: int, ring: KvRing) -> None:
         self.prompts = prompts
         self._score, self._block, self._ring = score, block, ring
+        self._mods = score.modulations()
         self._start = 0
 
     @property
@@ -105,14 +118,10 @@ class RingPerformance:
         lot = branches(score.dit, score.guidance, self.prompts, score.reference.tokens, audio)
         if len(lot.told) != 1:
             raise ValueError("a ring keeps one branch: guidance must be 1 for text and audio")
-        given = torch.arange(start, start + count) == 0
-        side = beside(score.dit.config, score.reference, given.to(score.device))
-
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            joined = torch.cat([x, side], dim=1)
-            field: Tensor = score.dit(joined, t, lot.told[0], start=start, ring=self._ring)
-            return field
-
+        given = torch.arange(start, start + count, device=score.device) == 0
+        side = beside(score.dit.config, score.reference, given)
+        place = Place(start, self._ring)
+        velocity = Field(score.dit, lot, side, self._mods, score.pace, place)
         known = score.reference.latent if opening else None
         clean = denoise(velocity, score.schedule, lambda d: score.noise(start, count, d), known)
         self._remember(clean, side, lot.told[0])
@@ -121,8 +130,7 @@ class RingPerformance:
 
     def _remember(self, clean: Tensor, side: Tensor, told: list) -> None:  # type: ignore[type-arg]
         """One more pass at level 0, whose keys and values the ring keeps."""
-        t = timestep(0.0, self._score.schedule, clean, (1, clean.shape[2]))
-        self._score.dit(torch.cat([clean, side], dim=1), t, told, start=self._start,
+        self._score.dit(torch.cat([clean, side], dim=1), self._mods[-1], told, start=self._start,
                         ring=self._ring, keep=True)  # fmt: skip
 
 
@@ -147,6 +155,7 @@ class ChunkPerformance:
         self.prompts = prompts
         self._score, self._length, self._overlap = score, length, overlap
         self._window, self._recode = window, recode
+        self._mods = score.modulations()
         self._end = 0  # latents that are final
         self._tail = score.reference.latent  # the last of them, written into the next chunk
 
@@ -181,9 +190,7 @@ class ChunkPerformance:
             [self._beside(known.shape[2] if k == 0 else 0) for k in range(len(chunks))]
         )
 
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            joined = torch.cat([x, side], dim=1)
-            return lot.mix([score.dit(joined, t, told) for told in lot.told])
+        velocity = Field(score.dit, lot, side, self._mods, score.pace)
 
         def noise(draw: int) -> Tensor:
             return torch.cat([score.noise(c.start, c.length, draw) for c in chunks])
