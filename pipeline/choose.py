@@ -41,6 +41,8 @@ def load_pipeline(
 
         from pipeline.models.wan.pipeline import Manner, WanPipeline
 
+        if device != "cpu" and not torch.cuda.is_available():
+            raise BackendRefused(f"device {device!r} was asked for, and torch sees no GPU here")
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         return WanPipeline.load(path, checkpoint or None, device, dtype, Manner(force=force))
     except ModuleNotFoundError as missing:

@@ -8,20 +8,47 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipeline.avatars import catalogue, find_avatar
 from pipeline.consent import ConsentGate, Registry, Scope
-from pipeline.errors import ConsentError, ContinuumError
+from pipeline.errors import (
+    AvatarError,
+    ConsentError,
+    ContinuumError,
+    ModelError,
+    PictureError,
+    RegistryUnavailable,
+)
+from pipeline.errors import UnknownAvatar as NoSuchAvatar
 from server.avatars import Avatars, Card
-from server.errors import ConsentRequired
+from server.errors import (
+    AvatarUnusable,
+    ConsentRequired,
+    ModelUnusable,
+    RegistryDown,
+    ServerError,
+    UnknownAvatar,
+)
 from server.house import House, cores
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
 TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+
+
+PROBLEMS: Final[tuple[tuple[type[ContinuumError], type[ServerError]], ...]] = (
+    (RegistryUnavailable, RegistryDown),
+    (ConsentError, ConsentRequired),
+    (NoSuchAvatar, UnknownAvatar),
+    (AvatarError, AvatarUnusable),
+    (PictureError, AvatarUnusable),
+    (ModelError, ModelUnusable),
+)  # the first that fits; anything else is our own fault, and 500
 
 
 class CannotStart(RuntimeError):
@@ -34,6 +61,7 @@ class Bundled:
     def __init__(self, pipeline: Any, registry: Registry) -> None:
         self._pipeline = pipeline
         self._gate = ConsentGate(registry)
+        self._told: set[str] = set()  # notices that are in the log
 
     def cards(self) -> list[Card]:
         """Every bundled avatar; a damaged one is left out, and the log says why."""
@@ -46,15 +74,43 @@ class Bundled:
         return cards
 
     def grant(self, avatar: str) -> object:
-        """A live grant. Raises ``ConsentRequired``."""
-        try:
+        """A live grant. Raises what ``translated`` makes of a refusal."""
+        with translated():
             return self._gate.grant_bundled(find_avatar(avatar), Scope.LIVE)
-        except ConsentError as refusal:
-            raise ConsentRequired(str(refusal), code=refusal.code) from refusal
 
     def enrol(self, avatar: str, grant: object) -> object:
         """The avatar at the model's default size."""
-        return self._pipeline.bundled(avatar, grant)
+        with translated():
+            enrolled = self._pipeline.bundled(avatar, grant)
+        for notice in set(getattr(self._pipeline, "notices", ())) - self._told:
+            self._told.add(notice)
+            log.warning("%s", notice)
+        return enrolled
+
+
+class Performers:
+    """The pipeline as ``House`` uses it: its refusals are the server's."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+    def open(self, avatar: Any, grant: Any, prompt: str = "", seed: int = 0) -> Any:
+        """A stream. Raises what ``translated`` makes of a refusal."""
+        with translated():
+            return self._pipeline.open(avatar, grant, prompt=prompt, seed=seed)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Every refusal of the pipeline as the one ``ServerError`` that it is over HTTP."""
+    try:
+        yield
+    except ContinuumError as refusal:
+        kind = next((to for of, to in PROBLEMS if isinstance(refusal, of)), ServerError)
+        raise kind(str(refusal), code=refusal.code) from refusal
 
 
 def _card(name: str) -> Card:
@@ -82,11 +138,19 @@ def _share_cores() -> None:
 def open_house(settings: Settings) -> House:
     """Loads the model and opens the consent registry; blocking, seconds. Raises ``CannotStart``."""
     _share_cores()
-    from pipeline.engine import AvatarPipeline  # imports torch, which takes a second
+    from pipeline.choose import load_pipeline
 
     try:
         registry = Registry(Path(settings.registry).expanduser())
-        pipeline = AvatarPipeline.load(settings.model)
     except ContinuumError as failure:
         raise CannotStart(str(failure)) from failure
-    return House(settings, pipeline, Avatars(Bundled(pipeline, registry)), registry.close)
+    try:
+        pipeline = load_pipeline(
+            settings.model, settings.checkpoint or None, settings.device, settings.force
+        )
+    except ContinuumError as failure:
+        registry.close()
+        raise CannotStart(str(failure)) from failure
+    log.info("model: %s", pipeline.reason)
+    avatars = Avatars(Bundled(pipeline, registry))
+    return House(settings, Performers(pipeline), avatars, registry.close)

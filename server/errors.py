@@ -18,7 +18,8 @@
     ├── RateLimited             429   retryable, with Retry-After
     │   └── TooManySessions
     └── Unavailable             503   retryable, with Retry-After
-        ├── NoSlot, NotReady, Draining
+        ├── NoSlot, NotReady, Draining, RegistryDown
+        └── AvatarUnusable, ModelUnusable   until an operator has mended them: not retryable
 
 Knows RFC 9457 (problem+json); knows nothing of aiohttp.
 """
@@ -170,3 +171,17 @@ class NotReady(Unavailable):
 
 class Draining(Unavailable):
     type, title = "/problems/draining", "The server is shutting down"
+
+
+class RegistryDown(Unavailable):
+    type, title = "/problems/registry-down", "Nobody can be asked for consent"
+
+
+class AvatarUnusable(Unavailable):
+    type, title = "/problems/avatar-unusable", "The avatar's files are damaged"
+    retryable = False
+
+
+class ModelUnusable(Unavailable):
+    type, title = "/problems/model-unusable", "The model cannot perform this avatar"
+    retryable = False

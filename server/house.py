@@ -203,6 +203,11 @@ class House:
             "name": self.settings.model,
             "device": getattr(pipeline, "device", "unknown"),
             "reason": getattr(pipeline, "reason", ""),
+            "license": getattr(pipeline, "license", ""),
+            "notices": list(getattr(pipeline, "notices", ())),
+            "runtime": getattr(pipeline, "describe_runtime", dict)(),
+            "fps": float(self.beat.fps),
+            "step_ms": round(self.beat.step_s * 1e3, 1),
         }
 
     def describe_cost(self) -> dict[str, float] | None:

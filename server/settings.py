@@ -39,7 +39,10 @@ class Settings:
 
     host: str = _help("127.0.0.1", "address to listen on")
     port: int = _help(8080, "port to listen on")
-    model: str = _help("mini", "bundled model to run")
+    model: str = _help("mini", "bundled model, or the path of a published checkpoint")
+    checkpoint: str = _help("", "which one the path is, where it could be several")
+    device: str = _help("cpu", "cpu or cuda, for a published checkpoint")
+    force: bool = _help(False, "run a checkpoint at sizes that it was not trained for")
     registry: str = _help("~/.local/share/continuum/consents.sqlite", "consent registry")
     slots: int = _help(0, "sessions at a time; 0 measures what this machine can carry")
     grace_s: float = _help(10.0, "how long a session waits for a peer")

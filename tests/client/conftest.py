@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.server.conftest import served, settings
+from tests.server.conftest import pipeline, served, settings
 
-__all__ = ["served", "settings"]
+__all__ = ["pipeline", "served", "settings"]
 
 RATE = 48_000
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -34,9 +36,21 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(slots=3, grace_s=2.0, drain_s=0.5, keys=keys)
 
 
+@pytest.fixture
+def pipeline() -> FakePipeline:
+    return FakePipeline()
+
+
 @pytest_asyncio.fixture
-async def served(settings: Settings) -> AsyncIterator[Served]:
-    pipeline, source, houses = FakePipeline(), FakeSource(), []
+async def served(settings: Settings, pipeline: FakePipeline) -> AsyncIterator[Served]:
+    async with serving(settings, pipeline, FakeSource()) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, pipeline: Any, source: Any) -> AsyncIterator[Served]:
+    """A server that is ready, until the block ends."""
+    houses: list[House] = []
 
     async def open_house(settings: Settings) -> House:
         houses.append(House(settings, pipeline, Avatars(source)))
@@ -44,7 +58,7 @@ async def served(settings: Settings) -> AsyncIterator[Served]:
 
     client = TestClient(TestServer(build(settings, open_house)))
     await client.start_server()
-    await asyncio.wait_for(houses[0].settled.wait(), 10)
+    await asyncio.wait_for(houses[0].settled.wait(), 30)
     try:
         yield Served(client, houses[0], pipeline, source)
     finally:

@@ -21,6 +21,7 @@ from pipeline.admission import admit
 from pipeline.avatars import find_avatar
 from pipeline.errors import ModelMismatch, ModelUnknown
 from pipeline.inspect import inspect, transformer_source
+from pipeline.label import Label
 from pipeline.models.wan.cards import Card, card
 from pipeline.models.wan.condition import Reference, encode_reference
 from pipeline.models.wan.denoise import Prompts
@@ -101,6 +102,7 @@ class WanPipeline:
     def __init__(self, model: WanModel, manner: Manner | None = None) -> None:
         self.model, self.manner = model, manner or Manner()
         self.engine = WanEngine()
+        self.label = Label()  # burnt into every frame; another one, or none, is the operator's
         self.notices: list[str] = []  # forced uses, for the log and the health report
 
     @classmethod
@@ -175,7 +177,7 @@ class WanPipeline:
         chosen = self.model.card
         width, height = size or chosen.sizes[0]
         notice = chosen.check_use(width, height, self.frame_rate, self.manner.force)
-        if notice:
+        if notice and notice not in self.notices:
             self.notices.append(notice)
         pixels = fit_picture(image.pixels, width, height)
         return WanAvatar(grant.avatar, grant.image_sha256, self._reference(pixels), width, height)
@@ -235,7 +237,7 @@ class WanPipeline:
         heard = max(HEARD_S * self.frame_rate, performance.span().stop + performance.hop)
         ears = SpeechWindow(model.speech, SAMPLE_RATE // self.frame_rate, heard)
         parts = Parts(performance, ears, self._decoder(), memory, self.prompts)
-        return WanStream(avatar, grant, parts, self.frame_rate)
+        return WanStream(avatar, grant, parts, self.frame_rate, self.label)
 
     def _decoder(self) -> FrameDecoder:
         if self.model.tiny is not None:

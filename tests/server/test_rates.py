@@ -1,0 +1,101 @@
+"""Frame rate and step are the model's: calls at other rates, in time and in sync."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client import latency
+from client.latency import Run
+from pipeline.consent import Registry
+from pipeline.models.wan.cards import Recipe, Schedule
+from pipeline.models.wan.pipeline import Manner, WanPipeline
+from server import marks
+from server.beat import Beat
+from server.consents import Bundled, Performers
+from server.settings import Settings
+from tests.client.conftest import babble
+from tests.fakes_server import FakePipeline, FakeSource, Rhythm
+from tests.server.caller import BLOCK, calling, tone
+from tests.server.conftest import Served, serving
+from tests.wan.whole import model
+
+SIXTEEN = Rhythm(fps=16, step=8, ahead=0)
+
+
+def read(picture: object) -> marks.Mark | None:
+    return marks.read(picture.to_ndarray()[: picture.height])  # type: ignore[attr-defined]
+
+
+def called(served: Served, seconds: float) -> asyncio.Future[Run]:
+    url = str(served.http.make_url("")).rstrip("/")
+    return asyncio.ensure_future(latency.run(url, "mira", babble(30), seconds, measure=True))
+
+
+class TestSixteenFrames:
+    @pytest.fixture
+    def pipeline(self) -> FakePipeline:
+        return FakePipeline(rhythm=SIXTEEN)
+
+    async def test_frames_come_at_the_models_rate(self, served: Served) -> None:
+        async with calling(served.http, tone, measure="1") as caller:
+            assert (await caller.event("ready"))["fps"] == 16
+            await caller.until(lambda: len(caller.pictures) >= 60)
+            steps = np.diff([f.pts for _, f in caller.pictures[20:]])
+            assert np.median(steps) == 5625, "on a clock of 90 kHz"
+            media = [m.media_time for _, f in caller.pictures if (m := read(f))]
+            assert len(media) > 50 and not (np.array(media) % 1000).any()
+            assert sorted(media) == media
+
+    async def test_what_is_told_follows_the_beat(self, served: Served) -> None:
+        told = (await (await served.http.get("/healthz")).json())["model"]
+        assert (told["fps"], told["step_ms"]) == (16.0, 500.0)
+        async with calling(served.http) as caller:
+            quality = await caller.event("quality")
+            assert quality["latency_ms"]["wait"] == 500 and quality["delay_ms"] >= 500
+
+
+@pytest.mark.parametrize("rhythm", [Rhythm(), SIXTEEN, Rhythm(20, 5, 2)])
+async def test_sound_and_picture_of_one_moment_leave_together(
+    settings: Settings, rhythm: Rhythm
+) -> None:
+    async with serving(settings, FakePipeline(rhythm=rhythm), FakeSource()) as served:
+        figures, _, apart = latency.measured(await called(served, 7))
+        assert figures["smoothness"]["fps"] == pytest.approx(rhythm.fps, rel=0.15)
+        assert len(apart.by_clock) > 20
+        assert np.median(np.abs(apart.by_clock)) < 1.0, "ms; Opus alone would be 6.5"
+        assert figures["lost_packets"] == 0
+
+
+async def test_a_published_checkpoint_is_called_at_its_own_rate(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Tiny random weights of LiveTalk's layout, from a microphone to a peer's screen."""
+    parts = model(
+        "livetalk-1.3b",
+        sizes=((64, 64),),
+        schedule=Schedule(1, 5.0, "renoise", "float32"),
+        recipe=Recipe("ring", block=2, window=4, sink=2),
+    )
+    pipeline, registry = WanPipeline(parts, Manner()), Registry(tmp_path / "consents.sqlite")
+    source = Bundled(pipeline, registry)
+    try:
+        async with serving(settings, Performers(pipeline), source) as served:
+            assert served.house.beat == Beat(1000, 8000, 0)
+            told = (await (await served.http.get("/healthz")).json())["model"]
+            assert "CC BY-NC-SA" in told["license"] and told["fps"] == 16.0
+            async with calling(served.http, tone) as caller:
+                await caller.until(lambda: len(caller.pictures) > 40, 60)
+                pictures = [f for _, f in caller.pictures[20:]]
+                assert np.median(np.diff([f.pts for f in pictures])) == 5625
+                shown = np.stack([f.to_ndarray()[:64] for f in pictures]).astype(int)
+                assert np.abs(np.diff(shown, axis=0)).mean() > 0.5, "it moves"
+                stamps = np.diff([f.pts for _, f in caller.sounds])
+                assert np.median(stamps) == BLOCK
+                heard = np.concatenate([f.to_ndarray().ravel() for _, f in caller.sounds[-20:]])
+                assert np.abs(heard).max() > 4000
+    finally:
+        registry.close()
