@@ -29,6 +29,7 @@ from benchmarks.heldout import Spoken, performances
 from benchmarks.lips import Row, lips, states_of
 from benchmarks.motion import seam_ratio
 from benchmarks.people import TruePerson, compare
+from benchmarks.recorded import DEBIAN, recorded, recordings
 from pipeline.draw import Painter
 
 FRAME_STEP: Final = 25  # one frame a second is compared
@@ -88,8 +89,11 @@ def _sheet(cells: Sequence[NDArray[np.uint8]], path: Path) -> None:
 class Quality:
     """The sections of the benchmark over one set of held-out clips."""
 
-    def __init__(self, clips: int, people: int, minutes: Sequence[float], seed: int) -> None:
+    def __init__(
+        self, clips: int, people: int, minutes: Sequence[float], speech: Path, seed: int
+    ) -> None:
         self.held = list(performances(clips, seed))
+        self.recordings = recordings(speech)
         self._people, self._minutes = people, minutes
         with tempfile.TemporaryDirectory() as scratch:
             self.cast = enrolled(Path(scratch))
@@ -101,6 +105,9 @@ class Quality:
             "schedules": lambda motion: schedules(motion, self.held),
             "seams": lambda motion: seams(motion, self.held),
             "gestures": lambda motion: gestures(motion, self.held),
+            "recorded": lambda motion: recorded(
+                motion, self.recordings, self.held[0].performer.reference()
+            ),
             "prompts": lambda motion: prompts(motion, self.held),
             "endurance": lambda motion: endurance(motion, self.cast, self.held, self._minutes),
         }
@@ -115,7 +122,8 @@ class Quality:
 
 
 SECTIONS: Final = (
-    "lips", "schedules", "seams", "gestures", "prompts", "endurance", "frames", "avatars",
+    "lips", "schedules", "seams", "gestures", "recorded", "prompts", "endurance", "frames",
+    "avatars",
 )  # fmt: skip
 
 
@@ -124,6 +132,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 5, 30])
+    parser.add_argument(
+        "--recordings",
+        type=Path,
+        default=DEBIAN,
+        help="WAV files of a person (default: alsa-utils')",
+    )
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets and clips")
     parser.add_argument("--weights", type=Path, help="measure this file, not the bundled one")
@@ -131,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--json", action="store_true", help="the JSON line alone")
     args = parser.parse_args(argv)
-    quality = Quality(args.clips, args.people, args.minutes, args.seed)
+    quality = Quality(args.clips, args.people, args.minutes, args.recordings, args.seed)
     motions = [Motion.of(args.weights) if args.weights else Motion()]
     motions += [Motion.of(args.against)] if args.against else []
     rows = [_measure(quality, motion, args.only) for motion in motions]
