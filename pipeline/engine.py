@@ -27,6 +27,7 @@ from pipeline.draw import Painter
 from pipeline.errors import LandmarksInvalid, LandmarksMissing, PersonNotFound
 from pipeline.fit import Fit, Landmarks
 from pipeline.generator import Generator, load_generator
+from pipeline.label import Label
 from pipeline.landmarks import fit_landmarks
 from pipeline.offline import Speech, states, trace_for
 from pipeline.performance import Denoiser, Performance, causal_plan
@@ -72,6 +73,7 @@ class AvatarPipeline:
 
     def __init__(self, config: ModelConfig, model: Generator, device: str, reason: str) -> None:
         self.config, self.model = config, model
+        self.label = Label()  # burnt into every frame; another one, or none, is the operator's
         self.device, self.reason = device, reason
         self.networks = accelerate(model, config)
         with torch.inference_mode():
@@ -91,7 +93,7 @@ class AvatarPipeline:
         reason = f"{config.name} is a CPU model; {cores} cores, torch on {torch.get_num_threads()}"
         return cls(config, model, "cpu", reason)
 
-    def describe_runtime(self) -> list[dict[str, object]]:
+    def describe_runtime(self) -> dict[str, object]:
         """What runs each network, how fast, how exact, and why: for logs and ``/healthz``."""
         return self.networks.describe()
 
@@ -149,7 +151,9 @@ class AvatarPipeline:
         admit(grant, avatar.image_sha256)
         performance = self._performance(avatar, prompt, seed, "causal")
         painter = Painter(avatar.anchor)
-        return AvatarStream(avatar, grant, self.networks, performance, painter, self.engine.advance)
+        return AvatarStream(
+            avatar, grant, self.networks, performance, painter, self.engine.advance, self.label
+        )
 
     def render(
         self,
@@ -170,7 +174,7 @@ class AvatarPipeline:
         made = states(
             self.networks, self._denoiser, performance, speech, schedule, check=grant.check
         )
-        return _painted(avatar.anchor, made)
+        return _painted(avatar.anchor, made, self.label)
 
     def _performance(self, avatar: Avatar, prompt: str, seed: int, schedule: str) -> Performance:
         with torch.inference_mode():
@@ -179,14 +183,17 @@ class AvatarPipeline:
         return Performance(self.config, reference, tokens, seed, trace_for(self.config, schedule))
 
 
-def _painted(anchor: IdentityAnchor, poses: Iterable[NDArray[np.float32]]) -> Iterator[AvatarFrame]:
+def _painted(
+    anchor: IdentityAnchor, poses: Iterable[NDArray[np.float32]], label: Label
+) -> Iterator[AvatarFrame]:
     """Paint states in order on two threads of one painter each (the kernels release the GIL)."""
     painters = [Painter(anchor), Painter(anchor)]
     pools = [ThreadPoolExecutor(1, f"paint-{i}") for i in range(len(painters))]
     queue: deque[Future[NDArray[np.uint8]]] = deque()
 
     def frame(index: int) -> AvatarFrame:
-        return AvatarFrame(queue.popleft().result(), index, index * SAMPLES_PER_FRAME)
+        image = label.stamp(queue.popleft().result())
+        return AvatarFrame(image, index, index * SAMPLES_PER_FRAME)
 
     painted = 0
     try:

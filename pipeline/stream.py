@@ -19,6 +19,7 @@ from pipeline.config import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipeline.consent import ConsentGrant
 from pipeline.drift import DriftMonitor
 from pipeline.errors import AudioNotFinite, StreamClosed, StreamOverrun
+from pipeline.label import Label
 from pipeline.vae import MotionDecoder
 
 if TYPE_CHECKING:
@@ -61,11 +62,13 @@ class AvatarStream:
         performance: Performance,
         painter: Painter,
         advance: Callable[[list[AvatarStream]], list[Tensor]],
+        label: Label | None = None,
     ) -> None:
         grant.check(image_sha256=avatar.image_sha256)
         self.avatar, self.grant = avatar, grant
         self.performance = performance
         self._model, self._painter, self._advance = model, painter, advance
+        self._label = label or Label()
         self._audio = AudioStream(model.audio, model.config.audio.mel_bands)
         self._decoder = MotionDecoder(model.vae)
         self._pending = np.zeros(0, np.float32)
@@ -186,7 +189,7 @@ class AvatarStream:
             index, image = first + i, self._painter.paint(state)
             if index % FRAME_RATE == 0:
                 self._drift.see(image)
-            yield AvatarFrame(image, index, index * SAMPLES_PER_FRAME)
+            yield AvatarFrame(self._label.stamp(image), index, index * SAMPLES_PER_FRAME)
 
     def metrics(self) -> dict[str, float]:
         """What an operator watches: ``backlog_s``, ``skipped_s``, ``colour_drift``, ..."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import AudioNotFinite, StreamClosed, StreamOverrun
+from pipeline.label import Label
 from pipeline.models.wan.condition import Reference
 from pipeline.models.wan.denoise import Prompts
 from pipeline.models.wan.performance import Fresh, Performance
@@ -88,10 +89,16 @@ class WanStream:
     """One avatar performing. Built by ``WanPipeline.open`` from a consent grant."""
 
     def __init__(
-        self, avatar: WanAvatar, grant: ConsentGrant, parts: Parts, frame_rate: int
+        self,
+        avatar: WanAvatar,
+        grant: ConsentGrant,
+        parts: Parts,
+        frame_rate: int,
+        label: Label | None = None,
     ) -> None:
         grant.check(image_sha256=avatar.image_sha256)
         self.avatar, self.grant = avatar, grant
+        self._label = label or Label()
         self.frame_rate = frame_rate
         self.samples_per_frame = SAMPLE_RATE // frame_rate
         self._performance, self._parts = parts.performance, parts
@@ -198,7 +205,7 @@ class WanStream:
         self._shown += len(images)
         for i, image in enumerate(images):
             index = first + i
-            yield AvatarFrame(image, index, index * self.samples_per_frame)
+            yield AvatarFrame(self._label.stamp(image), index, index * self.samples_per_frame)
 
     def metrics(self) -> dict[str, float]:
         """Seconds of work by stage since the beginning, and frames made."""
