@@ -67,6 +67,10 @@ class BundledAvatar:
         """SHA-256 of the reference picture's file, computed from its bytes."""
         return sha256_of(self.reference)
 
+    def picture(self) -> bytes:
+        """The reference picture's file."""
+        return self.reference.read_bytes()
+
     def consent(self) -> ConsentRecord:
         """The synthetic-person record of the folder, for the picture that it names.
 
@@ -83,6 +87,7 @@ class BundledAvatar:
                 scopes=frozenset(Scope),
                 verified_by=content["verified_by"],
                 created_at=float(content["created_at"]),
+                adult=True,  # the project draws adults alone
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._damaged(f"has no readable consent.json ({error})") from error

@@ -8,16 +8,32 @@
     │   ├── ConsentExpired        the record has run out
     │   ├── ConsentRevoked        the record was withdrawn
     │   ├── ConsentInvalid        the record to be written is incomplete
+    │   ├── ConsentIncomplete     the record lacks what this release asks for
+    │   ├── ConsentTampered       the record is not what the operator signed
+    │   ├── ConsentUnverified     the policy asks for checks that nobody made
+    │   ├── ConsentCheckFailed    a check of the evidence failed
+    │   ├── ConsentAgeUnknown     nobody attested that the subject is an adult
+    │   ├── ConsentUnderage       the subject is, or looks, too young
+    │   ├── ConsentTerritoryDenied  the record does not cover this country
+    │   ├── ConsentDenied         the person, or the picture, is protected
+    │   ├── ConsentPictureTaken   the picture is a copy of somebody else's
+    │   ├── OverrideRefused       only verified consent lifts a protection
+    │   ├── ChallengeInvalid      the code was not issued, is used, or too old
+    │   ├── EvidenceInvalid       a file of the vault is missing, altered or too large
+    │   ├── PolicyInvalid         the policy file, or a model it relies on, cannot be used
+    │   ├── AuditBroken           the audit log is not what was written
     │   ├── GrantExpired          the grant is too old: ask the gate again
     │   ├── GrantForged           the grant did not come from the gate, or was changed
     │   └── RegistryUnavailable   the consent registry cannot be opened or written
     ├── AvatarError
-    │   ├── UnknownAvatar         no bundled avatar has this name
+    │   ├── UnknownAvatar         no avatar has this name
+    │   ├── AvatarNameInvalid     a name that is taken, or cannot be one
     │   └── AvatarDamaged         a bundled avatar's folder is incomplete or altered
     ├── PictureError          the reference picture
     │   ├── PictureMissing, PictureUnreadable, PictureTooSmall, PictureTooLarge,
     │   ├── PictureAnimated, LandmarksMissing, LandmarksInvalid
-    │   └── PersonNotFound        the picture and its landmarks show no person that can be fitted
+    │   ├── PersonNotFound        the picture and its landmarks show no person that can be fitted
+    │   └── SeveralPeople, FaceTooSmall, FaceTurned  what a picture of one's own may not be
     ├── AudioError            the speech
     │   ├── AudioMissing, AudioUnreadable, AudioEmpty, AudioTruncated
     │   └── AudioNotFinite        NaN or infinite samples
@@ -32,7 +48,8 @@
     │   └── StreamOverrun         more speech was pushed than a stream may hold
     └── OutputError           the file to be written
         ├── OutputFolderMissing, OutputUnwritable, OutputSizeInvalid
-        └── OutputFull            no space left
+        ├── OutputFull            no space left
+        └── SealUnusable, LabelInvalid  its provenance cannot be signed, its mark not be left out
 
 Every leaf has a stable ``code`` for machines, says in its message what is wrong and what to do,
 and is ``retryable`` when the same request may succeed later without being changed.
@@ -80,6 +97,62 @@ class ConsentInvalid(ConsentError):
     code = "consent_invalid"
 
 
+class ConsentIncomplete(ConsentError):
+    code = "consent_incomplete"
+
+
+class ConsentTampered(ConsentError):
+    code = "consent_tampered"
+
+
+class ConsentUnverified(ConsentError):
+    code = "consent_unverified"
+
+
+class ConsentCheckFailed(ConsentError):
+    code = "consent_check_failed"
+
+
+class ConsentAgeUnknown(ConsentError):
+    code = "consent_age_unknown"
+
+
+class ConsentUnderage(ConsentError):
+    code = "consent_underage"
+
+
+class ConsentTerritoryDenied(ConsentError):
+    code = "consent_territory"
+
+
+class ConsentDenied(ConsentError):
+    code = "consent_denied"
+
+
+class ConsentPictureTaken(ConsentError):
+    code = "consent_picture_taken"
+
+
+class OverrideRefused(ConsentError):
+    code = "override_refused"
+
+
+class ChallengeInvalid(ConsentError):
+    code = "challenge_invalid"
+
+
+class EvidenceInvalid(ConsentError):
+    code = "evidence_invalid"
+
+
+class PolicyInvalid(ConsentError):
+    code = "policy_invalid"
+
+
+class AuditBroken(ConsentError):
+    code = "audit_broken"
+
+
 class GrantExpired(ConsentError):
     code = "grant_expired"
     retryable = True
@@ -102,6 +175,10 @@ class AvatarError(ContinuumError):
 
 class UnknownAvatar(AvatarError):
     code = "avatar_unknown"
+
+
+class AvatarNameInvalid(AvatarError):
+    code = "avatar_name_invalid"
 
 
 class AvatarDamaged(AvatarError):
@@ -144,6 +221,18 @@ class LandmarksInvalid(PictureError):
 
 class PersonNotFound(PictureError):
     code = "person_not_found"
+
+
+class SeveralPeople(PictureError):
+    code = "several_people"
+
+
+class FaceTooSmall(PictureError):
+    code = "face_too_small"
+
+
+class FaceTurned(PictureError):
+    code = "face_turned"
 
 
 class AudioError(ContinuumError):
@@ -238,3 +327,11 @@ class OutputSizeInvalid(OutputError):
 class OutputFull(OutputError):
     code = "output_full"
     retryable = True
+
+
+class SealUnusable(OutputError):
+    code = "output_seal"
+
+
+class LabelInvalid(OutputError):
+    code = "output_label"

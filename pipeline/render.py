@@ -23,11 +23,13 @@ from pipeline.avatars import AVATARS, find_avatar
 from pipeline.choose import is_bundled, load_pipeline
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
 from pipeline.consent.command import add_registry_option
-from pipeline.errors import ContinuumError, OutputUnwritable
+from pipeline.errors import ContinuumError, LabelInvalid, OutputUnwritable, SealUnusable
 from pipeline.fit import Landmarks
+from pipeline.label import Label, Place, Style, removed
 from pipeline.media import AudioFile, Samples, open_audio
 from pipeline.mp4 import FPS, check_size, check_target
 from pipeline.picture import Picture, hash_picture, load_picture
+from pipeline.provenance import Origin, Seal, consent_sha256, load_signer, sealing
 from pipeline.recording import Frame, Result, Stages, record
 
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} left"
@@ -35,6 +37,8 @@ BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} le
 
 class Pipeline(Protocol):
     """What this command needs of ``AvatarPipeline``; a ``frame_rate`` where it is not 25."""
+
+    label: Label
 
     def bundled(self, name: str, grant: ConsentGrant, *, size: tuple[int, int]) -> Any: ...
     def enrol(
@@ -98,15 +102,18 @@ def main(
 
 def _render(arguments: argparse.Namespace, load: Callable[[], Pipeline], avatars: Path) -> Result:
     size = (arguments.width, arguments.height)
+    if bool(arguments.c2pa_cert) != bool(arguments.c2pa_key):
+        raise SealUnusable("--c2pa-cert and --c2pa-key belong together: name both")
     check_size(*size)
     _check_output(arguments)
     audio = open_audio(arguments.audio)
-    registry = Registry(arguments.registry.expanduser())
+    registry = Registry(arguments.registry)
     try:
         person = _person(arguments, ConsentGate(registry), avatars)
         stages = Stages()
         with stages.time("load"):
             pipeline = load()
+        pipeline.label = _label(arguments, registry)
         with stages.time("enrol"):
             avatar = person.enrolled(pipeline, size)
 
@@ -122,9 +129,36 @@ def _render(arguments: argparse.Namespace, load: Callable[[], Pipeline], avatars
 
         rate = int(getattr(pipeline, "frame_rate", FPS))
         with _Progress(audio, rate) as progress:
-            return record(audio, perform, arguments.out, size, stages, progress.at, rate)
+            seal = _seal(arguments, registry, person.grant, pipeline.label)
+            return record(audio, perform, arguments.out, size, stages, progress.at, rate, seal)
     finally:
         registry.close()
+
+
+def _label(arguments: argparse.Namespace, registry: Registry) -> Label:
+    """The mark in every frame, or none, on words that are in the audit log first."""
+    if not arguments.remove_label:
+        return Label(place=arguments.label_place, style=arguments.label_style)
+
+    def audit(what: str, words: str) -> None:
+        registry.log.record(what, actor="render", avatar=arguments.avatar, declaration=words)
+
+    try:
+        return removed(arguments.remove_label, "render", audit)
+    except ValueError as error:
+        raise LabelInvalid(f"--remove-label: {error}") from error
+
+
+def _seal(
+    arguments: argparse.Namespace, registry: Registry, grant: ConsentGrant, label: Label
+) -> Seal:
+    """Signs the finished file: by what, of whom and on whose consent it was made."""
+    signer = load_signer(arguments.c2pa_cert, arguments.c2pa_key) if arguments.c2pa_cert else None
+    consent = consent_sha256(registry.get(grant.consent_id))
+    mark = label.declaration or label.text
+    return sealing(
+        Origin(Path(arguments.model).name, grant.avatar, consent, mark), arguments.out.name, signer
+    )
 
 
 def _check_output(arguments: argparse.Namespace) -> None:
@@ -236,9 +270,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--schedule", choices=SCHEDULES, default="parallel", help="causal is what live calls use"
     )
+    _add_marks(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON line")
     add_registry_option(parser)
     return parser
+
+
+def _add_marks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--label-place", type=Place, choices=list(Place), default=Place.TOP_RIGHT, help="its corner"
+    )
+    parser.add_argument(
+        "--label-style", type=Style, choices=list(Style), default=Style.DARK, help="its look"
+    )
+    parser.add_argument(
+        "--remove-label", default="", metavar="WHY", help="no mark, on your audited declaration"
+    )
+    parser.add_argument(
+        "--c2pa-cert", type=Path, metavar="PEM", help="certificate chain that signs"
+    )
+    parser.add_argument("--c2pa-key", type=Path, metavar="PEM", help="its private key")
 
 
 def _seed(text: str) -> int:

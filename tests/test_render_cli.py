@@ -21,6 +21,7 @@ from PIL import Image
 
 from pipeline.avatars import BundledAvatar, write_consent
 from pipeline.consent import Kind, Registry
+from pipeline.consent.fingerprint import PLAIN
 from pipeline.consent.registry import new_record
 from pipeline.mp4 import Mp4Writer
 from pipeline.render import main
@@ -87,7 +88,12 @@ class Studio:
         registry = Registry(self.registry)
         digest = hashlib.sha256(picture.read_bytes()).hexdigest()
         record = new_record(
-            subject="Ada", kind=Kind.SELF, statement="I agree.", image_sha256=digest
+            subject="Ada",
+            kind=Kind.SELF,
+            statement="I agree.",
+            image_sha256=digest,
+            adult=True,
+            fingerprint=PLAIN,
         )
         registry.add(record)
         registry.close()

@@ -1,18 +1,22 @@
 """Who agreed to be spoken through, and the gate that asks before anything is generated.
 
-``registry`` keeps the records, ``gate`` turns a live and matching one into a ``ConsentGrant``,
-``python -m pipeline.consent`` writes, lists and revokes records from a shell.
+``registry`` keeps signed records, evidence and the audit log, ``judge`` says whether a record
+stands, ``gate`` turns one that does into a ``ConsentGrant``; docs/consent.md is for operators.
 """
 
-from pipeline.consent.gate import ConsentGate, ConsentGrant
-from pipeline.consent.registry import ConsentRecord, Kind, Registry, Scope, sha256_of
+from pipeline.consent.gate import ConsentGate
+from pipeline.consent.grant import ConsentGrant
+from pipeline.consent.records import ConsentRecord, Kind, Outcome, Scope, sha256_of
+from pipeline.consent.registry import Registry, Setup
 
 __all__ = [
     "ConsentGate",
     "ConsentGrant",
     "ConsentRecord",
     "Kind",
+    "Outcome",
     "Registry",
     "Scope",
+    "Setup",
     "sha256_of",
 ]

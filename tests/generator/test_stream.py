@@ -12,6 +12,7 @@ from pipeline.anchor import build_anchor, bundled_body
 from pipeline.camera import Camera
 from pipeline.config import load_config
 from pipeline.consent import ConsentGate, ConsentGrant, ConsentRecord, Kind, Registry, Scope
+from pipeline.consent.fingerprint import PLAIN
 from pipeline.errors import (
     AudioNotFinite,
     ConsentMismatch,
@@ -70,6 +71,8 @@ def grant(registry: Registry) -> ConsentGrant:
             scopes=frozenset(Scope),
             verified_by="a test",
             created_at=registry.clock(),
+            adult=True,
+            fingerprint=PLAIN,
         )
     )
     return ConsentGate(registry).grant(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pipeline.consent import ConsentGate, ConsentGrant, Kind, Registry, Scope
+from pipeline.consent.fingerprint import PLAIN
 from pipeline.consent.registry import new_record
 from tests.wan.whole import SHA
 
@@ -28,7 +29,12 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 @pytest.fixture
 def grant(registry: Registry) -> ConsentGrant:
     record = new_record(
-        subject="a test picture", kind=Kind.SYNTHETIC, statement="not a person", image_sha256=SHA
+        subject="a test picture",
+        kind=Kind.SYNTHETIC,
+        statement="not a person",
+        image_sha256=SHA,
+        adult=True,
+        fingerprint=PLAIN,
     )
     registry.add(record)
     return ConsentGate(registry).grant(

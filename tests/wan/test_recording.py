@@ -74,8 +74,9 @@ def test_render_writes_a_file_at_the_models_own_rate(
     record = new_record(
         subject="a test picture", kind=Kind.SYNTHETIC, statement="not a person",
         image_sha256=hashlib.sha256((tmp_path / "face.png").read_bytes()).hexdigest(),
+        adult=True,
     )  # fmt: skip
-    registry.add(record)
+    registry.add(record, picture=(tmp_path / "face.png").read_bytes())
     wavfile.write(tmp_path / "in.wav", 16_000, speech(1.0))
     pipeline = WanPipeline(model("livetalk-1.3b", sizes=((64, 64),)))
     status = render_command(

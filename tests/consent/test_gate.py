@@ -12,9 +12,12 @@ from dataclasses import FrozenInstanceError, dataclass, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.consent import ConsentGate, ConsentGrant, ConsentRecord, Kind, Registry, Scope
 from pipeline.consent.command import main
+from pipeline.consent.fingerprint import PLAIN
+from pipeline.consent.judge import Judge
 from pipeline.consent.registry import new_record, sha256_of
 from pipeline.errors import (
     AvatarDamaged,
@@ -47,11 +50,14 @@ class Clock:
 @dataclass(frozen=True)
 class BundledAvatar:
     record: ConsentRecord
-    picture: str = PICTURE
+    picture_sha256: str = PICTURE
     name: str = "mira"
 
     def image_sha256(self) -> str:
-        return self.picture
+        return self.picture_sha256
+
+    def picture(self) -> bytes:
+        return b"a picture"
 
     def consent(self) -> ConsentRecord:
         return self.record
@@ -76,6 +82,8 @@ def write(registry: Registry, **changes: object) -> ConsentRecord:
         statement="I agree to be rendered.",
         image_sha256=PICTURE,
         now=registry.clock(),
+        adult=True,
+        fingerprint=PLAIN,
     )
     return registry.add(replace(record, **changes))  # type: ignore[arg-type]
 
@@ -174,7 +182,9 @@ def test_a_grant_checks_the_picture_and_the_use_it_is_asked_about(registry: Regi
 def test_nobody_but_the_gate_makes_a_grant(registry: Registry) -> None:
     far = registry.clock() + 1e9
     with pytest.raises(GrantForged):
-        ConsentGrant("c-1", "ada", PICTURE, Scope.LIVE, far, registry, seal=b"guess")
+        ConsentGrant(
+            "c-1", "ada", PICTURE, Scope.LIVE, "s", far, far, Judge(registry), seal=b"guess"
+        )
 
 
 @pytest.mark.parametrize(
@@ -184,6 +194,8 @@ def test_nobody_but_the_gate_makes_a_grant(registry: Registry) -> None:
         {"image_sha256": OTHER},
         {"scope": Scope.LIVE},
         {"expires_at": 1e12},
+        {"begin_by": 1e12},
+        {"session": "another"},
         {"consent_id": "c-other"},
     ],
 )
@@ -201,7 +213,7 @@ def test_a_grant_cannot_be_moved_to_another_registry(registry: Registry, tmp_pat
     grant = ask(registry, write(registry).id)
     other = Registry(tmp_path / "other.sqlite")
     with pytest.raises(GrantForged):
-        replace(grant, registry=other)
+        replace(grant, judge=Judge(other))
     other.close()
 
 
@@ -294,17 +306,18 @@ def test_the_shell_command_adds_lists_and_revokes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture, file = tmp_path / "me.png", str(tmp_path / "r.sqlite")
-    picture.write_bytes(b"a picture")
-    add = ["add", "--image", str(picture), "--subject", "Ada", "--kind", "self"]
+    Image.new("RGB", (64, 64)).save(picture)
+    add = ["add", "--image", str(picture), "--subject", "Ada", "--kind", "self", "--adult"]
     assert main(["--registry", file, *add, "--statement", "yes", "--days", "30"]) == 0
     consent_id = capsys.readouterr().out.strip()
     registry = Registry(Path(file))
-    ask(registry, consent_id).check()
+    digest = sha256_of(picture)
+    ask(registry, consent_id, image_sha256=digest).check()
     assert main(["--registry", file, "list"]) == 0
     assert f"{consent_id}  live" in capsys.readouterr().out
     assert main(["--registry", file, "revoke", consent_id]) == 0
     with pytest.raises(ConsentRevoked):
-        ask(registry, consent_id)
+        ask(registry, consent_id, image_sha256=digest)
     registry.close()
 
 

@@ -1,0 +1,285 @@
+"""The audit log: every consent, enrolment, grant, refusal, override, revocation and admin act.
+
+Entries are only ever appended, in the transaction of the act they tell of, so that a crash leaves
+neither act without entry nor entry without act. Each one carries the hash of the one before and
+the operator's signature over its own: a byte that was changed, an entry that was taken out or
+moved, is found by ``first_break``. What a chain alone cannot show is that its *end* was cut off
+together with the stored head; ``head`` is to be kept elsewhere now and then (docs/consent.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from pipeline.consent.database import Database
+from pipeline.consent.schema import audit, state
+from pipeline.consent.vault import Vault
+from pipeline.errors import AuditBroken
+
+_APPEND: Final = audit.insert()
+_OWN: Final = state.c.name == "audit"
+_HEAD: Final = sa.select(state.c.value).where(_OWN).with_for_update()
+_SET_HEAD: Final = state.update().where(_OWN).values(value=sa.bindparam("head"))
+START: Final = ""  # what the first entry follows
+PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the log. ``at_ms`` counts milliseconds since the epoch, ``detail`` is JSON."""
+
+    seq: int
+    at_ms: int
+    actor: str
+    action: str
+    consent_id: str
+    avatar: str
+    session: str
+    detail: str
+    previous: str
+    hash: str = ""
+    signature: str = ""
+
+    def reckoned(self) -> str:
+        """The hash that these fields have, as hex."""
+        content = [getattr(self, name) for name in _HASHED]
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def line(self) -> str:
+        """One line of the export."""
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_line(cls, line: str) -> Entry:
+        """Back from the export; raises ``ValueError`` unless it is exactly what was written."""
+        content = json.loads(line)
+        if not isinstance(content, dict) or set(content) != set(_FIELDS):
+            raise ValueError("not an audit entry")
+        entry = cls(**content)
+        if entry.line() != line:
+            raise ValueError("not written by Continuum")
+        return entry
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON for ``GET /v1/audit``: ``detail`` unfolded."""
+        return asdict(self) | {"detail": json.loads(self.detail)}
+
+
+_FIELDS: Final = tuple(item.name for item in fields(Entry))
+_HASHED: Final = _FIELDS[:9]
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The first place where the chain does not hold: the entry's number, and why."""
+
+    seq: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries are asked for; empty fields ask nothing. Times are seconds since the epoch."""
+
+    action: str = ""  # "consent" finds consent.recorded as well
+    actor: str = ""
+    consent_id: str = ""
+    avatar: str = ""
+    session: str = ""
+    since: float | None = None
+    until: float | None = None
+    after: int = 0  # entries with a greater number
+
+    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
+        """As SQL."""
+        for name in ("actor", "consent_id", "avatar", "session"):
+            if value := getattr(self, name):
+                yield audit.c[name] == value
+        if self.action:
+            family = audit.c.action.startswith(self.action + ".", autoescape=True)
+            yield sa.or_(audit.c.action == self.action, family)
+        if self.since is not None:
+            yield audit.c.at_ms >= round(self.since * 1000)
+        if self.until is not None:
+            yield audit.c.at_ms < round(self.until * 1000)
+        if self.after:
+            yield audit.c.seq > self.after
+
+
+class AuditLog:
+    """The log of one registry."""
+
+    def __init__(self, database: Database, vault: Vault, clock: Callable[[], float]) -> None:
+        self._database, self._vault, self._clock = database, vault, clock
+
+    def append(
+        self,
+        connection: sa.Connection,
+        action: str,
+        *,
+        actor: str,
+        consent_id: str = "",
+        avatar: str = "",
+        session: str = "",
+        **detail: Any,
+    ) -> Entry:
+        """Adds an entry within the transaction of its act."""
+        seq, previous = self._head(connection)
+        text = json.dumps(detail, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        entry = Entry(
+            seq + 1,
+            round(self._clock() * 1000),
+            _storable(actor),
+            _storable(action),
+            _storable(consent_id),
+            _storable(avatar),
+            _storable(session),
+            _storable(text),
+            previous,
+        )
+        digest = entry.reckoned()
+        signature = self._vault.sign(bytes.fromhex(digest)).hex()
+        row = asdict(entry) | {"hash": digest, "signature": signature}
+        connection.execute(_APPEND, row)
+        connection.execute(_SET_HEAD, {"head": f"{entry.seq}:{digest}"})
+        return Entry(**row)
+
+    def record(self, action: str, *, actor: str, durable: bool = True, **about: Any) -> Entry:
+        """Adds an entry of an act that changes nothing in the registry itself."""
+        with self._database.write(durable=durable) as connection:
+            return self.append(connection, action, actor=actor, **about)
+
+    def entries(self, wanted: Filter | None = None, limit: int | None = None) -> Iterator[Entry]:
+        """Entries in order, read in pages; ``limit`` keeps the newest."""
+        conditions = list((wanted or Filter()).conditions())
+        if limit is not None:
+            yield from self._newest(conditions, limit)
+            return
+        last = 0
+        while True:
+            query = sa.select(audit).where(audit.c.seq > last, *conditions)
+            with self._database.read() as connection:
+                rows = connection.execute(query.order_by(audit.c.seq).limit(PAGE)).all()
+            yield from (Entry(*row) for row in rows)
+            if len(rows) < PAGE:
+                return
+            last = rows[-1].seq
+
+    def _newest(self, conditions: list[sa.ColumnElement[bool]], limit: int) -> Iterator[Entry]:
+        query = sa.select(audit).where(*conditions).order_by(audit.c.seq.desc()).limit(limit)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        yield from (Entry(*row) for row in reversed(rows))
+
+    def head(self) -> str:
+        """Number and hash of the newest entry, to be kept where this machine cannot write."""
+        with self._database.read() as connection:
+            seq, digest = self._head(connection)
+        return f"{seq}:{digest}"
+
+    def verify(self, kept: str = "", *, signatures: bool = True) -> int:
+        """Walks the whole chain; returns how many entries it has.
+
+        ``kept`` is a head that was written down earlier and must still be part of it. Raises
+        ``AuditBroken``, which names the first broken link.
+        """
+        vouches = self._vault.vouches if signatures else None
+        count, digest, wanted = 0, START, _parsed(kept)
+        for checked in walked(self._raw(), vouches):
+            if isinstance(checked, Break):
+                raise AuditBroken(f"the audit log is broken at entry {checked.seq}: {checked.why}")
+            count, digest = checked.seq, checked.hash
+            if wanted and wanted[0] == count and wanted[1] != digest:
+                raise AuditBroken(f"entry {count} is not the one whose hash was kept")
+        with self._database.read() as connection:
+            stored = self._head(connection)
+        if stored != (count, digest) or (wanted and wanted[0] > count):
+            last = max(stored[0], wanted[0] if wanted else 0)
+            raise AuditBroken(f"the audit log ends with entry {count}, it had {last}")
+        return count
+
+    def _raw(self) -> Iterator[Entry]:
+        """Every row, in the order of the table's numbers; a number twice is met twice."""
+        return self.entries()
+
+    def _head(self, connection: sa.Connection) -> tuple[int, str]:
+        seq, _, digest = str(connection.scalar(_HEAD)).partition(":")
+        return int(seq), digest
+
+
+def walked(
+    entries: Iterable[Entry],
+    vouches: Callable[[bytes, bytes], bool] | None = None,
+    previous: Entry | None = None,
+) -> Iterator[Entry | Break]:
+    """Entries as long as the chain holds, then the break. Pure; ``vouches`` checks signatures."""
+    seq, digest = (previous.seq, previous.hash) if previous else (0, START)
+    for entry in entries:
+        why = _fault(entry, seq, digest, vouches)
+        if why:
+            yield Break(seq + 1, why)
+            return
+        seq, digest = entry.seq, entry.hash
+        yield entry
+
+
+def first_break(lines: Iterable[str]) -> Break | None:
+    """The first broken link of an exported log, or None. Signatures need the operator's key."""
+    read = 0
+    parsed = (Entry.from_line(line.rstrip("\n")) for line in lines)
+    try:
+        for checked in walked(parsed):
+            if isinstance(checked, Break):
+                return checked
+            read = checked.seq
+    except (ValueError, TypeError) as error:
+        return Break(read + 1, f"it cannot be read ({error})")
+    return None
+
+
+def _fault(
+    entry: Entry, seq: int, digest: str, vouches: Callable[[bytes, bytes], bool] | None
+) -> str:
+    if entry.seq != seq + 1:
+        return f"entry {seq + 1} is missing, {entry.seq} follows"
+    if entry.previous != digest:
+        return "it does not follow the entry before it"
+    if entry.hash != entry.reckoned():
+        return "its content was changed"
+    if vouches is not None and not vouches(*_signed(entry)):
+        return "the operator did not sign it"
+    return ""
+
+
+def _signed(entry: Entry) -> tuple[bytes, bytes]:
+    try:
+        return bytes.fromhex(entry.hash), _hex(entry.signature)
+    except ValueError:
+        return b"", b""
+
+
+def _hex(text: str) -> bytes:
+    if text != text.lower() or len(text) != 128:
+        raise ValueError("not a signature as it is written")
+    return bytes.fromhex(text)
+
+
+def _parsed(kept: str) -> tuple[int, str] | None:
+    seq, _, digest = kept.strip().partition(":")
+    if not kept.strip():
+        return None
+    if not seq.isdecimal() or len(digest) != 64:
+        raise AuditBroken(f"a kept head looks like 1234:HASH, not {kept!r:.80}")
+    return int(seq), digest
+
+
+def _storable(text: str) -> str:
+    """Without what a database cannot keep: NUL, and halves of characters."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -1,0 +1,164 @@
+"""Enrolled avatars: somebody's picture and its landmarks under a name, bound to a consent record.
+
+Files lie encrypted in the vault, the row names them; both come into being together, and go
+together when consent is erased. Whether an avatar may be used is the gate's to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from pipeline.consent.audit import AuditLog
+from pipeline.consent.database import Database
+from pipeline.consent.records import sha256_of
+from pipeline.consent.schema import avatars
+from pipeline.consent.vault import Vault
+from pipeline.errors import AvatarNameInvalid, UnknownAvatar
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """An avatar of this installation. ``enrolled_at`` is seconds since the epoch."""
+
+    name: str
+    title: str
+    description: str
+    consent_id: str
+    image_sha256: str
+    picture_type: str
+    picture_blob: str
+    landmarks_blob: str
+    enrolled_at: float
+
+
+class Enrolments:
+    """The avatars that one registry's people have enrolled."""
+
+    def __init__(
+        self, database: Database, vault: Vault, log: AuditLog, clock: Callable[[], float]
+    ) -> None:
+        self._database, self._vault, self._log, self._clock = database, vault, log, clock
+
+    def add(
+        self,
+        name: str,
+        *,
+        picture: bytes,
+        landmarks: bytes,
+        consent_id: str,
+        title: str = "",
+        description: str = "",
+        taken: Iterable[str] = (),
+        actor: str = "operator",
+    ) -> Enrolled:
+        """Keeps picture and landmarks (JSON) under a name; ask the gate before.
+
+        ``taken`` are names that bundled avatars have. Raises ``AvatarNameInvalid``.
+        """
+        self._check_name(name, taken)
+        kind = _type_of(picture)
+        with self._vault.writing():
+            blobs = [self._vault.put(picture), self._vault.put(landmarks)]
+            avatar = Enrolled(
+                name=name,
+                title=title or name.title(),
+                description=description,
+                consent_id=consent_id,
+                image_sha256=sha256_of(picture),
+                picture_type=kind,
+                picture_blob=blobs[0],
+                landmarks_blob=blobs[1],
+                enrolled_at=self._clock(),
+            )
+            try:
+                self._insert(avatar, actor)
+            except BaseException:
+                for blob in blobs:
+                    self._vault.delete(blob)
+                raise
+        return avatar
+
+    def all(self) -> list[Enrolled]:
+        """Every enrolled avatar by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(avatars).order_by(avatars.c.name)).all()
+        return [Enrolled(*row) for row in rows]
+
+    def get(self, name: str) -> Enrolled:
+        """Raises ``UnknownAvatar``."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(avatars).where(avatars.c.name == name)).first()
+        if row is None:
+            raise UnknownAvatar(
+                f"nobody is enrolled as {name!r}: `continuum avatar list` shows all"
+            )
+        return Enrolled(*row)
+
+    def picture(self, avatar: Enrolled) -> bytes:
+        """The reference picture's file. Raises ``EvidenceInvalid``."""
+        return self._vault.get(avatar.picture_blob)
+
+    def landmarks(self, avatar: Enrolled) -> bytes:
+        """The landmarks' JSON. Raises ``EvidenceInvalid``."""
+        return self._vault.get(avatar.landmarks_blob)
+
+    def remove(self, name: str, *, actor: str = "operator") -> None:
+        """Forgets an avatar and erases its files; the consent record stays. ``UnknownAvatar``."""
+        avatar = self.get(name)
+        with self._database.write() as connection:
+            connection.execute(avatars.delete().where(avatars.c.name == name))
+            self._log.append(
+                connection,
+                "avatar.removed",
+                actor=actor,
+                avatar=name,
+                consent_id=avatar.consent_id,
+            )
+            self._database.bump(connection)
+        for blob in (avatar.picture_blob, avatar.landmarks_blob):
+            self._vault.delete(blob)
+
+    def forget(self, connection: sa.Connection, consent_id: str) -> tuple[list[str], list[str]]:
+        """Within an erasure: drops a consent's avatars; their blobs, and their names."""
+        own = avatars.c.consent_id == consent_id
+        rows = connection.execute(sa.select(avatars).where(own)).all()
+        connection.execute(avatars.delete().where(own))
+        blobs = [blob for row in rows for blob in (row.picture_blob, row.landmarks_blob)]
+        return blobs, [row.name for row in rows]
+
+    def _check_name(self, name: str, taken: Iterable[str]) -> None:
+        if not _NAME.fullmatch(name):
+            raise AvatarNameInvalid(
+                f"an avatar's name is 1 to 40 of a-z, 0-9 and -, not {name!r:.80}"
+            )
+        if name in set(taken) or any(avatar.name == name for avatar in self.all()):
+            raise AvatarNameInvalid(f"there is an avatar {name!r} already: choose another name")
+
+    def _insert(self, avatar: Enrolled, actor: str) -> None:
+        row = {column.name: getattr(avatar, column.name) for column in avatars.c}
+        with self._database.write() as connection:
+            connection.execute(avatars.insert().values(row))
+            self._log.append(
+                connection,
+                "avatar.enrolled",
+                actor=actor,
+                avatar=avatar.name,
+                consent_id=avatar.consent_id,
+                picture=avatar.image_sha256,
+            )
+            self._database.bump(connection)
+
+
+def _type_of(picture: bytes) -> str:
+    for start, kind in _TYPES.items():
+        if picture.startswith(start):
+            return kind
+    raise AvatarNameInvalid("the picture is no PNG, JPEG or WebP file")

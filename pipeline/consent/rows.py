@@ -1,0 +1,40 @@
+"""Consent records as rows of the table, and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from pipeline.consent.records import Checks, ConsentRecord, Kind, Outcome, Scope
+from pipeline.consent.schema import consents
+
+_FIELDS: Final = tuple(item.name for item in fields(ConsentRecord))
+COLUMNS: Final = tuple(consents.c[name] for name in _FIELDS)
+
+
+def row_of(record: ConsentRecord) -> dict[str, Any]:
+    """A record as the table keeps it."""
+    row = {name: getattr(record, name) for name in _FIELDS}
+    done = {k: str(v) for k, v in record.checks.named().items() if v is not Outcome.NOT_DONE}
+    return row | {
+        "kind": str(record.kind),
+        "scopes": " ".join(sorted(record.scopes)),
+        "checks": json.dumps(done, sort_keys=True) if done else "",
+    }
+
+
+def record_of(row: sa.Row[Any]) -> ConsentRecord:
+    """A record from its columns, in the order of ``COLUMNS``."""
+    content = dict(zip(_FIELDS, row, strict=True))
+    done = json.loads(content["checks"] or "{}")
+    content |= {
+        "kind": Kind(content["kind"]),
+        "scopes": frozenset(Scope(scope) for scope in content["scopes"].split()),
+        "checks": Checks(**{name: Outcome(value) for name, value in done.items()}),
+        "fingerprint": bytes(content["fingerprint"]),
+        "signature": bytes(content["signature"]),
+    }
+    return ConsentRecord(**content)
