@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from server import marks
+from server import marks, rtc
 from server.avatars import Avatars
 from server.beat import Beat
 from server.encode import Bitrates, Converter, VideoEncoder, h264_encoder
@@ -80,6 +80,7 @@ class House:
 
     async def open(self) -> None:
         """Warms the model up, measures what a stream costs, and opens the door."""
+        rtc.own_orphans(asyncio.get_running_loop())
         self._engine.start()
         await self.avatars.load()
         self.cost = await self._measure()

@@ -11,6 +11,8 @@ relied on here, rather than going on with half of it. What it puts right:
 * *Key frames and bitrate.* Encoding is ours (``server/encode.py``), so requests and estimates are
   passed on instead of being applied to aiortc's encoder.
 * *Vanished peers.* ICE consent is checked often enough to notice within ten seconds.
+* *Orphans.* aiortc starts tasks that nobody awaits; when their connection closes under them, the
+  failure surfaces as "exception was never retrieved", out of place and time. ``own_orphans``.
 * *No network.* aioice leaves loopback out; on a machine that has nothing else, it is what we offer.
 """
 
@@ -19,9 +21,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import aioice.ice
+import aiortc
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
@@ -32,6 +36,7 @@ from aiortc import (
     RTCRtpTransceiver,
 )
 from aiortc.codecs import get_capabilities
+from aiortc.exceptions import InvalidStateError
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame
@@ -45,6 +50,8 @@ from aiortc.rtp import (
 
 log = logging.getLogger(__name__)
 
+AIORTC = Path(aiortc.__file__).parent
+CLOSED = (ConnectionError, InvalidStateError)  # what a connection that is gone raises
 CONSENT_INTERVAL_S = 1.5
 CONSENT_FAILURES = 4  # with half a second for each answer: 8 s
 
@@ -82,6 +89,28 @@ _addresses = aioice.ice.get_host_addresses
 def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
     """This machine's addresses; loopback when there is no other."""
     return _addresses(use_ipv4, use_ipv6) or (["127.0.0.1"] if use_ipv4 else [])
+
+
+def own_orphans(loop: asyncio.AbstractEventLoop) -> None:
+    """Takes what fails in aiortc's own tasks because a connection has closed meanwhile for what it
+    is: no news. Everything else goes to whoever handled it before."""
+    before = loop.get_exception_handler()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        failure, task = context.get("exception"), context.get("future")
+        if isinstance(failure, CLOSED) and _aiortcs(task):
+            log.debug("%s after its connection had closed: %r", task, failure)
+        elif before is not None:
+            before(loop, context)
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(handle)
+
+
+def _aiortcs(task: object) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+    return code is not None and Path(code.co_filename).is_relative_to(AIORTC)
 
 
 class MediaSender(RTCRtpSender):
@@ -194,6 +223,12 @@ async def close(peer: RTCPeerConnection, timeout_s: float = 5.0) -> None:
     The closing is a task of its own: cancelling whoever waits for it must not stop it half-way.
     """
     closing = asyncio.ensure_future(peer.close())
+    closing.add_done_callback(_closed)
     _, pending = await asyncio.wait({closing}, timeout=timeout_s)
     if pending:
         log.warning("a peer connection did not close within %.0f s", timeout_s)
+
+
+def _closed(closing: asyncio.Future[None]) -> None:
+    if not closing.cancelled() and (failure := closing.exception()) is not None:
+        log.warning("a peer connection closed with %r", failure)
