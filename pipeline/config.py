@@ -206,7 +206,12 @@ def load_config(name: str) -> ModelConfig:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in MODELS.glob("*.toml")))
         raise ModelUnknown(f"unknown model {name!r}: the bundled models are {known}")
-    values = tomllib.loads(path.read_text())
+    return read_config(path)
+
+
+def read_config(path: Path) -> ModelConfig:
+    """The configuration in a model's TOML; ``ModelDamaged`` says what is wrong with it."""
+    values = tomllib.loads(path.read_text("utf-8"))
     parts = {
         key: _section(cls, values.get(key, {}), f"{path.name} [{key}]")
         for key, cls in _SECTIONS.items()

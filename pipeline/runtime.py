@@ -56,9 +56,22 @@ class Networks:
     dit: Transformer
     choices: tuple[Choice, ...]
 
-    def describe(self) -> list[dict[str, object]]:
-        """For people who operate it: one entry per network."""
-        return [asdict(choice) for choice in self.choices]
+    def describe(self) -> dict[str, object]:
+        """For people who operate it: what runs each network, which switches are on, and why."""
+        return {
+            "networks": [asdict(choice) for choice in self.choices],
+            "switches": switches(self.config),
+        }
+
+
+def switches(config: ModelConfig) -> dict[str, str]:
+    """The caches across steps: on, or why not."""
+    fast, unset = config.acceleration, "off: nothing learned, see pipeline.calibrate"
+    cfg = f"on: thresholds {list(fast.cfg_cache)}" if fast.cfg_cache else unset
+    if config.guidance.scale == 1.0:
+        cfg = "off: guidance.scale is 1, so there is no unconditional branch to spare"
+    attention = f"on: {' '.join(fast.attention)}" if fast.attention else unset
+    return {"cfg_cache": cfg, "attention_cache": attention}
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,10 +92,21 @@ def test_processor_time_is_measured_in_turns_after_nothing_else():
 def test_every_network_of_the_model_gets_a_choice_that_can_be_printed():
     torch.manual_seed(0)
     networks = accelerate(Generator(CONFIG, 17).eval(), CONFIG)
-    told = json.loads(json.dumps(networks.describe()))
+    described = json.loads(json.dumps(networks.describe()))
+    told = described["networks"]
     assert [entry["network"] for entry in told] == ["transformer", "audio encoder", "decoder"]
     assert all(entry["reason"] for entry in told)
     assert all(entry["error"] < 1e-4 for entry in told)
+    assert described["switches"]["cfg_cache"].startswith("off: guidance.scale is 1")
+
+
+def test_switches_say_whether_they_are_on_and_why():
+    guided = replace(CONFIG, guidance=replace(CONFIG.guidance, scale=2.0))
+    assert runtime.switches(guided)["cfg_cache"].startswith("off: nothing learned")
+    fast = replace(CONFIG.acceleration, cfg_cache=(0.0, 0.2, 0.3), attention=("FFFF",) * 3)
+    assert runtime.switches(replace(guided, acceleration=fast)) == {
+        "cfg_cache": "on: thresholds [0.0, 0.2, 0.3]", "attention_cache": "on: FFFF FFFF FFFF"
+    }  # fmt: skip
 
 
 def test_without_onnx_runtime_everything_runs_on_torch_and_says_so(

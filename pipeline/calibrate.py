@@ -1,0 +1,233 @@
+"""``python -m pipeline.calibrate --audio SPEECH.wav``: what may be reused across denoising steps.
+
+Performs sample speech in full and learns from it, for the model's own schedule, at which relative
+change the unconditional branch of guidance need not run again (the share of passes that is to be
+saved is given, the error is made least), and which attentions may be reused (the error that is
+allowed is given, the reuse is made most). Prints both, and writes them into a model's TOML.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.anchor import reference_vector
+from pipeline.attention.cache import Reuse, propose
+from pipeline.avatars import catalogue
+from pipeline.chunks import Chunk
+from pipeline.config import MODELS, ModelConfig, load_config, read_config
+from pipeline.dit import Condition, DiT
+from pipeline.errors import ContinuumError
+from pipeline.fit import Fit
+from pipeline.generator import Generator, load_generator
+from pipeline.guidance import CfgCache, Trial, change, guide, learn_thresholds
+from pipeline.media import open_audio, speech
+from pipeline.offline import Speech, states, trace_for
+from pipeline.performance import Denoiser, Performance, Transformer
+from pipeline.reference import REF_DIM
+from pipeline.runtime import accelerate
+from pipeline.sampler import euler, predict_x0, renoise
+from pipeline.schedule import levels
+
+PERFORMERS: Final = 3  # bundled people that speak each sample
+Sample = tuple[Condition, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What calibration found; ``error`` is relative, of clean latents under the reuse table."""
+
+    thresholds: tuple[float, ...]  # empty: one branch only
+    saved: float  # share of unconditional passes that the thresholds spared on the samples
+    reuse: Reuse
+    error: float
+
+
+class Watcher(Denoiser):
+    """Denoises in full and notes what every chunk was told, and what reuse would have cost."""
+
+    def __init__(self, dit: Transformer, config: ModelConfig, null_prompt: Tensor) -> None:
+        super().__init__(dit, config, null_prompt)
+        self.samples: list[Sample] = []
+        self.trials: list[list[Trial]] = []
+        self._last: Tensor | None = None
+
+    def _condition(self, pairs: Sequence[tuple[Performance, Chunk]]) -> Condition:
+        told = super()._condition(pairs)
+        noise = torch.stack([self._noise(p, chunk, 0) for p, chunk in pairs])
+        self.samples.append((told, noise))
+        self.trials.append([])
+        return told
+
+    def _velocity(self, x: Tensor, step: int, caches: list[Any], branches: CfgCache) -> Tensor:
+        fields = [self._forward(x, step, cache) for cache in caches]
+        if len(fields) == 1:
+            return fields[0]
+        guidance = self._config.guidance
+        guided = guide(fields[0], fields[1], guidance.scale, guidance.rescale)
+        if self._last is not None:
+            (guess,) = branches.reuse(fields[0])
+            lazy = guide(fields[0], guess, guidance.scale, guidance.rescale)
+            self.trials[-1].append(Trial(change(fields[0], self._last), change(lazy, guided)))
+        branches.keep(fields[0], fields[1:])
+        self._last = None if step == len(self.levels) - 2 else fields[0]
+        return guided
+
+
+@torch.inference_mode()
+def learn(
+    model: Generator,
+    config: ModelConfig,
+    clips: Sequence[Speech],
+    references: Sequence[Speech],
+    saved: float,
+    budget: float,
+) -> Learned:
+    """Thresholds that save at least the share ``saved`` of unconditional passes, and the table of
+    most reuse whose relative error stays within ``budget``.
+
+    Every clip (float32 mono 16 kHz) is performed live by every reference (R,). Raises
+    ``ValueError`` where there is nothing to learn from, or more is to be saved than can be.
+    """
+    full = replace(config, acceleration=replace(config.acceleration, cfg_cache=(), attention=()))
+    networks, null = accelerate(model, full), model.text([""])[0]
+    watcher = Watcher(networks.dit, full, null)
+    for seed, (clip, reference) in enumerate(product(clips, references)):
+        trace = trace_for(full, "causal")
+        performer = Performance(full, torch.from_numpy(reference), null, seed, trace)
+        deque(states(networks, watcher, performer, [clip], "causal"), maxlen=0)
+    if not watcher.samples:
+        raise ValueError(f"nothing to learn from: {len(clips)} clips, {len(references)} references")
+    thresholds: tuple[float, ...] = ()
+    spared = 0.0
+    if full.guidance.scale != 1.0:
+        thresholds = learn_thresholds(watcher.trials, saved)
+        spared = _spared(watcher.trials, thresholds)
+    error = Replay(model.dit, full, watcher.samples)
+    reuse = propose(error, full.schedule.steps, full.dit.depth, budget)
+    return Learned(thresholds, spared, reuse, error(reuse))
+
+
+def _spared(trials: Sequence[Sequence[Trial]], thresholds: Sequence[float]) -> float:
+    """Share of all unconditional passes that thresholds spare on the trials."""
+    hits = sum(
+        trial.change < bound
+        for sample in trials
+        for trial, bound in zip(sample, thresholds[1:], strict=True)
+    )
+    return hits / (len(trials) * len(thresholds))
+
+
+class Replay:
+    """Denoises the chunks that were watched once more, all in one batch, with a table of reuse.
+
+    Calling it gives the relative error of the clean latents against full attention.
+    """
+
+    def __init__(self, dit: DiT, config: ModelConfig, samples: Sequence[Sample]) -> None:
+        told, noise = zip(*samples, strict=True)
+        self._condition = Condition(
+            *(torch.cat([getattr(c, f.name) for c in told]) for f in fields(Condition))
+        )
+        self._dit, self._noise, self._schedule = dit, torch.cat(noise), config.schedule
+        self._full = self._denoised(Reuse.of(config.schedule.steps, config.dit.depth))
+
+    @torch.inference_mode()
+    def _denoised(self, table: Reuse) -> Tensor:
+        cache, x, schedule = self._dit.condition(self._condition), self._noise, self._schedule
+        noise_levels = levels(schedule.steps, schedule.shift)
+        for word, t, following in zip(table.steps, noise_levels, noise_levels[1:], strict=False):
+            blocks = {block for block, letter in enumerate(word) if letter == "R"}
+            x0 = predict_x0(x, self._dit.velocity(x, t, cache, blocks), t)
+            plain_flow = schedule.sampler == "euler"
+            x = euler(x, x0, t, following) if plain_flow else renoise(x0, self._noise, following)
+        return x
+
+    def __call__(self, table: Reuse) -> float:
+        return change(self._denoised(table), self._full)
+
+
+def written(text: str, learned: Learned) -> str:
+    """A model's TOML with what was learned under ``[acceleration]``, comments left alone."""
+    table = [] if not learned.reuse.reused else list(learned.reuse.steps)
+    values = {"cfg_cache": list(learned.thresholds), "attention": table}
+    head, found, rest = text.partition("[acceleration]")
+    if not found:
+        raise ValueError("the model's TOML has no section [acceleration]")
+    for key, value in values.items():
+        plain = json.dumps(value).replace("Infinity", "inf")
+        pattern = rf"^({key}\s*=\s*)\[[^\]]*\]"
+        rest, count = re.subn(pattern, rf"\g<1>{plain}", rest, count=1, flags=re.M)
+        if count != 1:
+            raise ValueError(f"the section [acceleration] has no list {key}")
+    return head + found + rest
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Learns from sound files; 0, or 2 with one line on stderr when the input is at fault."""
+    given = _parser().parse_args(argv)
+    path = given.toml or MODELS / f"{given.model}.toml"
+    try:
+        config = read_config(path) if given.toml else load_config(given.model)
+        if given.scale is not None:
+            config = replace(config, guidance=replace(config.guidance, scale=given.scale))
+        clips = [np.concatenate(list(speech(open_audio(file)))) for file in given.audio]
+        model = load_generator(config, REF_DIM)
+        learned = learn(model, config, clips, _references(), given.saved, given.budget)
+        if given.write:
+            path.write_text(written(path.read_text("utf-8"), learned), "utf-8")
+    except (ContinuumError, ValueError) as error:
+        print(f"calibrate: {error}", file=sys.stderr)
+        return 2
+    print(report(learned, config.guidance.scale, path if given.write else None))
+    return 0
+
+
+def _references() -> list[Speech]:
+    """What the generator is told of the bundled people."""
+    fits = [Fit.from_json(found.fit.read_text("utf-8")) for found in catalogue().values()]
+    return [reference_vector(fit, fit.camera) for fit in fits[:PERFORMERS]]
+
+
+def report(learned: Learned, scale: float, path: Path | None) -> str:
+    """What was learned, in words."""
+    lines = [f"guidance scale {scale:g}: " + (
+        f"thresholds {list(learned.thresholds)} spare {learned.saved:.0%} of unconditional passes"
+        if learned.thresholds else "one branch, nothing for the CFG cache to spare"
+    )]  # fmt: skip
+    lines.append(
+        f"attention {' '.join(learned.reuse.steps)}: {learned.reuse.reused} of "
+        f"{learned.reuse.blocks * len(learned.reuse.steps)} reused, error {learned.error:.2%}"
+    )
+    lines.append(f"written to {path}" if path else "nothing written; --write puts it into the TOML")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.calibrate", description=__doc__)
+    parser.add_argument("--audio", type=Path, nargs="+", required=True, help="sample speech")
+    parser.add_argument("--model", default="mini", help="a bundled model (default mini)")
+    parser.add_argument("--toml", type=Path, help="another model's TOML instead")
+    parser.add_argument("--scale", type=float, help="guidance scale to learn for")
+    parser.add_argument("--saved", type=float, default=1 / 3,
+                        help="share of unconditional passes to save (default 1/3)")  # fmt: skip
+    parser.add_argument("--budget", type=float, default=0.01,
+                        help="relative error that reused attention may make (0.01)")  # fmt: skip
+    parser.add_argument("--write", action="store_true", help="write into the model's TOML")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
