@@ -6,7 +6,8 @@ costs about as much as a phone would spend, and is shown apart from the server's
 * ``sessions``: 1, 2, 4 ... calls at once: frame rate, microphone-to-frame p95, repeats, CPU;
 * ``media``: the same without generation (a pipeline that draws nothing): what WebRTC costs alone;
 * ``cycles``: memory, threads and sockets after N calls that connect and hang up;
-* ``soak``: memory over minutes of one call, and delay at its end against its beginning.
+* ``soak``: memory over minutes of one call, and delay at its end against its beginning;
+* ``weather``: delay before, during and after 5 % loss with 30 ms of jitter, both ways.
 
 A table for people, and a last line of JSON. ``--browser`` measures decoding in a real Chromium too.
 """
@@ -30,13 +31,17 @@ import aiohttp
 import numpy as np
 
 from benchmarks import process
+from benchmarks.weather import Weather
 from client import latency, report
 from client.caller import Caller
 from client.errors import CallError
 from client.microphone import Microphone, Pcm, read
+from client.trace import Observer
 
-PARTS: Final = ("sessions", "media", "cycles", "soak")
+PARTS: Final = ("sessions", "media", "cycles", "soak", "weather")
 SETTLE_S: Final = 1.0  # of a call, before processors count
+LOSS: Final = 0.05
+JITTER_S: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +117,9 @@ async def load(part: str, url: str, pid: int, count: int, given: argparse.Namesp
     for failure in done:
         if isinstance(failure, BaseException) and not isinstance(failure, CallError):
             raise failure
-    smooth = [report.smoothness(run.trace.seen) for run in runs]
-    late = np.concatenate([report.latencies(r.trace.seen, r.began_s)[1] for r in runs] or [[]])
+    smooth = [report.smoothness(r.trace.seen, report.frame_rate(r.call.events)) for r in runs]
+    none = [np.zeros(0)]
+    late = np.concatenate([report.latencies(r.trace.seen, r.began_s)[1] for r in runs] or none)
     spread = report.spread(late) or {}
     row = Row(
         part=part,
@@ -216,6 +222,32 @@ async def soak(url: str, pid: int, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+async def weather(url: str, given: argparse.Namespace) -> dict[str, Any]:
+    """One call through a relay: as long clean, then with loss and jitter, then clean again.
+
+    The last figure is of the second half of its phase, when the buffers have had their time.
+    """
+    pcm = await asyncio.to_thread(read, given.audio)
+    phases, seconds = {"before": (0.0, 0.0), "during": (LOSS, JITTER_S)}, given.seconds
+    starts: dict[str, float] = {}
+    async with Weather() as sky, Caller(url, Microphone(pcm, repeat=True)) as call:
+        call.route, observer = sky.route, Observer(call)
+        await call.start(given.avatar, measure="1")
+        for name, (sky.loss, sky.jitter_s) in [*phases.items(), ("after", (0.0, 0.0))]:
+            starts[name] = time.monotonic()
+            await asyncio.sleep(seconds)
+        alive = not call.ended.is_set()
+        began_s = call.microphone.captured_s(0)
+    at_s, late = report.latencies(observer.trace.seen, began_s)
+    found = {}
+    for name, start in starts.items():
+        begin = start - began_s + (seconds / 2 if name == "after" else 0)
+        inside = (at_s >= begin) & (at_s < start - began_s + seconds)
+        found[name] = report.spread(late[inside])
+    share = round(sky.lost / max(1, sky.lost + sky.passed), 4)
+    return {"part": "weather", "alive": alive, "lost_share": share, "latency_ms": found}
+
+
 def table(rows: Sequence[Row]) -> str:
     """For people."""
     head = ("part", "calls", "fps", "p50 ms", "p95 ms", "repeats", "skips", "server", "callers")
@@ -233,7 +265,7 @@ async def bench(given: argparse.Namespace) -> dict[str, Any]:
     rows: list[Row] = []
     others: list[dict[str, Any]] = []
     most = str(max(given.sessions))
-    if {"sessions", "cycles", "soak"} & set(given.parts):
+    if {"sessions", "cycles", "soak", "weather"} & set(given.parts):
         async with server("run_server.py", "--slots", most) as (url, pid):
             if "sessions" in given.parts:
                 rows += [await load("sessions", url, pid, n, given) for n in given.sessions]
@@ -241,6 +273,8 @@ async def bench(given: argparse.Namespace) -> dict[str, Any]:
                 others.append(await cycles(url, pid, given))
             if "soak" in given.parts:
                 others.append(await soak(url, pid, given))
+            if "weather" in given.parts:
+                others.append(await weather(url, given))
             if given.browser:
                 others.append(await asyncio.to_thread(_browser, url, given))
     if "media" in given.parts:

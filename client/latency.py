@@ -103,6 +103,7 @@ def measured(
     clocks = call.lines["video"].clock, call.lines["audio"].clock
     apart = report.offsets(trace, echoes, *clocks, began_s)
     first = trace.seen[0].decoded_s - call.connected_s if trace.seen else None
+    rate = report.frame_rate(call.events)
     figures = {
         "session": call.session.rsplit("/", 1)[-1],
         "size": list(trace.size),
@@ -117,7 +118,8 @@ def measured(
             "drift_ms_per_hour": report.drift_per_hour(apart.at_s, apart.by_clock),
             "windows": len(echoes),
         },
-        "smoothness": report.smoothness(trace.seen),
+        "frame_rate": rate,
+        "smoothness": report.smoothness(trace.seen, rate),
         "video_kbps": report.bitrates(trace.seen),
         "stages_ms": report.stages(call.events),
         "lost_packets": sum(line.assembly.lost for line in call.lines.values()),

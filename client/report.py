@@ -13,7 +13,7 @@ from client.receive import SenderClock
 from client.trace import Seen, Trace
 from client.voice import CODEC, Echo
 
-FRAME: Final = 640  # media time of one frame
+USUAL_FPS: Final = 25.0
 BITRATE_AT_S: Final = (1, 5, 20)
 Series = NDArray[np.float64]
 
@@ -98,10 +98,20 @@ def drift_per_hour(at_s: Series, values: Series) -> float | None:
     return round(float(np.polyfit(at_s, values, 1)[0]) * 3600, 2)
 
 
-def smoothness(seen: Sequence[Seen]) -> dict[str, Any]:
-    """Frame rate, freezes as browsers count them, and the strip's account of repeats and skips."""
+def frame_rate(events: Sequence[tuple[float, dict[str, Any]]]) -> float:
+    """Frames a second of the model, as ``ready`` said."""
+    told = [event["fps"] for _, event in events if event["type"] == "ready"]
+    return float(told[0]) if told else USUAL_FPS
+
+
+def smoothness(seen: Sequence[Seen], rate: float = USUAL_FPS) -> dict[str, Any]:
+    """Frame rate, freezes as browsers count them, and the strip's account of repeats and skips.
+
+    ``rate`` is the model's frame rate.
+    """
     if len(seen) < 2:
         return {"frames": len(seen), "fps": 0.0}
+    frame = round(16_000 / rate)
     gaps = np.diff([one.arrived_s for one in seen])
     usual = float(gaps.mean())
     frozen = gaps[gaps > max(3 * usual, usual + 0.15)]
@@ -114,7 +124,7 @@ def smoothness(seen: Sequence[Seen]) -> dict[str, Any]:
         "freezes": len(frozen),
         "frozen_s": round(float(frozen.sum()), 2),
         "repeats": int((steps == 0).sum()),
-        "skips": int((np.maximum(steps, FRAME) // FRAME - 1).sum()),
+        "skips": int((np.maximum(steps, frame) // frame - 1).sum()),
         "unread_strips": sum(one.mark is None for one in seen),
     }
 

@@ -12,6 +12,7 @@ from server.marks import SOURCE, Mark
 from tests.client.conftest import RATE, babble
 
 NTP = 2_208_988_800
+EMPTY = np.zeros((GRID, GRID), np.float32)
 
 
 def seen(
@@ -48,6 +49,21 @@ def test_a_jump_is_counted_in_frames_and_a_long_gap_is_a_freeze() -> None:
     figures = report.smoothness(frames)
     assert figures["skips"] == 15 and figures["freezes"] == 1
     assert figures["frozen_s"] == pytest.approx(0.64, abs=0.01)
+
+
+def test_frames_are_counted_at_the_models_own_rate() -> None:
+    frames = [
+        Seen(i * 5625, 100 + i / 16, 100 + i / 16, 6000, Mark(i * 1000, 0, SOURCE), 0, EMPTY)
+        for i in range(64)
+        if not 20 <= i < 25
+    ]
+    assert (
+        report.frame_rate([(0.0, {"type": "quality"}), (0.1, {"type": "ready", "fps": 16})]) == 16
+    )
+    assert report.smoothness(frames, 16.0)["skips"] == 5
+    line = next(b for b in budgets.check({"frame_rate": 16.0, "smoothness": {"fps": 15.8}})
+                if b.budget.more_is_better)  # fmt: skip
+    assert (line.budget.must, line.verdict) == (pytest.approx(15.68), "met")
 
 
 def test_bitrate_is_of_the_second_before() -> None:
