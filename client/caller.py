@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -51,17 +51,22 @@ def read_key(path: Path | None) -> str:
         raise BadKey(f"cannot read the key in {path}: {failure}") from failure
 
 
+async def _as_it_is(answer: str) -> str:
+    return answer
+
+
 class Caller:
     """``async with Caller(url, microphone) as call: await call.start("mira")``.
 
-    ``key`` is an API key, for servers that ask for one. Callbacks run in the loop. Times are of the
-    monotonic clock.
+    ``key`` is an API key, for servers that ask for one. ``route`` may change the answer's SDP, to
+    lead media through a relay. Callbacks run in the loop. Times are of the monotonic clock.
     """
 
     def __init__(self, url: str, microphone: Microphone, key: str = "") -> None:
         self.url, self.microphone = url.rstrip("/"), microphone
         self.on_picture: Callable[[Picture], None] = lambda picture: None
         self.on_sound: Callable[[Sound], None] = lambda sound: None
+        self.route: Callable[[str], Awaitable[str]] = _as_it_is
         self.events: list[tuple[float, dict[str, Any]]] = []
         self.session = ""
         self.asked_s = self.connected_s = 0.0
@@ -106,7 +111,8 @@ class Caller:
         sdp = peer.localDescription.sdp
         answer = await self._ask("POST", "/v1/calls", params=params, data=sdp, headers=headers)
         self.session, self._token = answer.headers["Location"], answer.headers["Session-Token"]
-        await peer.setRemoteDescription(RTCSessionDescription(answer.body, "answer"))
+        answered = await self.route(answer.body)
+        await peer.setRemoteDescription(RTCSessionDescription(answered, "answer"))
         try:
             await asyncio.wait_for(self._connected.wait(), CONNECT_S)
         except TimeoutError:
