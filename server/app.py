@@ -13,7 +13,7 @@ from typing import Any
 import av
 from aiohttp import web
 
-from server import __version__, calls, openapi, rtc
+from server import __version__, calls, enrolments, openapi, records, rtc
 from server.access import Access, is_loopback
 from server.encode import h264_encoder
 from server.errors import NotFound, NotReady
@@ -21,9 +21,21 @@ from server.house import House
 from server.keyring import Keyring
 from server.keys import KeyStore
 from server.quota import Quota
+from server.recordings import Recordings
 from server.settings import Settings, SettingsError
 from server.tokens import Tokens
-from server.web import ACCESS, HOUSE, QUOTA, SETTINGS, admitted, cors, hardened, problems, respond
+from server.web import (
+    ACCESS,
+    HOUSE,
+    QUOTA,
+    RECORDINGS,
+    SETTINGS,
+    admitted,
+    cors,
+    hardened,
+    problems,
+    respond,
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +53,7 @@ def build(settings: Settings, open_house: OpenHouse) -> web.Application:
     app[ACCESS] = doorkeeper(settings)
     app[QUOTA] = Quota(settings.sessions_per_key)
     app.cleanup_ctx.append(_house(open_house))
+    app.cleanup_ctx.append(_recordings)
     app.on_cleanup.append(_lock_up)
     app.add_routes(
         [
@@ -53,6 +66,8 @@ def build(settings: Settings, open_house: OpenHouse) -> web.Application:
             web.get("/v1/avatars/{avatar}/picture", picture),
             web.post("/v1/tokens", calls.hand_out),
             *calls.routes(),
+            *enrolments.routes(),
+            *records.routes(),
             web.get("/{file:.*}", page),
         ]
     )
@@ -90,6 +105,16 @@ def _house(open_house: OpenHouse) -> Callable[[web.Application], AsyncIterator[N
         await house.close()
 
     return lifecycle
+
+
+async def _recordings(app: web.Application) -> AsyncIterator[None]:
+    folder = app[SETTINGS].recordings
+    place = Path(folder).expanduser() if folder else None
+    recordings = app[RECORDINGS] = Recordings(place, app[HOUSE].marker)
+    recovering = asyncio.create_task(recordings.recover(), name="recordings")
+    yield
+    await asyncio.gather(recovering, return_exceptions=True)
+    await recordings.close()
 
 
 async def _warm(house: House) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from server.errors import UnknownAvatar
 
@@ -40,30 +40,41 @@ class Source(Protocol):
     def cards(self) -> list[Card]:
         """Every avatar on offer, the default first."""
 
-    def grant(self, avatar: str) -> object:
-        """A fresh consent grant. Raises the pipeline's ``ConsentError``."""
+    def grant(self, avatar: str, session: str = "") -> object:
+        """A fresh consent grant for a session. Raises the pipeline's ``ConsentError``."""
 
     def enrol(self, avatar: str, grant: object) -> object:
         """The avatar, ready to be opened."""
 
 
 class Avatars:
-    """Cards by id, and avatars made ready on first use."""
+    """Cards by id, and avatars made ready on first use. ``own`` knows pictures of people's own."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, own: Any = None) -> None:
         self._source = source
+        self.own = own
         self._cards: dict[str, Card] = {}
         self._ready: dict[str, object] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def load(self) -> None:
-        """Reads the cards."""
+        """Reads the cards; what is no longer on offer, or has another picture, is forgotten."""
         cards = await asyncio.to_thread(self._source.cards)
-        self._cards = {card.id: card for card in cards}
+        before, self._cards = self._cards, {card.id: card for card in cards}
+        for name, card in before.items():
+            if self.own is not None and name in self.own:
+                self._cards[name] = card
+            elif name not in self._cards or self._cards[name].picture != card.picture:
+                self._ready.pop(name, None)
 
     def cards(self) -> list[Card]:
         """Every card, the default first."""
         return list(self._cards.values())
+
+    def offer(self, card: Card) -> None:
+        """One more card, of a picture of somebody's own; made ready anew when it is called."""
+        self._cards[card.id] = card
+        self._ready.pop(card.id, None)
 
     def card(self, avatar: str) -> Card:
         """Raises ``UnknownAvatar``, which lists those there are."""
@@ -75,12 +86,13 @@ class Avatars:
             )
         return self._cards[avatar]
 
-    async def open(self, avatar: str) -> tuple[object, object]:
-        """The avatar and a fresh grant for it."""
+    async def open(self, avatar: str, session: str = "") -> tuple[object, object]:
+        """The avatar and a fresh grant for it, which is bound to the session."""
         self.card(avatar)
-        grant = await asyncio.to_thread(self._source.grant, avatar)
+        source = self.own if self.own is not None and avatar in self.own else self._source
+        grant = await asyncio.to_thread(source.grant, avatar, session)
         async with self._locks.setdefault(avatar, asyncio.Lock()):
             if avatar not in self._ready:
-                enrolled = await asyncio.to_thread(self._source.enrol, avatar, grant)
+                enrolled = await asyncio.to_thread(source.enrol, avatar, grant)
                 self._ready[avatar] = enrolled
         return self._ready[avatar], grant

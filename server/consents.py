@@ -1,7 +1,8 @@
 """The pipeline as the server sees it: bundled avatars, and the consent gate in front of them.
 
-The only module that imports ``pipeline``. Grants are for live use and are asked for anew for every
-session, so that a record revoked today opens nothing tomorrow; running streams ask by themselves.
+With ``server.pictures`` the only module that imports ``pipeline``. Grants are for live use and are
+asked for anew for every session, so that a record revoked today opens nothing tomorrow; running
+streams ask by themselves.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from pipeline.avatars import catalogue, find_avatar
@@ -25,15 +25,18 @@ from pipeline.errors import (
 )
 from pipeline.errors import UnknownAvatar as NoSuchAvatar
 from server.avatars import Avatars, Card
+from server.desk import Desk
 from server.errors import (
     AvatarUnusable,
     ConsentRequired,
     ModelUnusable,
+    PictureRefused,
     RegistryDown,
     ServerError,
     UnknownAvatar,
 )
 from server.house import House, cores
+from server.registry import open_registry
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -46,7 +49,7 @@ PROBLEMS: Final[tuple[tuple[type[ContinuumError], type[ServerError]], ...]] = (
     (ConsentError, ConsentRequired),
     (NoSuchAvatar, UnknownAvatar),
     (AvatarError, AvatarUnusable),
-    (PictureError, AvatarUnusable),
+    (PictureError, PictureRefused),
     (ModelError, ModelUnusable),
 )  # the first that fits; anything else is our own fault, and 500
 
@@ -73,10 +76,12 @@ class Bundled:
                 log.error("avatar %s is left out: %s", name, failure)
         return cards
 
-    def grant(self, avatar: str) -> object:
-        """A live grant. Raises what ``translated`` makes of a refusal."""
+    def grant(self, avatar: str, session: str = "") -> object:
+        """A live grant for a session. Raises what ``translated`` makes of a refusal."""
         with translated():
-            return self._gate.grant_bundled(find_avatar(avatar), Scope.LIVE)
+            return self._gate.grant_bundled(
+                find_avatar(avatar), Scope.LIVE, session=session, actor="server"
+            )
 
     def enrol(self, avatar: str, grant: object) -> object:
         """The avatar at the model's default size."""
@@ -141,7 +146,7 @@ def open_house(settings: Settings) -> House:
     from pipeline.choose import load_pipeline
 
     try:
-        registry = Registry(Path(settings.registry).expanduser())
+        registry = open_registry(settings)
     except ContinuumError as failure:
         raise CannotStart(str(failure)) from failure
     try:
@@ -152,5 +157,10 @@ def open_house(settings: Settings) -> House:
         registry.close()
         raise CannotStart(str(failure)) from failure
     log.info("model: %s", pipeline.reason)
-    avatars = Avatars(Bundled(pipeline, registry))
-    return House(settings, Performers(pipeline), avatars, registry.close)
+    from server.enrolled import Everybody
+    from server.pictures import OwnPictures  # imports this module
+
+    gate = ConsentGate(registry)
+    everybody = Everybody(Bundled(pipeline, registry), pipeline, gate)
+    avatars = Avatars(everybody, OwnPictures(pipeline, gate))
+    return House(settings, Performers(pipeline), avatars, Desk(registry))

@@ -8,13 +8,16 @@
     ├── Forbidden               403   known, but not allowed
     │   ├── LocalOnly, OriginRefused, RecordingRefused
     ├── NotFound                404
-    │   ├── UnknownAvatar, UnknownSession, UnknownPeer
+    │   ├── UnknownAvatar, UnknownSession, UnknownPeer, UnknownConsent
     ├── SourceTaken             409
+    ├── TooManyAvatars          409   pictures of people's own are held in memory
     ├── RecordingState          409   recorded already, or not recorded
     ├── TooLarge                413
     ├── UnsupportedMediaType    415
     ├── Unprocessable           422
     │   ├── UnusableOffer, IceRestart, CannotMeasure
+    │   ├── ConsentRefused      a record, challenge or check that cannot be written
+    │   └── PictureRefused      the picture or its landmarks; ``code`` says which way
     ├── RateLimited             429   retryable, with Retry-After
     │   └── TooManySessions
     └── Unavailable             503   retryable, with Retry-After
@@ -103,12 +106,20 @@ class UnknownSession(NotFound):
     type, title = "/problems/unknown-session", "No such session"
 
 
+class UnknownConsent(NotFound):
+    type, title = "/problems/unknown-consent", "No such consent record"
+
+
 class UnknownPeer(NotFound):
     type, title = "/problems/unknown-peer", "No such peer"
 
 
 class SourceTaken(ServerError):
     status, type, title = 409, "/problems/source-taken", "The session has a source already"
+
+
+class TooManyAvatars(ServerError):
+    status, type, title = 409, "/problems/too-many-avatars", "No more pictures can be held"
 
 
 class RecordingState(ServerError):
@@ -135,8 +146,16 @@ class IceRestart(Unprocessable):
     type, title = "/problems/ice-restart", "ICE restarts are not supported"
 
 
+class ConsentRefused(Unprocessable):
+    type, title = "/problems/consent-refused", "This consent cannot be recorded"
+
+
 class CannotMeasure(Unprocessable):
     type, title = "/problems/cannot-measure", "Frames are too narrow for the measuring strip"
+
+
+class PictureRefused(Unprocessable):
+    type, title = "/problems/picture-refused", "This picture cannot be animated"
 
 
 class RateLimited(ServerError):

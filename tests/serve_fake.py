@@ -12,6 +12,7 @@ from server import logs, settings
 from server.avatars import Avatars
 from server.house import House
 from server.serve import serve
+from tests.fakes_own import FakeOwn
 from tests.fakes_server import Behaviour, FakePipeline, FakeSource
 
 
@@ -22,7 +23,7 @@ async def main() -> None:
     pipeline = FakePipeline(512, Behaviour(float(os.environ.get("TICK_S", "0.05"))))
 
     async def open_house(chosen: settings.Settings) -> House:
-        return House(chosen, pipeline, Avatars(FakeSource(512)))
+        return House(chosen, pipeline, Avatars(FakeSource(512), FakeOwn()))
 
     await serve(chosen, open_house, print)
 

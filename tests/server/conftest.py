@@ -17,6 +17,7 @@ from server.app import build
 from server.avatars import Avatars
 from server.house import House
 from server.settings import Settings
+from tests.fakes_own import FakeOwn
 from tests.fakes_server import FakePipeline, FakeSource
 
 
@@ -53,7 +54,7 @@ async def serving(settings: Settings, pipeline: Any, source: Any) -> AsyncIterat
     houses: list[House] = []
 
     async def open_house(settings: Settings) -> House:
-        houses.append(House(settings, pipeline, Avatars(source)))
+        houses.append(House(settings, pipeline, Avatars(source, FakeOwn())))
         return houses[0]
 
     client = TestClient(TestServer(build(settings, open_house)))

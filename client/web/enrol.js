@@ -1,0 +1,140 @@
+/** A picture of one's own: dropped, its points found and corrected, looked at, added to the avatars. */
+
+import { REQUIRED } from "./point-editor.js";
+
+const $ = (id) => document.getElementById(id);
+const editor = $("editor");
+const token = new URLSearchParams(location.hash.slice(1)).get("token");
+const shows = token ? { Authorization: `Bearer ${token}` } : {};
+// Where the points of a face lie that fills the middle of a picture, for those who place them all by hand.
+const USUAL = {
+  eye_outer_right: [-0.5, 0], eye_inner_right: [-0.17, 0.02], eye_inner_left: [0.17, 0.02], eye_outer_left: [0.5, 0],
+  nose_tip: [0, 0.42], mouth_corner_right: [-0.27, 0.8], mouth_corner_left: [0.27, 0.8], lip_upper_outer: [0, 0.74],
+  lip_upper_inner: [0, 0.79], lip_lower_inner: [0, 0.81], lip_lower_outer: [0, 0.91], chin: [0, 1.3],
+  jaw_angle_right: [-0.66, 0.8], jaw_angle_left: [0.66, 0.8],
+};
+let file = null, image = null;
+
+function say(text, kind = "") {
+  $("status").textContent = text;
+  $("status").className = kind;
+}
+
+/** An answer of the server, or null when it refused and the page has said so. */
+async function ask(path, options) {
+  const answer = await fetch(path, { method: "POST", ...options, headers: { ...shows, ...options.headers } }).catch(() => null);
+  if (answer?.ok) return answer;
+  const told = await answer?.json().catch(() => null);
+  say(told?.detail ?? "The server does not answer.", "bad");
+  return null;
+}
+
+async function open(chosen) {
+  if (!/^image\/(png|jpeg|webp)$/.test(chosen.type)) return say("Choose a PNG, JPEG or WebP picture.", "bad");
+  URL.revokeObjectURL(image?.src ?? "");
+  file = chosen;
+  image = Object.assign(new Image(), { src: URL.createObjectURL(file) });
+  try {
+    await image.decode();
+  } catch {
+    return say("This picture cannot be read: export it again.", "bad");
+  }
+  show({});
+  say("Looking for the person", "busy");
+  const answer = await ask("/v1/enrolments", { body: file, headers: { "Content-Type": file.type } });
+  const found = await answer?.json();
+  show(found?.points ?? byHand());
+  if (!found) $("status").append(" You can also place the points by hand: drag each to where it belongs.");
+  else say([`${Object.keys(found.points).length} points found.`, ...found.notes.map(sentence)].join(" "));
+}
+
+const sentence = (note) => `${note[0].toUpperCase()}${note.slice(1)}.`;
+
+function byHand() {
+  const { naturalWidth: width, naturalHeight: height } = image, eyes = 0.2 * Math.min(width, height);
+  return Object.fromEntries(
+    Object.entries(USUAL).map(([name, [x, y]]) => [name, [width / 2 + eyes * x, 0.4 * height + eyes * y]]),
+  );
+}
+
+function show(points) {
+  $("drop").hidden = true;
+  editor.hidden = $("tools").hidden = false;
+  $("preview").hidden = true;
+  editor.picture = image;
+  editor.points = points;
+  editor.close = true;
+  for (const id of ["points", "look", "call"]) $(id).disabled = !Object.keys(points).length;
+  list();
+}
+
+function list() {
+  const names = Object.keys(editor.points).sort();
+  $("chosen").replaceChildren(...names.map((name) => new Option(name.replaceAll("_", " "), name)));
+  $("chosen").value = editor.chosen;
+  $("remove").disabled = REQUIRED.includes(editor.chosen);
+}
+
+function sidecar() {
+  const { naturalWidth: width, naturalHeight: height } = image;
+  return JSON.stringify({ width, height, points: editor.points }, null, 1);
+}
+
+function form() {
+  const body = new FormData();
+  body.append("picture", file);
+  body.append("landmarks", new Blob([sidecar()], { type: "application/json" }));
+  if ($("consent").value.trim()) body.append("consent", $("consent").value.trim());
+  return body;
+}
+
+async function preview() {
+  say("Fitting the body: some seconds", "busy");
+  $("look").disabled = true;
+  const answer = await ask("/v1/enrolments/preview", { body: form() });
+  $("look").disabled = false;
+  if (!answer) return;
+  URL.revokeObjectURL($("preview").src);
+  $("preview").src = URL.createObjectURL(await answer.blob());
+  $("preview").hidden = false;
+  await $("preview").decode();
+  say("Fitted. Does the mesh lie on the face, and do lips and lids close? If not, drag points and look again.");
+  $("preview").scrollIntoView({ behavior: "smooth", block: "nearest" });
+}
+
+async function add() {
+  const body = form();
+  body.append("name", $("name").value);
+  const answer = await ask("/v1/avatars", { body });
+  if (!answer) return;
+  const { id, name } = await answer.json();
+  say(`${name} can be called until the server ends: `);
+  $("status").append(Object.assign(document.createElement("a"), { href: `./?avatar=${encodeURIComponent(id)}`, textContent: "call now" }));
+}
+
+function download() {
+  const link = Object.assign(document.createElement("a"), {
+    href: URL.createObjectURL(new Blob([sidecar()], { type: "application/json" })),
+    download: `${file.name.replace(/\.[^.]*$/, "")}.landmarks.json`,
+  });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+$("file").onchange = ({ target }) => target.files[0] && open(target.files[0]);
+addEventListener("dragover", (event) => (event.preventDefault(), $("drop").classList.add("over")));
+addEventListener("dragleave", () => $("drop").classList.remove("over"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
+});
+editor.addEventListener("choose", () => ($("chosen").value = editor.chosen, $("remove").disabled = REQUIRED.includes(editor.chosen)));
+editor.addEventListener("change", list);
+$("chosen").onchange = ({ target }) => (editor.choose(target.value), editor.focus());
+$("remove").onclick = () => editor.remove();
+$("zoom").onclick = ({ target }) => target.setAttribute("aria-pressed", (editor.close = !editor.close));
+$("other").onclick = () => $("file").click();
+$("download").onclick = download;
+$("add").onclick = add;
+$("steps").onsubmit = (event) => (event.preventDefault(), preview());

@@ -1,0 +1,97 @@
+"""Pictures of people's own over HTTP (docs/protocol.md, section 10): find, preview, offer.
+
+Doors for operators, and for whoever sits at a machine whose server has no keys. Bodies are read up
+to a limit and never touch the disk; what computes does so on a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiohttp import BodyPartReader, StreamReader, web
+
+from server.errors import BadRequest, TooLarge, UnsupportedMediaType
+from server.web import HOUSE, respond
+
+MAX_PICTURE: Final = 32 * 1024 * 1024
+MAX_FIELD: Final = 256 * 1024
+TYPES: Final = ("image/png", "image/jpeg", "image/webp")
+_LIMITS: Final = {"picture": MAX_PICTURE, "landmarks": MAX_FIELD, "consent": 200, "name": 200}
+
+
+def routes() -> list[web.RouteDef]:
+    """Every route of pictures of one's own."""
+    return [
+        web.post("/v1/enrolments", find),
+        web.post("/v1/enrolments/preview", preview),
+        web.post("/v1/avatars", add),
+    ]
+
+
+async def find(request: web.Request) -> web.Response:
+    """``POST /v1/enrolments``: a picture in, its landmarks out."""
+    if request.content_type not in TYPES:
+        raise UnsupportedMediaType(f"Send one of {', '.join(TYPES)}, not {request.content_type}.")
+    data = await _read(request.content, "picture")
+    return respond(await asyncio.to_thread(request.app[HOUSE].avatars.own.find, data))
+
+
+async def preview(request: web.Request) -> web.Response:
+    """``POST /v1/enrolments/preview``: picture, landmarks and perhaps consent in, a PNG out."""
+    form = await _form(request)
+    own = request.app[HOUSE].avatars.own
+    made = await asyncio.to_thread(
+        own.preview, form["picture"], form["landmarks"], form.get("consent", b"").decode()
+    )
+    return web.Response(body=made, content_type="image/png")
+
+
+async def add(request: web.Request) -> web.Response:
+    """``POST /v1/avatars``: picture, landmarks and consent in; an avatar to call."""
+    form = await _form(request)
+    name, consent = (form.get(key, b"").decode("utf-8", "replace") for key in ("name", "consent"))
+    avatars = request.app[HOUSE].avatars
+    card = await asyncio.to_thread(
+        avatars.own.add, name.strip(), form["picture"], form["landmarks"], consent.strip()
+    )
+    avatars.offer(card)
+    return respond(card.describe(), 201, {"Location": f"/v1/avatars/{card.id}"})
+
+
+async def _form(request: web.Request) -> dict[str, bytes]:
+    if request.content_type != "multipart/form-data":
+        raise UnsupportedMediaType(f"Send multipart/form-data, not {request.content_type}.")
+    out: dict[str, bytes] = {}
+    try:
+        async for part in await request.multipart():
+            if not isinstance(part, BodyPartReader) or part.name not in _LIMITS:
+                raise BadRequest(f"Fields are {', '.join(_LIMITS)}.")
+            out[part.name] = await _part(part)
+    except ValueError as failure:
+        raise BadRequest(f"The form cannot be read: {failure}") from failure
+    missing = [name for name in ("picture", "landmarks") if not out.get(name)]
+    if missing:
+        raise BadRequest(f"The form lacks {', '.join(missing)}.")
+    return out
+
+
+async def _part(part: BodyPartReader) -> bytes:
+    name, data = str(part.name), bytearray()
+    while chunk := await part.read_chunk(64 * 1024):
+        data += chunk
+        _check(len(data), name)
+    return bytes(data)
+
+
+async def _read(content: StreamReader, name: str) -> bytes:
+    data = bytearray()
+    while not content.at_eof():
+        data += await content.read(64 * 1024)
+        _check(len(data), name)
+    return bytes(data)
+
+
+def _check(size: int, name: str) -> None:
+    if size > _LIMITS[name]:
+        raise TooLarge(f"{name} may have {_LIMITS[name]} bytes.")
