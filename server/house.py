@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ import numpy as np
 from server import marks, rtc
 from server.avatars import Avatars
 from server.beat import Beat
+from server.desk import Desk
 from server.encode import Bitrates, Converter, VideoEncoder, h264_encoder
 from server.engine import BatchEngine, Engine
 from server.errors import CannotMeasure, Unavailable, UnknownSession
@@ -56,7 +56,7 @@ class House:
         settings: Settings,
         pipeline: Pipeline,
         avatars: Avatars,
-        on_closed: Callable[[], None] = lambda: None,
+        desk: Desk | None = None,
     ) -> None:
         self.settings, self.avatars = settings, avatars
         self.metrics = Metrics()
@@ -64,9 +64,11 @@ class House:
         self.governor = Governor(ladder(pipeline.efforts))
         self.cost: Cost | None = None
         self.beat = Beat()  # the model's, once a stream has said so
+        self.marker: Any = None  # server.marking: who may be recorded, how files are signed
         self.problem: str | None = None  # why warm-up failed
         self._pipeline = pipeline
-        self._on_closed = on_closed
+        self.desk = desk
+        self._watching: asyncio.Task[None] | None = None
         self._busy_s = 0.0
         batch: BatchEngine = pipeline.engine
         self._engine = Engine(batch, self._ticked)
@@ -91,6 +93,9 @@ class House:
         self.slots.open(total)
         self.metrics.slots.set(total)
         self._seconds = asyncio.create_task(self._watch(), name="house")
+        if self.desk is not None:
+            watching = self.desk.watch(lambda: self.sessions, self.avatars.load)
+            self._watching = asyncio.create_task(watching, name="consent")
         log.info(
             "ready: %d slots; %g fps; a step of %.0f ms takes %.0f ms to generate, %.0f of media",
             total,
@@ -117,12 +122,13 @@ class House:
         """Ends every session, then the engine."""
         self.slots.drain()
         await asyncio.gather(*(session.end("the server stops") for session in self.sessions))
-        if self._seconds is not None:
-            self._seconds.cancel()
-            await asyncio.gather(self._seconds, return_exceptions=True)
+        for task in filter(None, (self._seconds, self._watching)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         await self._engine.stop()
         await asyncio.to_thread(self._media.shutdown)
-        self._on_closed()
+        if self.desk is not None:
+            await asyncio.to_thread(self.desk.close)
 
     # -- sessions ----------------------------------------------------------------------------
 
@@ -153,13 +159,15 @@ class House:
             self.slots.give_back(session.id)
             raise
         self._sessions[session.id] = session
+        if self.desk is not None:
+            self.desk.began(session, options.avatar)
         self.metrics.sessions.set(self.slots.taken)
         log.info("session opens: avatar %s", options.avatar, extra={"session": session.id})
         return session
 
     async def _start(self, session: Session) -> None:
         options = session.options
-        stream, size = await self._stream(options)
+        stream, size, session.grant = await self._stream(options, session.id)
         if options.measure and not marks.can_mark(*size):
             await self._engine.call(stream.close)
             raise CannotMeasure(f"Frames are {size[0]} pixels wide; the strip needs 256.")
@@ -167,17 +175,28 @@ class House:
         session.start(stream)
         session.set_level(self.governor.level, self.governor.now.scale)
 
-    async def _stream(self, options: Options) -> tuple[Stream, tuple[int, int]]:
-        avatar, grant = await self.avatars.open(options.avatar)
+    async def _stream(
+        self, options: Options, session: str
+    ) -> tuple[Stream, tuple[int, int], object]:
+        avatar, grant = await self.avatars.open(options.avatar, session)
         stream: Stream = await self._engine.call(
             lambda: self._pipeline.open(avatar, grant, prompt=options.prompt, seed=options.seed)
         )
-        return stream, frame_size(avatar)
+        return stream, frame_size(avatar), grant
 
     def _limits(self) -> Limits:
         s = self.settings
         bitrates = Bitrates(s.bitrate_start, s.bitrate_min, s.bitrate_max)
-        return Limits(s.grace_s, s.backlog_s, bitrates, self._delays(), s.video_codecs)
+        return Limits(
+            s.grace_s,
+            s.backlog_s,
+            bitrates,
+            self._delays(),
+            s.video_codecs,
+            longest_s=s.session_max_s,
+            idle_s=s.session_idle_s,
+            messages=(s.message_rate, s.message_burst),
+        )
 
     def _delays(self) -> DelayLimits:
         """As configured; a model of long steps cannot be sooner than a step and its making."""
@@ -192,6 +211,8 @@ class House:
         self._sessions.pop(session.id, None)
         self.slots.give_back(session.id)
         self.metrics.ended.inc()
+        if self.desk is not None:
+            self.desk.ended(session, session.options.avatar, *session.ended_because)
         asyncio.get_running_loop().call_later(COLLECT_S, gc.collect)
         if not self._sessions:
             self._empty.set()
@@ -263,7 +284,7 @@ class House:
     async def _measure(self) -> Cost:
         """Runs one stream flat out for some steps of speech-like noise."""
         default = self.avatars.cards()[0].id
-        stream, _ = await self._stream(Options(default))
+        stream, *_ = await self._stream(Options(default), "warm-up")
         self.beat = Beat.of(stream)
         try:
             return await self._engine.call(lambda: measure(stream, cores()))

@@ -84,6 +84,12 @@ def _paths() -> dict[str, Any]:
             "delete": _operation("End the session"),
             "patch": _operation("Trickle the caller's candidates", 204, _body(FRAGMENT)),
         },
+        f"{session}/recording": {
+            **ours,
+            "post": _operation("Record the session", 201),
+            "get": _operation("The recording in progress"),
+            "delete": _operation("End the recording"),
+        },
         **{f"{session}/{role}": {**ours, "post": _door(text)} for role, text in _DOORS.items()},
         **{
             f"{session}/{role}/{{peer}}": {
@@ -107,10 +113,49 @@ def _plain() -> dict[str, Any]:
         "/v1/avatars": {"get": _operation("List avatars")},
         "/v1/avatars/{avatar}": {**avatar, "get": _operation("One avatar")},
         "/v1/avatars/{avatar}/picture": {**avatar, "get": _operation("Its picture")},
+        **_consent(),
         "/healthz": {"get": _operation("What runs, on which device, and why")},
         "/readyz": {"get": _operation("Whether sessions are let in")},
         "/metrics": {"get": _operation("Prometheus text")},
     }
+
+
+def _consent() -> dict[str, Any]:
+    record = {"parameters": [_inside("consent")], "security": [{"key": []}]}
+    operators: dict[str, Any] = {"security": [{"key": []}]}
+    form = {
+        "type": "object",
+        "required": ["record", "picture"],
+        "properties": {
+            "record": {"type": "string", "contentMediaType": "application/json"},
+            "picture": {"type": "string", "format": "binary"},
+            "evidence": {"type": "string", "format": "binary"},
+        },
+    }
+    multipart = {"required": True, "content": {"multipart/form-data": {"schema": form}}}
+    return {
+        "/v1/consents": {
+            "get": _operation("Consent records") | operators,
+            "post": _operation("Record consent", 201, multipart) | operators,
+        },
+        "/v1/consents/{consent}": {
+            **record,
+            "get": _operation("One consent record"),
+            "delete": _operation("Revoke consent"),
+        },
+        "/v1/consents/{consent}/checks": {
+            **record,
+            "post": _operation("Enter checks of the evidence", 200, _json_object()),
+        },
+        "/v1/challenges": {
+            "post": _operation("A code for a subject to say", 201, _json_object()) | operators
+        },
+        "/v1/audit": {"get": _operation("Audit entries, newest or all") | operators},
+    }
+
+
+def _json_object() -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
 
 
 def _operation(summary: str, status: int = 200, body: dict[str, Any] | None = None) -> Any:

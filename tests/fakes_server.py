@@ -164,7 +164,7 @@ class FakeSource:
             for name in ("mira", "tomo")
         ]
 
-    def grant(self, avatar: str) -> object:
+    def grant(self, avatar: str, session: str = "") -> object:
         if self.refusal:
             raise self.refusal
         return f"grant for {avatar}"

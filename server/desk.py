@@ -1,0 +1,116 @@
+"""The desk: what a running server tells the consent registry, and what it hears from it.
+
+Sessions are written into the audit log, in order, by one thread. Several times a second the grants
+of all sessions are asked whether they still hold, which costs microseconds; a session whose consent
+was withdrawn, here or by another process, is told so and ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol
+
+from pipeline.consent import Registry
+from pipeline.errors import ConsentError, ContinuumError
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 0.25
+ERASE_S: Final = 600.0  # how often revoked people's files are looked through
+ACTOR: Final = "server"
+
+
+class Running(Protocol):
+    """``server.session.Session``, as far as the desk knows it."""
+
+    id: str
+    grant: Any
+
+    def notice(self, code: str, message: str) -> None: ...
+    def end_soon(self, why: str, code: str = ...) -> None: ...
+
+
+class Desk:
+    """One server's side of the registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._clerk = ThreadPoolExecutor(1, thread_name_prefix="desk")
+        self._began: dict[str, float] = {}
+        self._erased_at = float("-inf")
+
+    # -- what is told ------------------------------------------------------------------------
+
+    def began(self, session: Running, avatar: str) -> None:
+        """A session performs; its grant was in the log before."""
+        self._began[session.id] = time.monotonic()
+        self._write("session.started", session, avatar)
+
+    def ended(self, session: Running, avatar: str, code: str, why: str) -> None:
+        """A session is over."""
+        seconds = time.monotonic() - self._began.pop(session.id, time.monotonic())
+        self._write("session.ended", session, avatar, code=code, why=why, seconds=round(seconds, 1))
+
+    def _write(self, action: str, session: Running, avatar: str, **detail: object) -> None:
+        consent_id = str(getattr(session.grant, "consent_id", ""))
+        about = {"consent_id": consent_id, "avatar": avatar, "session": session.id, **detail}
+        self._clerk.submit(self._record, action, about)
+
+    def _record(self, action: str, about: dict[str, Any]) -> None:
+        try:
+            self.registry.log.record(action, actor=ACTOR, durable=False, **about)
+        except ContinuumError as failure:
+            log.error("%s is not in the audit log: %s", action, failure)
+
+    # -- what is heard -----------------------------------------------------------------------
+
+    async def watch(
+        self, sessions: Callable[[], Iterable[Running]], changed: Callable[[], Any]
+    ) -> None:
+        """Until cancelled: ends sessions that lost their consent; awaits ``changed`` after a
+        change of the registry."""
+        loop = asyncio.get_running_loop()
+        revision = None
+        while True:
+            await asyncio.sleep(LOOK_S)
+            running = list(sessions())
+            try:
+                seen, lost = await loop.run_in_executor(self._clerk, self._look, running)
+            except ContinuumError as failure:
+                log.error("the consent registry does not answer: %s", failure)
+                continue
+            for session, refusal in lost:
+                why = f"{type(refusal).__name__}: {refusal}"
+                session.notice("consent_revoked", str(refusal))
+                session.end_soon(why, "consent_revoked")
+            if revision is not None and seen != revision:
+                await changed()
+            revision = seen
+
+    def _look(self, running: list[Running]) -> tuple[int, list[tuple[Running, ConsentError]]]:
+        lost = []
+        for session in running:
+            check = getattr(session.grant, "check", None)
+            try:
+                if check is not None:
+                    check(session=session.id)
+            except ConsentError as refusal:
+                lost.append((session, refusal))
+        self._erase()
+        return self.registry.database.revision(), lost
+
+    def _erase(self) -> None:
+        now = time.monotonic()
+        if now - self._erased_at >= ERASE_S:
+            self._erased_at = now
+            if gone := self.registry.erase_due():
+                log.info("erased what %d revoked consents left", len(gone))
+
+    def close(self) -> None:
+        """Writes what waits, then closes the registry; blocking."""
+        self._clerk.shutdown()
+        self.registry.close()

@@ -1,0 +1,72 @@
+"""Everybody who can be called: the bundled avatars, and those whom the operator has enrolled.
+
+Enrolled avatars come from the consent registry, where their pictures lie encrypted; they appear and
+vanish while the server runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pipeline.consent import ConsentGate, Scope
+from pipeline.consent.enrolments import Enrolled
+from pipeline.errors import ContinuumError
+from server.avatars import Card, Source
+from server.consents import translated
+
+log = logging.getLogger(__name__)
+
+
+class Everybody:
+    """A ``Source`` of bundled and enrolled avatars."""
+
+    def __init__(self, bundled: Source, pipeline: Any, gate: ConsentGate) -> None:
+        self._bundled, self._pipeline, self._gate = bundled, pipeline, gate
+        self._enrolments = gate.registry.enrolments
+        self._own: dict[str, Enrolled] = {}
+
+    def cards(self) -> list[Card]:
+        """Every avatar, the bundled ones first; one whose files are damaged is left out."""
+        bundled = self._bundled.cards()
+        taken = {card.id for card in bundled}
+        self._own = {a.name: a for a in self._enrolments.all() if a.name not in taken}
+        cards = list(bundled)
+        for avatar in self._own.values():
+            try:
+                cards.append(self._card(avatar))
+            except ContinuumError as failure:
+                log.error("avatar %s is left out: %s", avatar.name, failure)
+        return cards
+
+    def grant(self, avatar: str, session: str = "") -> object:
+        """A live grant for a session. Raises what ``translated`` makes of a refusal."""
+        own = self._own.get(avatar)
+        if own is None:
+            return self._bundled.grant(avatar, session)
+        with translated():
+            return self._gate.grant(
+                avatar=avatar,
+                image_sha256=own.image_sha256,
+                scope=Scope.LIVE,
+                consent_id=own.consent_id,
+                session=session,
+                actor="server",
+            )
+
+    def enrol(self, avatar: str, grant: object) -> object:
+        """The avatar at the model's default size."""
+        own = self._own.get(avatar)
+        if own is None:
+            return self._bundled.enrol(avatar, grant)
+        from pipeline.picture import hashed, load_picture
+        from pipeline.sidecar import read_landmarks
+
+        with translated():
+            file = hashed(self._enrolments.picture(own))
+            points = read_landmarks(self._enrolments.landmarks(own), file)
+            return self._pipeline.enrol(load_picture(file), grant, landmarks=points)
+
+    def _card(self, avatar: Enrolled) -> Card:
+        picture = self._enrolments.picture(avatar)
+        return Card(avatar.name, avatar.title, avatar.description, picture, avatar.picture_type)
