@@ -113,7 +113,8 @@ def learn(
     thresholds: tuple[float, ...] = ()
     spared = 0.0
     if full.guidance.scale != 1.0:
-        thresholds = learn_thresholds(watcher.trials, saved)
+        learned = learn_thresholds(watcher.trials, saved)
+        thresholds = tuple(float(f"{bound:.4g}") for bound in learned)
         spared = _spared(watcher.trials, thresholds)
     error = Replay(model.dit, full, watcher.samples)
     reuse = propose(error, full.schedule.steps, full.dit.depth, budget)

@@ -92,12 +92,19 @@ class Trial(Generic[N]):
 @torch.inference_mode()
 def accelerate(model: Generator, config: ModelConfig) -> Networks:
     """The networks of ``model``, each on the runtime that ``config.acceleration`` asks for."""
-    dit, dit_choice = choose(_transformer(model, config), config.acceleration.runtime)
-    ears, ears_choice = choose(_ears(model, config), config.acceleration.runtime)
-    decoder, decoder_choice = choose(_decoder(model, config), config.acceleration.runtime)
-    return Networks(
-        config, ears, model.text, decoder, dit, (dit_choice, ears_choice, decoder_choice)
-    )
+    wanted = config.acceleration.runtime
+    transformer, ears, decoder = trials(model, config)
+    dit, first = choose(transformer, wanted)
+    audio, second = choose(ears, wanted)
+    vae, third = choose(decoder, wanted)
+    return Networks(config, audio, model.text, vae, dit, (first, second, third))
+
+
+def trials(
+    model: Generator, config: ModelConfig
+) -> tuple[Trial[Transformer], Trial[Ears], Trial[Decoder]]:
+    """The networks of a live tick: what each can run on, and random inputs to try that with."""
+    return _transformer(model, config), _ears(model, config), _decoder(model, config)
 
 
 def choose(trial: Trial[N], wanted: str) -> tuple[N, Choice]:

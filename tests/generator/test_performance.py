@@ -1,5 +1,6 @@
 """Both schedules are one arithmetic, and chunks of a linear flow agree with one long chunk."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,7 @@ class LinearFlow:
         torch.manual_seed(0)
         self.weight = torch.randn(BASE.audio.embed_dim, CHANNELS * 5) / 14
         self.forwards: list[int] = []
+        self.reused: list[set[int]] = []
         self.sees_neighbours = sees_neighbours
 
     def condition(self, c):
@@ -36,6 +38,7 @@ class LinearFlow:
 
     def velocity(self, x, level, target, reuse=()):
         self.forwards.append(len(x))
+        self.reused.append(set(reuse))
         return (x - target) / level
 
 
@@ -139,3 +142,42 @@ def test_a_timeline_never_grows_and_tells_what_it_does_not_know():
 def test_reading_before_the_beginning_gives_nothing(length):
     values, known = Timeline(torch.zeros(2, 1), 1, 4).read(-3, length)
     assert not known.any() and values.shape == (2, length)
+
+
+def guided(scale: float, **switches) -> ModelConfig:
+    c = config(live_tail=0)
+    fast = replace(c.acceleration, **{"cfg_cache": (), "attention": (), **switches})
+    return replace(c, guidance=replace(c.guidance, scale=scale), acceleration=fast)
+
+
+@pytest.mark.parametrize(
+    ("scale", "thresholds", "forwards"),
+    [
+        (1.0, (), 3), (2.0, (), 6), (2.0, (0.0, math.inf, math.inf), 4),
+        (2.0, (0.0, 0.0, math.inf), 5), (1.0, (0.0, math.inf, math.inf), 3),
+    ],
+)  # fmt: skip
+def test_the_cfg_cache_spares_unconditional_passes(scale, thresholds, forwards):
+    c = guided(scale, cfg_cache=thresholds)
+    flow = LinearFlow()
+    d = denoiser(c, flow)
+    d.advance([performance(c)], [causal_plan(c, 0)])
+    assert len(flow.forwards) == d.forwards == forwards
+    assert d.reused == (0 if scale == 1.0 else 6 - forwards)
+
+
+def test_a_cfg_threshold_is_asked_every_step():
+    small, large = (guided(2.0, cfg_cache=(0.0, bound, bound)) for bound in (1e-9, 1e9))
+    passes = []
+    for c in (small, large):
+        d = denoiser(c)
+        d.advance([performance(c)], [causal_plan(c, 0)])
+        passes.append(d.forwards)
+    assert passes == [6, 4]
+
+
+def test_steps_name_the_blocks_that_reuse_attention():
+    c = guided(1.0, attention=("FFFF", "FRRF", "RFFF"))
+    flow = LinearFlow()
+    denoiser(c, flow).advance([performance(c)], [causal_plan(c, 0)])
+    assert flow.reused == [set(), {1, 2}, {0}]
