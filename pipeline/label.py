@@ -110,7 +110,7 @@ def removed(declaration: str, operator: str, record: Record) -> Label:
             f"say why frames go unmarked, and who says so: at least {_LEAST_WORDS} characters,"
             f" not {words!r} by {operator!r}"
         )
-    record("label_removed", f"{operator.strip()}: {words}")
+    record("label.removed", f"{operator.strip()}: {words}")
     return Label(declaration=words, _key=_REMOVED)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -58,15 +58,21 @@ def check_size(width: int, height: int) -> None:
 class Mp4Writer:
     """One MP4 file, as a context manager: leaving it normally completes the file.
 
-    ``layout`` is the sound's ("mono" or "stereo"), at 48 kHz; ``fps`` the model's frame rate.
-    Raises ``OutputError``.
+    ``layout`` is the sound's ("mono" or "stereo"), at 48 kHz; ``fps`` the model's frame rate;
+    ``seal`` signs the finished file before it takes its name. Raises ``OutputError``.
     """
 
     def __init__(
-        self, path: Path, width: int, height: int, layout: str = "mono", fps: int = FPS
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        layout: str = "mono",
+        fps: int = FPS,
+        seal: Callable[[Path], None] | None = None,
     ) -> None:
         check_size(width, height)
-        self.fps = fps
+        self.fps, self._seal = fps, seal
         self.path = path
         self.width, self.height, self.layout = width, height, layout
         self.frames = 0
@@ -142,6 +148,8 @@ class Mp4Writer:
         self._write(self._audio, None)
         with _reported(self.path):
             self._container.close()
+            if self._seal is not None:
+                self._seal(self._part)
             os.replace(self._part, self.path)
 
     def _discard(self) -> None:

@@ -82,10 +82,11 @@ def record(
     stages: Stages,
     advanced: Callable[[int], object] = lambda frames: None,
     fps: int = FPS,
+    seal: Callable[[Path], None] | None = None,
 ) -> Result:
     """Writes ``perform``'s frames of the speech with its sound to ``out``, all or nothing.
 
-    ``fps`` is the rate of the frames, the model's own.
+    ``fps`` is the rate of the frames, the model's own; ``seal`` signs the file at its end.
     ``advanced`` hears the number of frames written so far. Raises what the parts raise:
     ``AudioError``, ``OutputError`` and whatever ``perform`` does.
     """
@@ -93,7 +94,7 @@ def record(
     layout = "mono" if audio.channels == 1 else "stereo"
     sound = blocks(audio, AUDIO_RATE, layout, AUDIO_RATE // fps)
     frames = stages.pulled("generate", perform(stages.pulled("audio", speech(audio))))
-    with Mp4Writer(out, *size, layout, fps) as writer:
+    with Mp4Writer(out, *size, layout, fps, seal) as writer:
         for frame in stages.pulled("wait", prefetch(frames, AHEAD, "generate")):
             with stages.time("encode"):
                 writer.video(frame.image)

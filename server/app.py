@@ -109,8 +109,7 @@ def _house(open_house: OpenHouse) -> Callable[[web.Application], AsyncIterator[N
 
 async def _recordings(app: web.Application) -> AsyncIterator[None]:
     folder = app[SETTINGS].recordings
-    place = Path(folder).expanduser() if folder else None
-    recordings = app[RECORDINGS] = Recordings(place, app[HOUSE].marker)
+    recordings = app[RECORDINGS] = Recordings(folder, app[HOUSE].marker)
     recovering = asyncio.create_task(recordings.recover(), name="recordings")
     yield
     await asyncio.gather(recovering, return_exceptions=True)

@@ -16,7 +16,7 @@ from server.errors import BadRequest, Forbidden, UnknownPeer
 from server.member import Member
 from server.offers import Role as Part
 from server.session import Options, Session
-from server.web import ACCESS, HOUSE, QUOTA, SETTINGS, respond, text
+from server.web import ACCESS, HOUSE, QUOTA, RECORDINGS, SETTINGS, respond, text
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -36,6 +36,9 @@ def routes() -> list[web.RouteDef]:
         web.get(session, describe),
         web.delete(session, end),
         web.patch(session, trickle_source),
+        web.post(session + "/recording", record),
+        web.get(session + "/recording", recorded),
+        web.delete(session + "/recording", unrecord),
         *(web.post(f"{session}/{role.value}", join) for role in Part),
         *(web.route("OPTIONS", f"{session}/{role.value}", options) for role in Part),
         web.patch(session + "/{role:whip|whep}/{peer}", trickle),
@@ -125,6 +128,22 @@ async def end(request: web.Request) -> web.Response:
     return respond({"status": "ended"})
 
 
+async def record(request: web.Request) -> web.Response:
+    """``POST /v1/sessions/{id}/recording``."""
+    session = _session(request)
+    return respond(await request.app[RECORDINGS].start(session), 201)
+
+
+async def recorded(request: web.Request) -> web.Response:
+    """``GET /v1/sessions/{id}/recording``."""
+    return respond(request.app[RECORDINGS].describe(_session(request)))
+
+
+async def unrecord(request: web.Request) -> web.Response:
+    """``DELETE /v1/sessions/{id}/recording``: ends it; the answer names the finished file."""
+    return respond(await request.app[RECORDINGS].stop(_session(request)))
+
+
 async def trickle_source(request: web.Request) -> web.Response:
     """``PATCH /v1/sessions/{id}``: the caller's candidates."""
     source = _session(request).source
@@ -168,6 +187,7 @@ async def _created(request: web.Request, options: Options) -> Session:
     def over(session: Session) -> None:
         give_back()
         quota.forget(session.id)
+        request.app[RECORDINGS].ended(session)
         ended(session)
 
     session.on_ended = over

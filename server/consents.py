@@ -163,4 +163,8 @@ def open_house(settings: Settings) -> House:
     gate = ConsentGate(registry)
     everybody = Everybody(Bundled(pipeline, registry), pipeline, gate)
     avatars = Avatars(everybody, OwnPictures(pipeline, gate))
-    return House(settings, Performers(pipeline), avatars, Desk(registry))
+    from server.marking import Marking  # imports this module
+
+    house = House(settings, Performers(pipeline), avatars, Desk(registry))
+    house.marker = Marking(settings, pipeline, registry)
+    return house

@@ -22,7 +22,14 @@ CHANNEL_HIGH_WATER = 64 * 1024  # bytes a slow reader may leave unread before we
 class Member:
     """A peer and what belongs to it. Made by signalling, owned by the session."""
 
-    def __init__(self, name: str, role: Role, peer: rtc.Peer, ufrag: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        role: Role,
+        peer: rtc.Peer,
+        ufrag: str,
+        messages: tuple[float, float] = (events.RATE_PER_S, events.BURST),
+    ) -> None:
         self.name, self.role, self.peer, self.ufrag = name, role, peer, ufrag
         self.tracks: list[OutgoingTrack] = []
         self.since = time.monotonic()
@@ -31,7 +38,8 @@ class Member:
         self.on_command: Callable[[events.Command], None] = lambda command: None
         self.on_channel: Callable[[], None] = lambda: None
         self._channel: RTCDataChannel | None = None
-        self._allowance = events.Allowance(time.monotonic())
+        self._messages = messages  # a second, and at once
+        self._allowance = events.Allowance(time.monotonic(), *messages)
         self._refused = 0
         self._limited_s = float("-inf")
         peer.on("connectionstatechange", self._connection_changed)
@@ -75,7 +83,8 @@ class Member:
     def _heard(self, message: Any) -> None:
         now = time.monotonic()
         if not self._allowance.take(now):
-            self._refuse("rate_limited", "at most 20 messages a second; this one was dropped", now)
+            most = f"at most {self._messages[0]:g} messages a second; this one was dropped"
+            self._refuse("rate_limited", most, now)
             return
         try:
             command = events.parse(message)

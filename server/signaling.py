@@ -28,7 +28,8 @@ async def answer(
     """
     await _make_room(session, offer.role)
     peer = rtc.Peer(ice_servers, offer.bundled)
-    member = Member(secrets.token_hex(6), offer.role, peer, offer.ufrag)
+    messages = session.limits.messages
+    member = Member(secrets.token_hex(6), offer.role, peer, offer.ufrag, messages)
     try:
         sdp = await _negotiate(session, member, offer)
     except BaseException:

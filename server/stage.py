@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 from server.clock import RATE, SessionClock
 from server.encode import (
@@ -66,6 +68,13 @@ class Cast:
         return packet
 
 
+class Tap(Protocol):
+    """Takes what leaves, without waiting; positions are those of the session's clock."""
+
+    def picture(self, at: int, picture: av.VideoFrame) -> None: ...
+    def sound(self, at: int, pcm: NDArray[np.int16]) -> None: ...
+
+
 class Stage:
     """One session's outgoing media."""
 
@@ -88,6 +97,7 @@ class Stage:
         self.frames = self.repeats = self.missed = 0
         self.encode_s = 0.0
         self.on_encoded: Callable[[float], None] = lambda seconds: None
+        self.tap: Tap | None = None  # a recording of what leaves
 
     def audio_track(self) -> OutgoingTrack:
         """A new listener."""
@@ -135,6 +145,8 @@ class Stage:
             await self._send_sound(at, grew)
 
     async def _send_sound(self, at: int, grew: int) -> None:
+        if self.tap is not None:
+            self.tap.sound(at, self.playout.audio(at, grew))
         timestamp = at * AUDIO_CLOCK // RATE
         opus = [track for track in self._listeners if track.live and track.mime == OPUS]
         if opus:
@@ -161,6 +173,8 @@ class Stage:
             return
         self.frames += 1
         self.repeats += not new
+        if self.tap is not None:
+            self.tap.picture(self.playout.due(index), cast(av.VideoFrame, shot.picture))
         timestamp = self.playout.due(index) * VIDEO_CLOCK // RATE
         started = time.perf_counter()
         for cast_ in list(self._casts.values()):

@@ -14,6 +14,7 @@ from server.errors import BadRequest, ServerError, TooLarge, UnsupportedMediaTyp
 from server.headers import headers as security
 from server.house import House
 from server.quota import Quota
+from server.recordings import Recordings
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ HOUSE = web.AppKey("house", House)
 SETTINGS = web.AppKey("settings", Settings)
 ACCESS = web.AppKey("access", Access)
 QUOTA = web.AppKey("quota", Quota)
+RECORDINGS = web.AppKey("recordings", Recordings)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 EXPOSED = "Location, Link, Session-Token, Retry-After"

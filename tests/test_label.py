@@ -84,7 +84,7 @@ def test_it_is_removed_on_words_that_were_audited_first() -> None:
     entries: list[tuple[str, str]] = []
     words = "broadcast with a caption of its own"
     label = removed(words, "newsroom", lambda what, details: entries.append((what, details)))
-    assert entries == [("label_removed", f"newsroom: {words}")]
+    assert entries == [("label.removed", f"newsroom: {words}")]
     assert (label.stamp(grey(256, 90)) == 90).all()
 
 
