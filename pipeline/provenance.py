@@ -201,11 +201,14 @@ def _sign(content: dict[str, Any], signer: Signer, source: Path, target: Path) -
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The file's active manifest with its validation state, or None when there is none."""
+    """The file's active manifest with its validation state, or None when there is none.
+
+    Raises ``SealUnusable`` for one that cannot be read.
+    """
     import c2pa
 
     try:
-        with c2pa.Reader(_MIME, path.open("rb")) as reader:
+        with path.open("rb") as file, c2pa.Reader(_MIME, file) as reader:
             found = json.loads(reader.json())
     except c2pa.C2paError.ManifestNotFound:
         return None
