@@ -10,7 +10,7 @@ the original names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.errors import ModelMismatch
 from pipeline.models.wan.config import Shapes, family
 
 Past = dict[nn.Module, Tensor]
+DecodeStep = Callable[[Tensor, Past], Tensor]  # one latent -> its frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,11 @@ class ChannelNorm(nn.Module):
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(channels, *(1,) * dims))
+        self.fused: Callable[[Tensor, Tensor], Tensor] | None = None  # with what follows, at once
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.fused is not None:
+            return self.fused(x, self.gamma)
         unit = F.normalize(x.float(), dim=1).type_as(x)
         return unit * x.shape[1] ** 0.5 * self.gamma  # type: ignore[no-any-return]
 
@@ -277,10 +281,14 @@ class WanVae(nn.Module):
 
     def decode_step(self, latent: Tensor, past: Past) -> Tensor:
         """The frames of one latent: one of the first, four of the others."""
-        wide = latent.float()
-        raw = wide * _column(self.config.std, wide) + _column(self.config.mean, wide)
-        frames: Tensor = self.decoder(self.conv2(raw.to(self.dtype), past), past)
+        frames: Tensor = self.decoder(self.raw(latent, past), past)
         return frames.float().clamp(-1, 1)
+
+    def raw(self, latent: Tensor, past: Past) -> Tensor:
+        """What the decoder reads, of a normalised latent."""
+        wide = latent.float()
+        values = wide * _column(self.config.std, wide) + _column(self.config.mean, wide)
+        return self.conv2(values.to(self.dtype), past)  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -320,10 +328,13 @@ class VaeEncoder:
 
 
 class VaeDecoder:
-    """Streaming decode of one video: any split of the latents gives the same frames, to the bit."""
+    """Streaming decode of one video: any split of the latents gives the same frames, to the bit.
 
-    def __init__(self, vae: WanVae) -> None:
-        self._vae = vae
+    ``step`` decodes one latent in another way than ``WanVae.decode_step``, by strips for example.
+    """
+
+    def __init__(self, vae: WanVae, step: DecodeStep | None = None) -> None:
+        self._step = step or vae.decode_step
         self.reset()
 
     def reset(self) -> None:
@@ -333,6 +344,6 @@ class VaeDecoder:
     @torch.no_grad()
     def push(self, latents: Tensor) -> Tensor:
         """Latents (B, 16, T, h, w) -> their frames (B, 3, T', 8 h, 8 w) in [-1, 1]."""
-        steps = [self._vae.decode_step(latents[:, :, i : i + 1], self._past)
+        steps = [self._step(latents[:, :, i : i + 1], self._past)
                  for i in range(latents.shape[2])]  # fmt: skip
         return torch.cat(steps, dim=2)
