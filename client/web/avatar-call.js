@@ -22,12 +22,12 @@ const STATES = {
   ended: "Call ended",
   failed: "No call",
 };
-const STAGES = ["intake", "wait", "generate", "playout"];
+const STAGES = { intake: "arrive", wait: "listen", generate: "perform", playout: "leave" };
 const NOTICES = {
   backlog_full: "Too much speech at once: some of it is left out",
   source_lost: "Your voice does not come through",
   source_back: "Your voice is back",
-  quality_reduced: "The server is busy: smaller pictures for now",
+  quality_reduced: "The server is busy: less detail for now",
   quality_restored: "Full quality again",
   session_ending: "The server stops soon",
 };
@@ -49,8 +49,10 @@ const TEMPLATE = `
     <div class="stage" part="stage">
       <img class="poster" alt="">
       <video playsinline autoplay></video>
-      <p class="label" part="label">AI-generated</p>
-      <p class="state" part="state" role="status" aria-live="polite"></p>
+      <div class="top">
+        <p class="state" part="state" role="status" aria-live="polite"></p>
+        <p class="label" part="label">AI-generated</p>
+      </div>
       <div class="help" role="alert" hidden><strong></strong><span></span></div>
       <button class="unblock" type="button" hidden>Turn the sound on</button>
       <div class="controls" role="group" aria-label="Call">
@@ -62,7 +64,9 @@ const TEMPLATE = `
       </div>
     </div>
     <div class="hud" part="hud" hidden>
+      <p class="total"></p>
       <div class="bar" role="img"></div>
+      <p class="legend" aria-hidden="true"></p>
       <dl></dl>
     </div>
   </section>`;
@@ -153,7 +157,7 @@ export class AvatarCall extends HTMLElement {
   #build() {
     const root = this.attachShadow({ mode: "open" });
     root.innerHTML = TEMPLATE;
-    const names = ["poster", "video", "state", "help", "unblock", "mute", "level", "interrupt", "sound", "hud", "bar", "dl"];
+    const names = ["poster", "video", "state", "help", "unblock", "mute", "level", "interrupt", "sound", "hud", "total", "bar", "legend", "dl"];
     for (const name of names) this.#parts[name] = root.querySelector(`.${name}, ${name}`);
     Object.assign(this.#parts, { section: root.querySelector("section"), call: root.querySelector("button.call") });
     const { section, call, mute, interrupt, sound, unblock, video, hud } = this.#parts;
@@ -197,6 +201,7 @@ export class AvatarCall extends HTMLElement {
     const speaks = this.state === "listening" || this.state === "speaking";
     section.dataset.state = this.state;
     section.classList.toggle("live", this.live);
+    this.toggleAttribute("data-live", this.live); // for the page's own style
     if (!speaks && this.state !== "reconnecting") section.classList.remove("seen");
     state.textContent = this.#muted && this.state === "listening" ? "You are muted" : STATES[this.state];
     call.lastElementChild.textContent = this.live ? "Hang up" : `Call ${this.#name}`;
@@ -281,23 +286,25 @@ export class AvatarCall extends HTMLElement {
     if (!this.#parts.hud.hidden) this.#draw(this.#stats);
   }
 
-  #draw({ fps, bitrate, rttMs, offsetMs, bufferMs, freezes, server }) {
+  #draw({ fps, bitrate, rttMs, offsetMs, freezes, server }) {
     const number = (value, unit, digits = 0) => (Number.isFinite(value) ? `${value.toFixed(digits)} ${unit}` : "–");
     const rows = {
       "Frame rate": number(fps, "fps"),
-      "Voice to frame": number(server?.delay_ms, "ms"),
-      "Audio to video": number(offsetMs, "ms"),
+      "Sound to picture": number(offsetMs, "ms"),
       Bitrate: number(bitrate / 1e6, "Mbit/s", 2),
       "Round trip": number(rttMs, "ms"),
-      Buffer: number(bufferMs, "ms"),
       Freezes: number(freezes, ""),
       Repeats: number(server?.repeats, ""),
     };
     this.#parts.dl.innerHTML = Object.entries(rows).map(([name, value]) => `<div><dt>${name}</dt><dd>${value}</dd></div>`).join("");
-    const spent = STAGES.map((stage) => [stage, Math.round(server?.latency_ms?.[stage] ?? 0)]);
-    this.#parts.bar.innerHTML = spent.map(([stage, ms]) => `<i class="${stage}"><b>${ms} ${stage}</b></i>`).join("");
-    spent.forEach(([, ms], i) => (this.#parts.bar.children[i].style.flexGrow = ms)); // no inline style: pages forbid it
-    this.#parts.bar.setAttribute("aria-label", `Latency by stage, ms: ${spent.join("; ")}`);
+    const spent = Object.keys(STAGES).map((stage) => [stage, Math.round(server?.latency_ms?.[stage] ?? 0)]);
+    const { total, bar, legend } = this.#parts;
+    total.innerHTML = `From your voice to the picture <b>${number(server?.delay_ms, "ms")}</b>`;
+    bar.innerHTML = spent.map(([stage]) => `<i class="${stage}"></i>`).join("");
+    spent.forEach(([, ms], i) => (bar.children[i].style.flexGrow = ms)); // no inline style: pages forbid it
+    bar.setAttribute("aria-label", `Latency by stage: ${spent.map(([stage, ms]) => `${STAGES[stage]} ${ms} ms`).join(", ")}`);
+    legend.innerHTML = spent.map(([stage, ms]) => `<span><i class="${stage}"></i>${STAGES[stage]} ${ms}</span>`).join("");
+    this.#parts.hud.classList.add("measured");
   }
 
   #emit(type, detail) {
