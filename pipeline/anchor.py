@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import light, paint, plate, shade, sheet, trust
+from pipeline import contact, loose, paint, plate, rows, shade, trust
+from pipeline.anatomy import Folds
 from pipeline.body import Body, Camera, Person
+from pipeline.contact import Contact
 from pipeline.fit import Fit, Landmarks
 from pipeline.reference import REF_DIM, SHAPE_DIM
 from pipeline.sheet import Sheet
-from pipeline.surface import LAYERS, PARTS, Surface, View, facing
+from pipeline.surface import LAYERS, Surface, View, facing
 
 __all__ = ["REF_DIM", "Fit", "IdentityAnchor", "build_anchor", "bundled_body"]
 
@@ -49,7 +51,9 @@ class IdentityAnchor:
     relight: F32  # (R,) one over the brightness that a row's texture was seen in
     seen: F32  # (R,) how far the picture shows each row
     facing: F32  # (R,) cosine to the camera at which it does
-    light: F32  # (3,)
+    light: F32  # (TERMS,) of pipeline.light
+    folds: Folds
+    contact: Contact
     texture: NDArray[np.uint32]  # packed atlas
     plate: NDArray[np.uint8]  # (H, W, 3) the picture without the person
     sheets: tuple[Sheet, ...]  # of trunk and head, left arm, right arm
@@ -178,7 +182,9 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
     height, width = scene.frame.shape[:2]
     fine_h, fine_w = scene.picture.shape[:2]
     surface = Surface.of(person)
-    normals = person.normals(posed)[surface.vertex]
+    normals = person.normals(posed)
+    touch = contact.build(person, surface, posed, normals)
+    normals = normals[surface.vertex]
     projected = scene.camera.project(posed, fine_w, fine_h)
     bent = trust.corrections(person, projected, scene.texels(fit.landmarks))
     offset = trust.rigid(person, surface, bent)
@@ -193,18 +199,22 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
     atlas = paint.atlas(scene.picture, surface, view, solid, scene.source)
     pixel = float(np.median(points[:, 2])) / (scene.camera.focal * fine_h)
     sure = view.seen(surface, pixel) * atlas.known
+    if not view.shows_mouth(surface):
+        sure[surface.layer == LAYERS.index("mouth")] = 0
     frontal = np.clip((view.facing - _GRAZING) / 0.2, 0, 1)
     clean = sure * frontal * (view.away_from("eyes") > _LASHES * fine_h / 512)
-    vertices, relight, direction = _rows(person, surface, atlas, sure, clean, normals)
-    vertices[:, shade.MIRROR_SEEN] *= frontal[surface.mirrored(person.body.mirror)]
+    table = rows.table(person, surface, view.facing, atlas, sure, clean, frontal, normals)
+    vertices = table.vertices
     vertices[:, [shade.X, shade.Y]] = points[:, :2] / TEXELS
     vertices[:, shade.DEPTH] = points[:, 2]
     background = _background(scene, fit, view, alpha)
-    loose = _sheets(scene, fit, view, surface, alpha, solid, vertices, sure)
+    ears = float(
+        projected[[person.body.landmarks[f"ear_lobe_{s}"] for s in ("left", "right")], 1].mean()
+    )
+    sheets = _sheets(scene, fit, view, surface, alpha, solid, vertices[:, :3], sure, ears)
     if not fit.exact:
         projected[:, :2] += bent
-        frame = (fine_w, fine_h)
-        share = trust.cover(person, surface, projected, sure, fit.landmarks, frame)
+        share = trust.cover(person, surface, projected, sure)
         vertices[:, shade.COVER] = share
         surface = surface.only(np.asarray((share > 0)[surface.faces].any(1)))
     return IdentityAnchor(
@@ -215,13 +225,15 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
         surface=surface,
         vertices=vertices,
         offset=(offset / TEXELS).astype(np.float32),
-        relight=relight,
-        seen=sure,
-        facing=view.facing,
-        light=direction,
-        texture=shade.pack(atlas.texture),
+        relight=table.relight,
+        seen=table.vertices[:, shade.SEEN].copy(),
+        facing=table.facing,
+        light=table.light,
+        folds=table.folds,
+        contact=touch,
+        texture=shade.pack(table.texture),
         plate=background,
-        sheets=loose,
+        sheets=sheets,
         tolerance=max(0.008, 12 * pixel),
         reference=reference_vector(fit, scene.camera),
         features=_features(surface, atlas, sure),
@@ -235,33 +247,6 @@ def _foreground(scene: _Scene, fit: Fit, view: View) -> F32:
     if fit.exact:
         return plate.foreground(scene.picture, view.covered)
     return np.ones(view.covered.shape, np.float32)
-
-
-def _rows(
-    person: Person, surface: Surface, atlas: paint.Atlas, sure: F32, clean: F32, normals: F32
-) -> tuple[F32, F32, F32]:
-    """The vertex table but for its places, what to multiply brightness with, and the light."""
-    colours = paint.sample(atlas.texture, atlas.position)
-    plain = np.isin(surface.layer, [LAYERS.index(n) for n in ("skin", "clothes", "hair")])
-    chosen = (sure > 0.95) & plain
-    direction = light.estimate(colours[chosen], normals[chosen], surface.material[chosen])
-    bright = light.brightness(normals, direction)
-    twin = surface.mirrored(person.body.mirror)
-    other = sure[twin] * (twin != np.arange(len(twin)))
-    other[np.isin(surface.layer, [LAYERS.index("eyes"), LAYERS.index("mouth")])] = 0
-    table = np.zeros((len(sure), shade.VERTEX_WIDTH), np.float32)
-    table[:, [shade.U, shade.V]] = atlas.position
-    table[:, [shade.MIRROR_U, shade.MIRROR_V]] = atlas.position[twin]
-    table[:, shade.SEEN], table[:, shade.MIRROR_SEEN] = sure, other
-    fill = paint.fill_colours(surface, colours / bright[:, None], sure, clean)
-    rest = person.rest
-    hollow = paint.hollows(surface, rest, person.normals(rest))
-    hollow[np.isin(surface.layer, [LAYERS.index("eyes"), LAYERS.index("mouth")])] = 1
-    fill *= hollow[:, None]
-    table[:, shade.RED : shade.BLUE + 1] = fill
-    table[:, shade.COVER] = table[:, shade.SHADE] = 1
-    base = sure * bright + (1 - sure) * bright[twin]
-    return table, (1 / base).astype(np.float32), direction
 
 
 def _background(scene: _Scene, fit: Fit, view: View, alpha: F32) -> NDArray[np.uint8]:
@@ -285,38 +270,17 @@ def _sheets(
     surface: Surface,
     alpha: F32,
     solid: NDArray[np.bool_],
-    vertices: F32,
+    points: F32,
     sure: F32,
+    ears: float,
 ) -> tuple[Sheet, ...]:
     """What the mesh does not explain; elastic over the whole picture when no mask says more."""
     height, width = scene.frame.shape[:2]
-    covered = view.covered > 0.5
     if not fit.exact and scene.alpha is None:
-        packed = _packed(scene.picture, alpha)
-        points = vertices[:, :3]
-        return (sheet.build(packed, alpha, alpha > 0, points, sure, width, height, covered),)
-    wanted = alpha > 0.1
-    if fit.exact:
-        wanted &= ~plate.grow(covered, 1.5 * TEXELS)
-    if not wanted.any():
-        return ()
-    colours, nearest, out = plate.extended(scene.picture, solid, 0.0), view.part(), []
-    for number, layers in enumerate(PARTS):
-        near = nearest == number
-        mine = np.isin(surface.layer, [LAYERS.index(name) for name in layers])
-        part = np.where(near, alpha, 0).astype(np.float32)
-        followed = sure * mine
-        made = sheet.build(
-            _packed(colours, part), part, wanted & near, vertices[:, :3], followed, width, height
-        )
-        if not made.empty:
-            out.append(made)
-    return tuple(out)
-
-
-def _packed(colours: F32, alpha: F32) -> NDArray[np.uint32]:
-    texture = np.dstack([colours, alpha * 255])
-    return shade.pack(np.clip(texture + 0.5, 0, 255).astype(np.uint8))
+        return (loose.elastic(scene.picture, view, points, sure, width, height),)
+    return loose.by_part(
+        scene.picture, alpha, solid, view, surface, points, sure, width, height, ears, fit.exact
+    )
 
 
 def reference_vector(fit: Fit, camera: Camera) -> F32:

@@ -13,23 +13,26 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline import sheet
+from pipeline import contact, sheet
+from pipeline.anatomy import unfolded
 from pipeline.anchor import IdentityAnchor, bundled_body
 from pipeline.body import Body
-from pipeline.light import BRIGHTEST, DARKEST
+from pipeline.light import brightness_at
 from pipeline.raster import COMPILED
 from pipeline.shade import DEPTH, MIRROR_SEEN, SEEN, SHADE, Canvas, X, Y, draw
+from pipeline.trust import restrained
 
 F32 = NDArray[np.float32]
 
 _NEAREST: Final = np.float32(0.05)  # metres before the camera
-# A texture holds shine and shadow of its own: it follows the light by half, and not far.
-_TRUST: Final = np.float32(0.5)
-_MOST: Final = np.float32(0.2)
+# A texture holds shine and shadow of its own: it follows the light most of the way, and not far.
+_TRUST: Final = np.float32(0.8)
+_MOST: Final = np.float32(0.4)
 # A texture seen at a glance is stretched when its surface turns to the camera: then the fill
 # colour takes over, from the first stretch to the second.
 _WHOLE: Final = np.float32(2.4)
 _WORN: Final = np.float32(5.0)
+_FOLDED: Final = np.float32(0.55)  # of the way until a fold shows nothing of the picture
 _GRAZING: Final = np.float32(0.05)
 
 
@@ -51,8 +54,7 @@ def _place(posed, normals, vertex, offset, relight, seen, facing, light, view, v
         stretch = turned / max(facing[r], _GRAZING)
         own = seen[r] * min(max((_WORN - stretch) / (_WORN - _WHOLE), zero), one)
         vertices[r, SEEN] = own
-        bright = one + light[0] * nx + light[1] * ny + light[2] * nz
-        bright = min(max(bright, DARKEST), BRIGHTEST)
+        bright = brightness_at(nx, ny, nz, light)
         change = min(max(_TRUST * (bright * relight[r] - one), -_MOST), _MOST)
         known = own + (one - own) * vertices[r, MIRROR_SEEN]
         vertices[r, SHADE] = known * (one + change) + (one - known) * bright
@@ -67,6 +69,9 @@ class Painter:
         self._posed = np.empty_like(self._person.rest)
         self._normals = np.empty_like(self._person.rest)
         self._vertices = anchor.vertices.copy()
+        self._seen = anchor.seen.copy()
+        self._taken = np.empty_like(anchor.contact.taken)
+        self._unfolded = unfolded(anchor.fit.state)
         self._moved = [np.empty_like(each.nodes) for each in anchor.sheets]
         self._canvas = Canvas(anchor.width, anchor.height, len(anchor.surface.faces))
         camera = anchor.camera
@@ -91,12 +96,18 @@ class Painter:
             raise ValueError(f"out must be uint8 {shape}, got {out.dtype} {out.shape}")
         if not np.all(np.isfinite(state)):
             raise ValueError("the numbers of a state must be finite")
+        if not anchor.fit.exact:
+            state = restrained(state, anchor.fit.state)
         self._person.pose(state, self._posed)
         self._person.normals(self._posed, self._normals)
+        self._unfold(state)
         _place(
             self._posed, self._normals, anchor.surface.vertex, anchor.offset, anchor.relight,
-            anchor.seen, anchor.facing, anchor.light, self._view, self._vertices,
+            self._seen, anchor.facing, anchor.light, self._view, self._vertices,
         )  # fmt: skip
+        contact.darken(
+            anchor.contact, self._posed, self._normals, self._taken, SHADE, self._vertices
+        )
         out[:] = anchor.plate
         for each, moved in zip(anchor.sheets, self._moved, strict=True):
             sheet.draw(each, self._vertices, moved, out)
@@ -106,3 +117,9 @@ class Painter:
             out, self._canvas, anchor.tolerance,
         )  # fmt: skip
         return out
+
+    def _unfold(self, state: F32) -> None:
+        """What the picture shows of open lids and closed lips is hidden as they unfold."""
+        folds = self.anchor.folds
+        more = folds.follow @ np.maximum(unfolded(state) - self._unfolded, 0)
+        self._seen[folds.rows] = self.anchor.seen[folds.rows] * (1 - np.clip(more / _FOLDED, 0, 1))

@@ -2,14 +2,14 @@
 
 A layer's texture is a piece of the picture in which all that is not this layer was filled in from
 around. The pieces are stacked into one atlas. What no texture knows takes the mirrored row's
-texture, or else a fill colour: spread over the mesh from rows that are known, from related layers,
-or, for the inside of a mouth, from what mouths look like.
+texture, or else a fill colour: spread over the mesh from rows that are known or from related
+layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
-from pipeline import plate
+from pipeline import plate, unseen
 from pipeline.body import MATERIALS
+from pipeline.raster import FAR
 from pipeline.surface import LAYERS, Surface, View
 
 F32 = NDArray[np.float32]
@@ -30,18 +31,20 @@ _FAR_REACH: Final = 60.0
 # Px of the original picture that are mixed with what is beside a layer.
 _MARGIN: Final = {"eyes": 0.4, "mouth": 0.4}
 _COMMON_MARGIN: Final = 1.0
+_TRUNK: Final = ("skin", "clothes", "legs")
+_BEFORE: Final = 0.03  # metres
+_BESIDE: Final = 7.0  # px of a 512 px picture around an arm that say nothing of what is behind
+_WEAVE: Final = 5.0  # px of a 512 px picture: what is finer than this is weave, not shading
 _FAMILIES: Final = (  # layers of one stuff, whose colours run into each other
     ("skin", "left_skin", "right_skin"),
     ("clothes", "left_sleeve", "right_sleeve"),
     ("legs",),
     ("hair",),
 )
-_MOUTH_PAINT: Final = {
-    "teeth": (226.0, 214.0, 196.0),
-    "gum": (92.0, 34.0, 34.0),
-    "tongue": (168.0, 84.0, 82.0),
-}
 _EYE_PAINT: Final = {"eye": (222.0, 214.0, 208.0), "iris": (70.0, 52.0, 40.0), "pupil": (14.0,) * 3}
+_SHADOW: Final = 0.72  # of the usual brightness: below it a row stood in a shadow, not in a colour
+_EVEN: Final = 0.45  # of the way from what little was seen of an arm to the usual colour
+_ARMS: Final = tuple(i for i, n in enumerate(LAYERS) if n.startswith(("left", "right")))
 _USUAL: Final = (120.0, 105.0, 100.0)
 _WHITE: Final = 215.0  # brightness of a sclera under the light that the paints above are meant for
 
@@ -68,7 +71,7 @@ def atlas(
     pieces, position = [], view.points[:, :2].astype(np.float32).copy()
     known = np.zeros(len(surface.vertex), np.float32)
     origin = np.zeros((len(LAYERS), 2), np.float32)
-    top = 0
+    top, hiders = 0, _hiders(surface, view)
     for number, name in enumerate(LAYERS):
         rows = surface.layer == number
         mine = view.layer == number
@@ -79,9 +82,14 @@ def atlas(
             plate.shrink(mine[box], _MARGIN.get(name, _COMMON_MARGIN) * max(grain, 1.0))
             & solid[box]
         )
+        if name in _TRUNK:  # a loose sleeve and its shadow reach beyond the arm's own outline
+            apart = shown & ~plate.grow(hiders[box], _BESIDE * unit)
+            shown = apart if apart.any() else shown
         if shown.sum() < 4:
             continue
         piece = plate.fill(picture[box], shown.astype(np.float32))
+        if name in unseen.CONTINUED:
+            piece += plate.detail(picture[box], shown, _WEAVE * unit)
         corner = np.array([box[1].start, box[0].start], np.float32)
         origin[number] = (0, top) - corner
         position[rows] += origin[number]
@@ -91,6 +99,19 @@ def atlas(
         pieces.append(piece)
         top += piece.shape[0]
     return Atlas(_stack(pieces), position, known, origin)
+
+
+def _hiders(surface: Surface, view: View) -> NDArray[np.bool_]:
+    """Pixels (H, W) of arms that stand before the trunk, and not just where they join it."""
+    behind = view.alone(surface, _TRUNK).depth
+    return (behind < FAR) & (behind - view.depth > _BEFORE) & np.isin(view.layer, _ARMS)
+
+
+def with_piece(known: Atlas, piece: F32) -> tuple[Atlas, int]:
+    """The atlas with one more piece (H, W, 3) below all others, and the row where it begins."""
+    top = len(known.texture)
+    texture = _stack([known.texture[..., :3].astype(np.float32), piece])
+    return replace(known, texture=texture), top
 
 
 def _box(points: F32, shown: NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -135,10 +156,9 @@ def sample(texture: NDArray[np.uint8], position: F32) -> F32:
 def fill_colours(surface: Surface, colours: F32, sure: F32, clean: F32) -> F32:
     """Colours (R, 3) for all rows: those of clean rows (weight near 1) spread to the others.
 
-    Eyes and mouths take theirs from rows that are ``sure``, mixed with lashes or not.
+    Eyes take theirs from rows that are ``sure``, mixed with lashes or not. Mouths are left black.
     """
     out = np.zeros_like(colours)
-    white = _white(surface, colours, sure)
     usual = np.array(_USUAL, np.float32)
     bare = None
     for family in _FAMILIES:
@@ -147,16 +167,18 @@ def fill_colours(surface: Surface, colours: F32, sure: F32, clean: F32) -> F32:
         if (source > 0.9).sum() >= 8:
             usual = np.median(colours[rows][source > 0.9], 0)
             source *= _is_cloth(colours[rows], usual, bare)
+            dark = colours[rows].mean(1) < _SHADOW * usual.mean()
+            source *= ~(dark & np.isin(surface.layer[rows], _ARMS))
         if "skin" in family:
             bare = usual
         if len(rows):
             out[rows] = _spread(surface, rows, colours[rows], source, usual)
+            arms = rows[np.isin(surface.layer[rows], _ARMS)]
+            out[arms] += _EVEN * (usual - out[arms])
         usual = 0.5 * usual + 0.5 * np.array(_USUAL, np.float32)
-    for name, paint in (("mouth", _MOUTH_PAINT), ("eyes", _EYE_PAINT)):
-        rows = np.flatnonzero(surface.layer == LAYERS.index(name))
-        out[rows] = _painted(surface.material[rows], paint, white)
     eyes = np.flatnonzero(surface.layer == LAYERS.index("eyes"))
-    out[eyes] = _eyes(surface.material[eyes], colours[eyes], sure[eyes], out[eyes])
+    usual = _painted(surface.material[eyes], _EYE_PAINT, white_level(surface, colours, sure))
+    out[eyes] = _eyes(surface.material[eyes], colours[eyes], sure[eyes], usual)
     return out
 
 
@@ -170,7 +192,7 @@ def _is_cloth(
     return np.asarray(to_cloth < 1.2 * np.linalg.norm(colours - bare, axis=1))
 
 
-def _white(surface: Surface, colours: F32, sure: F32) -> float:
+def white_level(surface: Surface, colours: F32, sure: F32) -> float:
     """How bright a white thing is in this light, against the light that paints are meant for."""
     mine = (surface.material == MATERIALS.index("eye")) & (sure > 0.8)
     if mine.sum() < 6:
@@ -200,24 +222,11 @@ def _eyes(material: NDArray[np.uint8], colours: F32, sure: F32, usual: F32) -> F
     return out
 
 
-def _edges(
-    surface: Surface, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Nodes (K,) of the rows, joined where layers meet, and the mesh's edges (E, 2) among them."""
-    _, node = np.unique(surface.vertex[rows], return_inverse=True)
-    of_row = np.full(len(surface.vertex), -1)
-    of_row[rows] = node
-    faces = of_row[surface.faces]
-    faces = faces[(faces >= 0).all(1)]
-    pairs = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), 1)
-    return node, np.unique(pairs, axis=0)
-
-
 def _spread(
     surface: Surface, rows: NDArray[np.int64], colours: F32, sure: F32, usual: NDArray[np.floating]
 ) -> F32:
     """Harmonic colours over a mesh; pieces of it without a known row get the usual colour."""
-    node, edges = _edges(surface, rows)
+    node, edges = unseen.edges(surface, rows)
     count = int(node.max()) + 1
     good = sure > 0.9
     known = np.tile(np.asarray(usual, np.float64), (count, 1))
@@ -235,7 +244,7 @@ def _spread(
 def hollows(surface: Surface, rest: F32, normals: F32) -> F32:
     """How much light (R,) creases and hollows of the rest surface lose: 1 none, down to 0.6."""
     rows = np.arange(len(surface.vertex))
-    node, edges = _edges(surface, rows)
+    node, edges = unseen.edges(surface, rows)
     first = np.unique(node, return_index=True)[1]
     place, up = rest[surface.vertex[first]], normals[surface.vertex[first]]
     way = place[edges[:, 1]] - place[edges[:, 0]]

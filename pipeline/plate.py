@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 _SMALLEST: Final = 4  # px; below this the mean of what is known will do
+_FINE: Final = 14.0  # levels: what stands out further is no weave
 _RELAXATIONS: Final = 12  # a level
 
 Picture = NDArray[np.float32]
@@ -75,6 +76,28 @@ def _neighbours(picture: Picture) -> Picture:
     padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)), mode="edge")
     rows = padded[:-2, 1:-1] + padded[2:, 1:-1]
     return np.asarray((rows + padded[1:-1, :-2] + padded[1:-1, 2:]) / 4, np.float32)
+
+
+def detail(picture: Picture, known: Mask, size: float) -> Picture:
+    """What to add (H, W, C) to a filled picture so that its holes are not smooth.
+
+    Detail finer than ``size`` px is reflected at the rim of what is ``known`` (H, W), and fades
+    where there is nothing to reflect. Nothing is added to what is known.
+    """
+    if known.all() or not known.any():
+        return np.zeros_like(picture)
+    weight = known.astype(np.float32)
+    share = np.maximum(ndimage.gaussian_filter(weight, size), 1e-3)
+    spread = (size, size, 0)
+    smooth = ndimage.gaussian_filter(picture * weight[..., None], spread) / share[..., None]
+    fine = np.clip(picture - smooth, -_FINE, _FINE) * weight[..., None]
+    rows, columns = ndimage.distance_transform_edt(
+        ~known, return_distances=False, return_indices=True
+    )
+    y, x = np.indices(known.shape)
+    height, width = known.shape
+    rows, columns = np.clip(2 * rows - y, 0, height - 1), np.clip(2 * columns - x, 0, width - 1)
+    return np.asarray(np.where(known[..., None], 0, fine[rows, columns]), np.float32)
 
 
 def grow(mask: Mask, radius: float) -> Mask:

@@ -213,8 +213,11 @@ def _colour(vertices, faces, texture, width, height, f, x, y):  # type: ignore[n
 
 
 @njit(**COMPILED)
-def _store_plain(vertices, faces, texture, width, height, owner, stride, plain, count, words, out):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Write the known colours of the plain pixels, and find those that no plane could give."""
+def _store_plain(vertices, faces, texture, width, height, owner, stride, plain, count, words, mixed, m, out):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+    """Write the known colours of the plain pixels, and find those that no plane could give.
+
+    Of the latter those with several triangles join the ``m`` mixed pixels; returns the new ``m``.
+    """
     one = np.float32(1.0)
     for n in range(count):
         word = words[n]
@@ -224,13 +227,20 @@ def _store_plain(vertices, faces, texture, width, height, owner, stride, plain, 
             out[y, x, 1] = (word >> 8) & 255
             out[y, x, 2] = (word >> 16) & 255
             continue
-        f = owner[first] & _FACE
+        j, k, o = first + np.uint64(1), first + np.uint64(2), first + np.uint64(3)
+        f = owner[first]
+        if (f ^ owner[j]) | (f ^ owner[k]) | (f ^ owner[o]):
+            mixed[m] = plain[n]
+            m += 1
+            continue
+        f &= _FACE
         px, py = np.float32(np.int32(x) + 0.5), np.float32(np.int32(y) + 0.5)
         r, g, b, cover = _colour(vertices, faces, texture, width, height, f, px, py)
         rest = max(one - cover, np.float32(0.0))
         out[y, x, 0] = _byte(cover * r + rest * np.float32(out[y, x, 0]))
         out[y, x, 1] = _byte(cover * g + rest * np.float32(out[y, x, 1]))
         out[y, x, 2] = _byte(cover * b + rest * np.float32(out[y, x, 2]))
+    return m
 
 
 @njit(**COMPILED)
@@ -302,8 +312,8 @@ def draw(
     _shade_plain(
         flat, wide, high, owner, stride, canvas.planes.reshape(-1), plain, n, canvas.colours
     )  # fmt: skip
-    _store_plain(
-        vertices, faces, flat, wide, high, owner, stride, plain, n, canvas.colours, out
+    m = _store_plain(
+        vertices, faces, flat, wide, high, owner, stride, plain, n, canvas.colours, mixed, m, out
     )  # fmt: skip
     _shade_mixed(vertices, faces, flat, wide, high, depth, owner, stride, mixed, m, out)
     return bounds

@@ -48,6 +48,7 @@ _STEP_SLOPE: Final = 3.0  # ... and pixels more, times the slope
 _STEP_MOUTH: Final = 0.009  # ... in a mouth, whose teeth no fit puts quite where they are
 _PAST: Final = 0.15  # cosine by which rows past the silhouette still take its colour
 _TURNED_MOUTH: Final = 0.6  # cosine by which its few vertices may even face away
+_OPEN_MOUTH: Final = 0.05  # of its squared width: a smaller opening is a dark slit
 _EDGE: Final = 0.012  # metres of depth that make an edge of a layer before itself ...
 _EDGE_PX: Final = 3  # ... whose pixels, this far around, are mixed or in its shadow
 
@@ -160,13 +161,25 @@ class View:
         towards = np.clip((self.facing + _PAST + _TURNED_MOUTH * mouth) / 0.1, 0, 1)
         return np.asarray(inside * towards * (1 - hidden), np.float32)
 
-    def part(self) -> NDArray[np.int16]:
-        """The part of ``PARTS`` (H, W) that is seen at each pixel, or the nearest to it."""
-        of_layer = np.array([next(i for i, p in enumerate(PARTS) if n in p) for n in LAYERS])
+    def alone(self, surface: Surface, layers: tuple[str, ...]) -> View:
+        """What would be seen of these layers if nothing else were there."""
+        part = surface.only(np.isin(surface.face_layer, [LAYERS.index(name) for name in layers]))
+        height, width = self.depth.shape
+        return View.of(part, self.points, self.facing, width, height)
+
+    def shows_mouth(self, surface: Surface) -> bool:
+        """Whether enough of a mouth's inside is seen for its colours to be the picture's."""
+        lips = self.points[surface.material == MATERIALS.index("lips"), 0]
+        wide = float(np.ptp(lips)) if len(lips) else 0.0
+        inside = int((self.layer == LAYERS.index("mouth")).sum())
+        return inside > _OPEN_MOUTH * wide * wide
+
+    def nearest(self) -> NDArray[np.int16]:
+        """The layer (H, W) that is seen at each pixel, or the nearest to it."""
         rows, columns = ndimage.distance_transform_edt(
             self.layer < 0, return_distances=False, return_indices=True
         )
-        return np.asarray(of_layer[self.layer[rows, columns]], np.int16)
+        return np.asarray(self.layer[rows, columns], np.int16)
 
     def away_from(self, name: str) -> F32:
         """Px (R,) between each row and the nearest pixel that shows the layer ``name``."""
