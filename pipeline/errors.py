@@ -31,7 +31,7 @@
     │   └── AvatarDamaged         a bundled avatar's folder is incomplete or altered
     ├── PictureError          the reference picture
     │   ├── PictureMissing, PictureUnreadable, PictureTooSmall, PictureTooLarge,
-    │   ├── PictureAnimated, LandmarksMissing, LandmarksInvalid
+    │   ├── PictureAnimated, PictureTooCostly, LandmarksMissing, LandmarksInvalid
     │   ├── PersonNotFound        the picture and its landmarks show no person that can be fitted
     │   └── SeveralPeople, FaceTooSmall, FaceTurned  what a picture of one's own may not be
     ├── AudioError            the speech
@@ -209,6 +209,10 @@ class PictureTooLarge(PictureError):
 
 class PictureAnimated(PictureError):
     code = "picture_animated"
+
+
+class PictureTooCostly(PictureError):
+    code = "picture_too_costly"
 
 
 class LandmarksMissing(PictureError):

@@ -2,7 +2,8 @@
 
 ``hash_picture`` reads bytes and nothing else, so that consent can be asked for before any decoder
 runs. ``load_picture`` turns the very bytes that were hashed into upright RGB pixels and refuses
-what cannot be a reference; the number of pixels is limited before they are decoded.
+what cannot be a reference; the number of pixels is limited before they are decoded. A file with
+``bounds`` comes from a stranger and is decoded in a process apart (``pipeline.jail``).
 """
 
 from __future__ import annotations
@@ -56,13 +57,28 @@ class Picture:
         return int(self.pixels.shape[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What decoding a stranger's picture may take."""
+
+    seconds: float = 15.0
+    megabytes: int = 1536
+    pixels: int = MAX_PIXELS
+    bytes: int = MAX_BYTES
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureFile:
-    """A picture's bytes and their hash, not looked at yet."""
+    """A picture's bytes and their hash, not looked at yet.
+
+    ``limit`` is the most pixels that are decoded; with ``bounds``, decoding happens apart.
+    """
 
     name: str
     data: bytes
     sha256: str
+    limit: int = MAX_PIXELS
+    bounds: Bounds | None = None
 
 
 def hash_picture(path: Path) -> PictureFile:
@@ -81,22 +97,33 @@ def hash_picture(path: Path) -> PictureFile:
     return hashed(data, str(path))
 
 
-def hashed(data: bytes, name: str = "the picture") -> PictureFile:
-    """A picture that is in memory already; ``name`` is what errors call it."""
-    if len(data) > MAX_BYTES:
+def hashed(data: bytes, name: str = "the picture", bounds: Bounds | None = None) -> PictureFile:
+    """A picture that is in memory already; ``name`` is what errors call it.
+
+    ``bounds`` are for bytes that a stranger sent. Raises ``PictureTooLarge``.
+    """
+    most = bounds.bytes if bounds else MAX_BYTES
+    if len(data) > most:
         raise PictureTooLarge(
-            f"picture {name} has {len(data)} bytes, the limit is {MAX_BYTES}: save it smaller"
+            f"picture {name} has {len(data)} bytes, the limit is {most}: save it smaller"
         )
-    return PictureFile(name, data, hashlib.sha256(data).hexdigest())
+    limit = bounds.pixels if bounds else MAX_PIXELS
+    return PictureFile(name, data, hashlib.sha256(data).hexdigest(), limit, bounds)
 
 
 def load_picture(file: PictureFile) -> Picture:
     """Decodes a still picture, turned upright as its EXIF says; raises a ``PictureError``."""
+    if file.bounds is not None:
+        from pipeline.jail import decode_apart  # it asks this module in turn
+
+        return decode_apart(file, file.bounds)
     image = _header(file)
     _check_still(image, file.name)
-    _check_size(image.size, file.name)
+    _check_size(image.size, file.name, file.limit)
     try:
         pixels, alpha = _decoded(ImageOps.exif_transpose(image))
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
         raise PictureUnreadable(
             f"picture {file.name} is damaged or cut off ({error}): export it again"
@@ -111,7 +138,7 @@ def _header(file: PictureFile) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return Image.open(BytesIO(file.data), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise PictureTooLarge(_too_large(file.name, "too many")) from error
+        raise PictureTooLarge(_too_large(file.name, "too many", file.limit)) from error
     except UnidentifiedImageError as error:
         raise PictureUnreadable(
             f"{file.name} is not a picture that can be read: use {', '.join(FORMATS)}"
@@ -128,10 +155,10 @@ def _check_still(image: Image.Image, name: str) -> None:
         )
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str, limit: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise PictureTooLarge(_too_large(name, f"{width}x{height}"))
+    if width * height > limit:
+        raise PictureTooLarge(_too_large(name, f"{width}x{height}", limit))
     if min(width, height) < MIN_SIDE:
         raise PictureTooSmall(
             f"picture {name} is {width}x{height}, each side needs at least {MIN_SIDE} pixels:"
@@ -139,11 +166,8 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _too_large(name: str, what: str) -> str:
-    return (
-        f"picture {name} has {what} pixels, the limit is {MAX_PIXELS // 1_000_000} million:"
-        " scale it down"
-    )
+def _too_large(name: str, what: str, limit: int) -> str:
+    return f"picture {name} has {what} pixels, the limit is {limit / 1e6:g} million: scale it down"
 
 
 def _decoded(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
