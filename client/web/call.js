@@ -181,14 +181,19 @@ export class Call extends EventTarget {
   #connection(pc) {
     if (pc !== this.#pc || this.over) return;
     if (pc.connectionState === "connected") {
-      clearTimeout(this.#watch);
-      this.#lost = 0;
-      this.#become("listening");
+      this.#connected();
     } else if (pc.connectionState === "failed") {
       this.#reconnect();
     } else if (pc.connectionState === "disconnected") {
       wait(2).then(() => pc === this.#pc && pc.connectionState === "disconnected" && this.#reconnect());
     }
+  }
+
+  /** A message may be here before the event that says so. */
+  #connected() {
+    clearTimeout(this.#watch);
+    this.#lost = 0;
+    if (this.state !== "speaking") this.#become("listening");
   }
 
   /** Comes back to the same session with a fresh offer while the server keeps it. */
@@ -211,6 +216,7 @@ export class Call extends EventTarget {
     this.#channel = channel;
     channel.onmessage = ({ data }) => {
       const message = JSON.parse(data);
+      this.#connected();
       if (message.type === "speaking_started") this.#become("speaking");
       if (message.type === "idle") this.#become("listening");
       this.#emit("message", message);
