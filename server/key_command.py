@@ -17,16 +17,20 @@ SHOWN_ONCE = "This is the only time that the key is shown. A server without keys
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one sub-command; 0 on success, 2 with one line on stderr when it is refused."""
-    arguments = _parser().parse_args(argv)
     try:
-        store = KeyStore(_path(arguments))
-        try:
-            arguments.run(store, arguments)
-        finally:
-            store.close()
+        return run(_parser().parse_args(argv))
     except (KeyStoreError, settings.SettingsError) as failure:
         sys.stderr.write(f"keys: {failure}\n")
         return 2
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Does what parsed arguments ask. Raises ``KeyStoreError`` or ``SettingsError``."""
+    store = KeyStore(_path(arguments))
+    try:
+        arguments.run(store, arguments)
+    finally:
+        store.close()
     return 0
 
 
@@ -35,7 +39,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE.toml", help="the server's settings file")
     parser.add_argument("--keys", metavar="FILE", help="file of keys (default: the server's)")
     parser.add_argument("--json", action="store_true", help="for machines")
-    commands = parser.add_subparsers(required=True, metavar="create | list | revoke")
+    commands = parser.add_subparsers(
+        required=True, dest="key_act", metavar="create | list | revoke"
+    )
     create = commands.add_parser("create", help="make a key; prints it once")
     create.add_argument("name", help="whose it is")
     create.add_argument("--role", type=Role, choices=KEY_ROLES, required=True)
