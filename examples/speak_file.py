@@ -75,7 +75,7 @@ async def speak(url: str, avatar: str, samples: NDArray[np.int16]) -> AsyncItera
         async with http.post(f"{url}/v1/sessions", json={"avatar": avatar}) as response:
             made = await response.json()
         headers = {"Authorization": f"Bearer {made['token']}"}
-        yield f"watch: {url}{made['whep']}  token: {made['token']}"
+        yield f"watch.html?whep={url}{made['whep']}#token={made['token']}"
         await peer.setLocalDescription(await peer.createOffer())
         async with http.post(
             f"{url}{made['whip']}",
@@ -100,6 +100,7 @@ async def main() -> None:
     arguments = parser.parse_args()
     async for line in speak(arguments.url, arguments.avatar, read(arguments.audio)):
         sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
