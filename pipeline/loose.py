@@ -70,7 +70,7 @@ def by_part(
             part, known = np.where(mine, alpha, 0).astype(np.float32), mine
         wanted = part > 0.1
         if exact:
-            away = _far(own | covered)
+            away = _far(own)
             wanted &= away > np.where(known, max(_BORDER * unit, _MIXED), 0)
             hair = wanted & bare & (away > _RIM * unit)
             skin = bare & (_far(hair) > _ROUND * unit)
