@@ -24,6 +24,7 @@ from pipeline.errors import (
     RegistryUnavailable,
 )
 from pipeline.errors import UnknownAvatar as NoSuchAvatar
+from pipeline.picture import Bounds
 from server.avatars import Avatars, Card
 from server.desk import Desk
 from server.errors import (
@@ -161,8 +162,11 @@ def open_house(settings: Settings) -> House:
     from server.pictures import OwnPictures  # imports this module
 
     gate = ConsentGate(registry)
-    everybody = Everybody(Bundled(pipeline, registry), pipeline, gate)
-    avatars = Avatars(everybody, OwnPictures(pipeline, gate))
+    bounds = Bounds(
+        settings.picture_s, settings.picture_mb, settings.picture_pixels, settings.picture_bytes
+    )
+    everybody = Everybody(Bundled(pipeline, registry), pipeline, gate, bounds)
+    avatars = Avatars(everybody, OwnPictures(pipeline, gate, bounds))
     from server.marking import Marking  # imports this module
 
     house = House(settings, Performers(pipeline), avatars, Desk(registry))

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.consent import ConsentGate, Scope
 from pipeline.consent.enrolments import Enrolled
 from pipeline.errors import ContinuumError
+from pipeline.picture import Bounds
 from server.avatars import Card, Source
 from server.consents import translated
 
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 class Everybody:
     """A ``Source`` of bundled and enrolled avatars."""
 
-    def __init__(self, bundled: Source, pipeline: Any, gate: ConsentGate) -> None:
+    def __init__(self, bundled: Source, pipeline: Any, gate: ConsentGate, bounds: Bounds) -> None:
         self._bundled, self._pipeline, self._gate = bundled, pipeline, gate
+        self._bounds = bounds
         self._enrolments = gate.registry.enrolments
         self._own: dict[str, Enrolled] = {}
 
@@ -63,7 +65,7 @@ class Everybody:
         from pipeline.sidecar import read_landmarks
 
         with translated():
-            file = hashed(self._enrolments.picture(own))
+            file = hashed(self._enrolments.picture(own), bounds=self._bounds)
             points = read_landmarks(self._enrolments.landmarks(own), file)
             return self._pipeline.enrol(load_picture(file), grant, landmarks=points)
 

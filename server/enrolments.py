@@ -12,12 +12,11 @@ from typing import Final
 from aiohttp import BodyPartReader, StreamReader, web
 
 from server.errors import BadRequest, TooLarge, UnsupportedMediaType
-from server.web import HOUSE, respond
+from server.web import HOUSE, SETTINGS, respond
 
-MAX_PICTURE: Final = 32 * 1024 * 1024
 MAX_FIELD: Final = 256 * 1024
 TYPES: Final = ("image/png", "image/jpeg", "image/webp")
-_LIMITS: Final = {"picture": MAX_PICTURE, "landmarks": MAX_FIELD, "consent": 200, "name": 200}
+_LIMITS: Final = {"picture": 0, "landmarks": MAX_FIELD, "consent": 200, "name": 200}  # 0: settings
 
 
 def routes() -> list[web.RouteDef]:
@@ -33,7 +32,7 @@ async def find(request: web.Request) -> web.Response:
     """``POST /v1/enrolments``: a picture in, its landmarks out."""
     if request.content_type not in TYPES:
         raise UnsupportedMediaType(f"Send one of {', '.join(TYPES)}, not {request.content_type}.")
-    data = await _read(request.content, "picture")
+    data = await _read(request.content, "picture", _most(request, "picture"))
     return respond(await asyncio.to_thread(request.app[HOUSE].avatars.own.find, data))
 
 
@@ -67,7 +66,7 @@ async def _form(request: web.Request) -> dict[str, bytes]:
         async for part in await request.multipart():
             if not isinstance(part, BodyPartReader) or part.name not in _LIMITS:
                 raise BadRequest(f"Fields are {', '.join(_LIMITS)}.")
-            out[part.name] = await _part(part)
+            out[part.name] = await _part(part, _most(request, part.name))
     except ValueError as failure:
         raise BadRequest(f"The form cannot be read: {failure}") from failure
     missing = [name for name in ("picture", "landmarks") if not out.get(name)]
@@ -76,22 +75,26 @@ async def _form(request: web.Request) -> dict[str, bytes]:
     return out
 
 
-async def _part(part: BodyPartReader) -> bytes:
+async def _part(part: BodyPartReader, most: int) -> bytes:
     name, data = str(part.name), bytearray()
     while chunk := await part.read_chunk(64 * 1024):
         data += chunk
-        _check(len(data), name)
+        _check(len(data), name, most)
     return bytes(data)
 
 
-async def _read(content: StreamReader, name: str) -> bytes:
+async def _read(content: StreamReader, name: str, most: int) -> bytes:
     data = bytearray()
     while not content.at_eof():
         data += await content.read(64 * 1024)
-        _check(len(data), name)
+        _check(len(data), name, most)
     return bytes(data)
 
 
-def _check(size: int, name: str) -> None:
-    if size > _LIMITS[name]:
-        raise TooLarge(f"{name} may have {_LIMITS[name]} bytes.")
+def _most(request: web.Request, name: str) -> int:
+    return request.app[SETTINGS].picture_bytes if name == "picture" else _LIMITS[name]
+
+
+def _check(size: int, name: str, most: int) -> None:
+    if size > most:
+        raise TooLarge(f"{name} may have {most} bytes.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.consent import ConsentGate, Scope
-from pipeline.picture import PictureFile, hashed
+from pipeline.picture import Bounds, PictureFile, hashed
 from pipeline.sidecar import read_landmarks
 from server.avatars import Card
 from server.consents import translated
@@ -34,8 +34,8 @@ class _Own:
 class OwnPictures:
     """Blocking calls, seconds each; one computation at a time."""
 
-    def __init__(self, pipeline: Any, gate: ConsentGate) -> None:
-        self._pipeline, self._gate = pipeline, gate
+    def __init__(self, pipeline: Any, gate: ConsentGate, bounds: Bounds) -> None:
+        self._pipeline, self._gate, self._bounds = pipeline, gate, bounds
         self._own: dict[str, _Own] = {}
         self._busy = threading.Lock()
 
@@ -44,14 +44,14 @@ class OwnPictures:
         from pipeline.enrol import enrolment
 
         with self._busy, translated():
-            return enrolment(hashed(data)).sidecar()
+            return enrolment(hashed(data, bounds=self._bounds)).sidecar()
 
     def preview(self, data: bytes, landmarks: bytes, consent: str) -> bytes:
         """A PNG of points and fit; with the id of a consent record also of test frames."""
         from pipeline.enrol import enrolment
 
         with self._busy, translated():
-            file = hashed(data)
+            file = hashed(data, bounds=self._bounds)
             grant = self._grant("preview", file, consent, Scope.RECORDING) if consent else None
             found = enrolment(file, read_landmarks(landmarks, file))
             out = io.BytesIO()
@@ -61,7 +61,7 @@ class OwnPictures:
     def add(self, name: str, data: bytes, landmarks: bytes, consent: str) -> Card:
         """Offers a picture to be called. Raises a ``ServerError``."""
         with translated():
-            file = hashed(data)
+            file = hashed(data, bounds=self._bounds)
             grant = self._grant(name, file, consent, Scope.LIVE)
             read_landmarks(landmarks, file)
         own = f"own-{file.sha256[:12]}"
