@@ -72,17 +72,17 @@ class Watcher(Denoiser):
         return told
 
     def _velocity(self, x: Tensor, step: int, caches: list[Any], branches: CfgCache) -> Tensor:
-        fields = [self._forward(x, step, cache) for cache in caches]
-        if len(fields) == 1:
-            return fields[0]
+        found = self._fields(x, step, caches)
+        if len(found) == 1:
+            return found[0]
         guidance = self._config.guidance
-        guided = guide(fields[0], fields[1], guidance.scale, guidance.rescale)
+        guided = guide(found[0], found[1], guidance.scale, guidance.rescale)
         if self._last is not None:
-            (guess,) = branches.reuse(fields[0])
-            lazy = guide(fields[0], guess, guidance.scale, guidance.rescale)
-            self.trials[-1].append(Trial(change(fields[0], self._last), change(lazy, guided)))
-        branches.keep(fields[0], fields[1:])
-        self._last = None if step == len(self.levels) - 2 else fields[0]
+            (guess,) = branches.reuse(found[0])
+            lazy = guide(found[0], guess, guidance.scale, guidance.rescale)
+            self.trials[-1].append(Trial(change(found[0], self._last), change(lazy, guided)))
+        branches.keep(found[0], found[1:])
+        self._last = None if step == len(self.levels) - 2 else found[0]
         return guided
 
 

@@ -9,7 +9,7 @@ per performance, the parallel one a window of them; nothing else differs.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
@@ -91,8 +91,8 @@ class Transformer(Protocol):
 class Denoiser:
     """The transformer with its schedule, sampler and guidance: noise -> clean latents.
 
-    ``forwards`` counts passes over noisy tokens, ``reused`` the unconditional ones that the CFG
-    cache spared.
+    The branches of guidance are one batch, unless the CFG cache may spare one of them. ``forwards``
+    counts passes over noisy tokens, ``reused`` the unconditional ones that the CFG cache spared.
     """
 
     def __init__(self, dit: Transformer, config: ModelConfig, null_prompt: Tensor) -> None:
@@ -100,6 +100,8 @@ class Denoiser:
         self.levels = levels(config.schedule.steps, config.schedule.shift)
         self._reuse = config.acceleration.reused_blocks(config.schedule.steps)
         self._thresholds = config.acceleration.cfg_cache or (0.0,) * config.schedule.steps
+        self._guided = config.guidance.scale != 1.0
+        self._together = self._guided and not any(self._thresholds)
         self.forwards = self.reused = 0
 
     @torch.inference_mode()
@@ -107,10 +109,7 @@ class Denoiser:
         """The new clean latents (C, emit, 1, P) of each performance, which remembers them."""
         pairs = [(p, chunk) for p, plan in zip(performances, plans, strict=True)
                  for chunk in plan.chunks]  # fmt: skip
-        condition = self._condition(pairs)
-        caches = [self._dit.condition(condition)]
-        if self._config.guidance.scale != 1.0:
-            caches.append(self._dit.condition(self._unconditional(condition)))
+        caches = self._told(self._condition(pairs))
         branches = CfgCache(self._thresholds)
         x = torch.stack([self._noise(p, chunk, 0) for p, chunk in pairs])
         left: list[list[Tensor]] = [[] for _ in performances]
@@ -149,10 +148,30 @@ class Denoiser:
         shape = (self._config.vae.channels, chunk.length, 1, self._dit.parts)
         return latent_noise(p.seed, chunk.start, shape, draw)
 
+    def _told(self, condition: Condition) -> list[Any]:
+        """The condition as the transformer keeps it: one for each pass of a step."""
+        branches = [condition]
+        if self._guided:
+            branches.append(self._unconditional(condition))
+        if self._together:
+            parts = [[getattr(c, f.name) for c in branches] for f in fields(Condition)]
+            branches = [Condition(*map(torch.cat, parts))]
+        return [self._dit.condition(branch) for branch in branches]
+
+    def _fields(self, x: Tensor, step: int, caches: list[Any]) -> list[Tensor]:
+        """The field of every branch, none of them reused."""
+        if self._together:
+            return list(self._forward(torch.cat([x, x]), step, caches[0]).chunk(2))
+        return [self._forward(x, step, cache) for cache in caches]
+
     def _velocity(self, x: Tensor, step: int, caches: list[Any], branches: CfgCache) -> Tensor:
+        guidance = self._config.guidance
+        if not self._guided:
+            return self._forward(x, step, caches[0])
+        if self._together:
+            conditional, unconditional = self._fields(x, step, caches)
+            return guide(conditional, unconditional, guidance.scale, guidance.rescale)
         conditional = self._forward(x, step, caches[0])
-        if len(caches) == 1:
-            return conditional
         settled = branches.decided(step)
         if settled or (settled is None and branches.unchanged(step, conditional)):
             self.reused += 1
@@ -160,7 +179,6 @@ class Denoiser:
         else:
             unconditional = self._forward(x, step, caches[1])
             branches.keep(conditional, [unconditional])
-        guidance = self._config.guidance
         return guide(conditional, unconditional, guidance.scale, guidance.rescale)
 
     def _forward(self, x: Tensor, step: int, cache: Any) -> Tensor:
@@ -195,7 +213,7 @@ class Denoiser:
         left: list[list[Tensor]],
     ) -> list[Tensor]:
         fresh, row = [], 0
-        for p, plan_, fields in zip(performances, plans, left, strict=True):
+        for p, plan_, kept in zip(performances, plans, left, strict=True):
             start, pieces, covered = p.position, [], p.position
             for chunk in plan_.chunks:
                 stop = min(chunk.stop, start + plan_.emit)
@@ -205,6 +223,6 @@ class Denoiser:
                 row += 1
             latents = torch.cat(pieces, dim=1)
             p.latents.append(latents)
-            p.trace.leave(max(plan_.leave_from, plan_.chunks[-1].start), fields)
+            p.trace.leave(max(plan_.leave_from, plan_.chunks[-1].start), kept)
             fresh.append(latents)
         return fresh

@@ -153,7 +153,7 @@ def guided(scale: float, **switches) -> ModelConfig:
 @pytest.mark.parametrize(
     ("scale", "thresholds", "forwards"),
     [
-        (1.0, (), 3), (2.0, (), 6), (2.0, (0.0, math.inf, math.inf), 4),
+        (1.0, (), 3), (2.0, (0.0, 1e-9, 1e-9), 6), (2.0, (0.0, math.inf, math.inf), 4),
         (2.0, (0.0, 0.0, math.inf), 5), (1.0, (0.0, math.inf, math.inf), 3),
     ],
 )  # fmt: skip
@@ -164,6 +164,15 @@ def test_the_cfg_cache_spares_unconditional_passes(scale, thresholds, forwards):
     d.advance([performance(c)], [causal_plan(c, 0)])
     assert len(flow.forwards) == d.forwards == forwards
     assert d.reused == (0 if scale == 1.0 else 6 - forwards)
+
+
+def test_without_a_cfg_cache_both_branches_are_one_batch():
+    made = []
+    for thresholds in ((), (0.0, 1e-9, 1e-9)):
+        c, flow = guided(2.0, cfg_cache=thresholds), LinearFlow()
+        made.append(denoiser(c, flow).advance([performance(c)], [causal_plan(c, 0)])[0])
+        assert flow.forwards == ([1] * 6 if thresholds else [2] * 3)
+    torch.testing.assert_close(made[0], made[1])
 
 
 def test_a_cfg_threshold_is_asked_every_step():
