@@ -5,7 +5,10 @@
     hearing.py    how speech enters: added to the stream (layout A) or attended to (layout B)
     dit.py        the transformer, both layouts
     ring.py       keys and values that a causal run keeps
+    field.py      the guided velocity of a chunk, and what need not be computed for it
+    accelerate.py what an ``Acceleration`` switches on; graphs.py, warm.py
     vae.py        the causal 3D autoencoder; streaming encode and decode
+    strips.py     decoding by rows; norms.py fused; vae_onnx.py exported
     tiny.py       a small decoder for the same latents
     speech.py     wav2vec2 features; text.py umT5; sight.py CLIP
     names.py      other projects' parameter names, translated

@@ -6,6 +6,7 @@ table, joined conditions, what guidance and attention gave at the steps before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from pipeline.guidance import CfgCache
 from pipeline.models.wan.block import Hint
 from pipeline.models.wan.denoise import Branches
 from pipeline.models.wan.dit import Modulation, Shortcut, WanDiT
+from pipeline.models.wan.graphs import Graphs
 from pipeline.models.wan.hearing import KeyValue
 from pipeline.models.wan.ring import KvRing
 
@@ -27,12 +29,14 @@ class Pace:
 
     ``attends`` of self-attention, one for all steps or one a step. ``batched``: all branches as one
     batch. ``thresholds`` of the CFG cache, one a step. ``reuse`` of attention by block and step.
+    ``graphs`` replay small forwards that neither reuse attention nor read a ring.
     """
 
     attends: tuple[Attend, ...] = (attend,)
     batched: bool = False
     thresholds: tuple[float, ...] = ()
     reuse: Reuse | None = None
+    graphs: Graphs | None = None
 
     def __post_init__(self) -> None:
         if not self.attends:
@@ -130,10 +134,63 @@ class Field:
     ) -> Tensor:
         attends = self._pace.attends
         short = Shortcut(attends[step if len(attends) > 1 else 0], kept, step)
-        start, ring = self._place.start, self._place.ring
+        graphs, (start, ring) = self._pace.graphs, (self._place.start, self._place.ring)
+        if graphs and kept is None and ring is None and self._tokens(x) <= graphs.limit:
+            return self._replay(graphs, x, step, told, short.attend)
         field: Tensor = self._dit(x, self._mods[step], told, start=start, ring=ring,
                                   table=self._table, shortcut=short)  # fmt: skip
         return field
+
+    def _tokens(self, x: Tensor) -> int:
+        _, rows, columns = self._dit.config.patch
+        return x.shape[0] * x.shape[2] * (x.shape[3] // rows) * (x.shape[4] // columns)
+
+    def _replay(
+        self, graphs: Graphs, x: Tensor, step: int, told: list[Hint], attend: Attend
+    ) -> Tensor:
+        """The same forward, recorded: everything that it reads is told as flat tensors."""
+        mods = self._mods[step]
+        flat, hints = flatten(told)
+        depth = len(mods.blocks)
+
+        def work(x: Tensor, cos: Tensor, sin: Tensor, head: Tensor, *rest: Tensor) -> Tensor:
+            mod = Modulation(list(rest[:depth]), head)
+            out: Tensor = self._dit(x, mod, unflatten(rest[depth:], hints), table=(cos, sin),
+                                    shortcut=Shortcut(attend))  # fmt: skip
+            return out
+
+        return graphs.run(
+            (id(self._dit), attend), work, [x, *self._table, mods.head, *mods.blocks, *flat]
+        )
+
+
+def flatten(told: list[Hint]) -> tuple[list[Tensor], list[tuple[bool, bool, bool]]]:
+    """The tensors of some hints in order, and which of image, addition and audio each one has."""
+    flat: list[Tensor] = []
+    kinds = []
+    for hint in told:
+        flat += hint.text
+        flat += hint.image or ()
+        flat += () if hint.added is None else (hint.added,)
+        flat += hint.audio or ()
+        kinds.append((hint.image is not None, hint.added is not None, hint.audio is not None))
+    return flat, kinds
+
+
+def unflatten(flat: Sequence[Tensor], kinds: list[tuple[bool, bool, bool]]) -> list[Hint]:
+    """The hints again."""
+    rest = iter(flat)
+
+    def pair(there: bool = True) -> KeyValue | None:
+        return (next(rest), next(rest)) if there else None
+
+    return [
+        Hint(
+            text=(next(rest), next(rest)), image=pair(image), added=next(rest) if added else None,
+            audio=pair(audio),
+        )
+        for image, added, audio in kinds
+    ]  # fmt: skip
 
 
 def join(told: list[list[Hint]]) -> list[Hint]:

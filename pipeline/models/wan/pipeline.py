@@ -17,15 +17,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pipeline.acceleration import Acceleration, profile
 from pipeline.admission import admit
 from pipeline.avatars import find_avatar
 from pipeline.errors import ModelMismatch, ModelUnknown
 from pipeline.inspect import inspect, transformer_source
 from pipeline.label import Label
+from pipeline.models.wan.accelerate import Accepted, Applied, accelerate
 from pipeline.models.wan.cards import Card, card
 from pipeline.models.wan.condition import Reference, encode_reference
 from pipeline.models.wan.denoise import Prompts
 from pipeline.models.wan.dit import WanDiT, keep_float32
+from pipeline.models.wan.field import Pace
 from pipeline.models.wan.files import WanFiles, find_files
 from pipeline.models.wan.names import vae_rename
 from pipeline.models.wan.performance import Score, perform
@@ -35,6 +38,7 @@ from pipeline.models.wan.stream import FrameDecoder, FrameMemory, Parts, WanAvat
 from pipeline.models.wan.text import load_prompt_encoder
 from pipeline.models.wan.tiny import TinyDecoder, TinyStream
 from pipeline.models.wan.vae import VaeDecoder, WanVae, vae_from_shapes
+from pipeline.models.wan.warm import warm_up
 from pipeline.picture import Picture, hash_picture, load_picture
 from pipeline.sources import Part, RenamedSource, open_weights
 from pipeline.stream import AvatarFrame
@@ -99,8 +103,12 @@ class WanPipeline:
 
     efforts: Final = 1  # a distilled checkpoint has one schedule
 
-    def __init__(self, model: WanModel, manner: Manner | None = None) -> None:
+    def __init__(
+        self, model: WanModel, manner: Manner | None = None, applied: Applied | None = None
+    ) -> None:
         self.model, self.manner = model, manner or Manner()
+        self.applied = applied or Applied(Pace(), None, ())
+        self.accepted = Accepted()
         self.engine = WanEngine()
         self.label = Label()  # burnt into every frame; another one, or none, is the operator's
         self.notices: list[str] = []  # forced uses, for the log and the health report
@@ -114,14 +122,26 @@ class WanPipeline:
         dtype: torch.dtype = torch.bfloat16,
         manner: Manner | None = None,
         given: Mapping[str, Path] | None = None,
+        speed: str | Acceleration = "plain",
     ) -> WanPipeline:
         """Load the checkpoint at ``path``; ``name`` is its card (or the card's name), needed where
-        the tensors could be several. Raises ``ModelUnknown``, ``ModelMismatch``, ``ModelTooLarge``,
-        ``ModelDamaged`` or ``ModelUnsafe``.
+        the tensors could be several; ``speed`` the profile of accelerations, or what is switched
+        on. Raises ``ModelUnknown``, ``ModelMismatch``, ``ModelTooLarge``, ``ModelDamaged``,
+        ``ModelUnsafe`` or ``BackendRefused``.
         """
         chosen = card(name) if isinstance(name, str) else name or _only_candidate(path)
         files = find_files(path, chosen, given)
-        return cls(load_model(files, chosen, device, dtype), manner)
+        folder = path if path.is_dir() else path.parent
+        how = profile(speed, folder) if isinstance(speed, str) else speed
+        model = load_model(files, chosen, device, dtype, "cpu" if how.offload_gib else device)
+        return cls(model, manner, accelerate(model.dit, model.vae, how, device))
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Run every size (width, height) once before anybody waits; others are refused then."""
+        window = self.manner.window
+        for size in sizes:
+            warm_up(self.model.dit, self.model.card, self.applied.pace, size, window)
+        self.accepted = Accepted(frozenset(sizes))
 
     # -- what it is ----------------------------------------------------------------------------
 
@@ -143,7 +163,8 @@ class WanPipeline:
     def reason(self) -> str:
         """Where it runs, how, and under which licence."""
         title, dtype = self.model.card.title, str(self.model.dit.dtype).removeprefix("torch.")
-        return f"{title} on {self.device} in {dtype}; licence: {self.license}"
+        told = "".join(f"; {notice}" for notice in self.applied.notices)
+        return f"{title} on {self.device} in {dtype}{told}; licence: {self.license}"
 
     def set_effort(self, effort: int) -> None:
         """Chooses among ``efforts``: there is one."""
@@ -176,6 +197,7 @@ class WanPipeline:
         grant.check(image_sha256=image.sha256)
         chosen = self.model.card
         width, height = size or chosen.sizes[0]
+        self.accepted.check(width, height)
         notice = chosen.check_use(width, height, self.frame_rate, self.manner.force)
         if notice and notice not in self.notices:
             self.notices.append(notice)
@@ -221,7 +243,9 @@ class WanPipeline:
 
     def prompts(self, prompt: str) -> Prompts:
         """A prompt encoded, with what guidance leads away from."""
-        return Prompts(self.model.prompt(prompt), self.model.prompt(UNWANTED))
+        device = self.model.dit.patch_embedding.weight.device
+        wanted, unwanted = (self.model.prompt(text).to(device) for text in (prompt, UNWANTED))
+        return Prompts(wanted, unwanted)
 
     def _stream(
         self, avatar: WanAvatar, grant: ConsentGrant, prompt: str, seed: int, window: int
@@ -230,7 +254,8 @@ class WanPipeline:
         recipe = model.card.recipe
         memory = FrameMemory(max(recipe.overlap, 1))
         recode = (lambda: model.vae.encode(memory.read())) if manner.carry == "frames" else None
-        score = Score(model.dit, model.card.schedule, model.card.guidance, avatar.reference, seed)
+        score = Score(model.dit, model.card.schedule, model.card.guidance, avatar.reference, seed,
+                      self.applied.pace)  # fmt: skip
         performance = perform(
             score, self.prompts(prompt), model.card, window, manner.positions == "relative", recode
         )
@@ -242,7 +267,7 @@ class WanPipeline:
     def _decoder(self) -> FrameDecoder:
         if self.model.tiny is not None:
             return TinyStream(self.model.tiny)
-        return VaeDecoder(self.model.vae)
+        return VaeDecoder(self.model.vae, self.applied.decode)
 
 
 def _perform(stream: WanStream, speech: Iterable[Speech]) -> Iterator[AvatarFrame]:
@@ -276,16 +301,19 @@ def _only_candidate(path: Path) -> Card:
                         + "; ".join(report.problems))  # fmt: skip
 
 
-def load_model(files: WanFiles, chosen: Card, device: str, dtype: torch.dtype) -> WanModel:
-    """All networks, strictly; nothing is read before everything was found and fits."""
-    dit = load_transformer(files, chosen, device, dtype)
-    limit = dit.config.text_tokens
+def load_model(
+    files: WanFiles, chosen: Card, device: str, dtype: torch.dtype, home: str | None = None
+) -> WanModel:
+    """All networks, strictly; nothing is read before everything was found and fits. The transformer
+    and the prompt encoder are at ``home`` where that is not the device that computes."""
+    dit = load_transformer(files, chosen, home or device, dtype)
+    limit, near = dit.config.text_tokens, home or device
     return WanModel(
         card=chosen,
         dit=dit,
         vae=load_vae(files.vae, device, dtype),
         speech=SpeechEncoder.load(files.speech, chosen.layout, device),
-        prompt=load_prompt_encoder(files.text, files.tokenizer, limit, torch.bfloat16, device),
+        prompt=load_prompt_encoder(files.text, files.tokenizer, limit, torch.bfloat16, near),
         picture=load_picture_encoder(files.image, device=device) if files.image else None,
         tiny=_tiny(files.tiny, device) if files.tiny else None,
     )
