@@ -182,6 +182,15 @@ async def test_health_says_what_runs_and_metrics_speak_prometheus(served: Served
     assert "continuum_slots 3.0" in text and "continuum_tick_seconds" in text
 
 
+async def test_healthz_says_what_runs_the_networks(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"networks": [{"network": "decoder", "runtime": "torch", "reason": "no such kernel"}]}
+    monkeypatch.setattr(type(served.pipeline), "describe_runtime", lambda _: told, raising=False)
+    health = await (await served.http.get("/healthz")).json()
+    assert health["model"]["runtime"] == told
+
+
 async def test_every_route_is_in_the_openapi_document(served: Served) -> None:
     document = await (await served.http.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
