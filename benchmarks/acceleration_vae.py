@@ -1,0 +1,100 @@
+"""Rows of the acceleration table for the pixel-latent autoencoder's decoder, in steady state."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.acceleration import Figures, Options, Row, Skipped, compared, relative
+from pipeline.errors import BackendRefused
+from pipeline.models.wan.norms import channels_last, fuse_norms
+from pipeline.models.wan.strips import decode_strips
+from pipeline.models.wan.vae import DecodeStep, VaeDecoder, WanVae, published_vae
+from pipeline.models.wan.vae_onnx import OnnxDecoder, export_decoder
+
+
+class Decoding:
+    """A decoder with random weights, and latents of a few pictures for it."""
+
+    def __init__(self, options: Options) -> None:
+        self.options, self.device = options, options.device
+        tiny = options.model == "tiny"
+        config = replace(published_vae(), width=16) if tiny else published_vae()
+        self.size = (64, 64) if tiny else (512, 512)
+        with torch.device(self.device):
+            self.vae = WanVae(config).eval().requires_grad_(False)
+            self.latents = torch.randn(1, 16, 2, self.size[0] // 8, self.size[1] // 8)
+
+    def steady(self, vae: WanVae, step: DecodeStep | None = None) -> Callable[[], Tensor]:
+        """Decoding of two latents in the middle of a video; each call goes on from the last."""
+        decoder = VaeDecoder(vae, step)
+        decoder.push(self.latents)
+        return lambda: decoder.push(self.latents)
+
+    def versus(self, fast: Callable[[], Tensor], note: str = "") -> Figures:
+        plain = self.steady(self.vae)
+        error = relative(fast(), plain())
+        slow, quick = compared([plain, fast], self.device, self.options.repeats)
+        return Figures(slow / quick, error, note=f"{1e3 * quick / 8:.0f} ms a frame {note}".strip())
+
+
+def decoder_rows(options: Options) -> Iterator[Row]:
+    """Every switch of the decoder."""
+    made: list[Decoding] = []
+
+    def subject() -> Decoding:
+        if not made:
+            made.append(Decoding(options))
+        return made[0]
+
+    def rearranged(last: bool, fused: bool) -> Figures:
+        s = subject()
+        vae = copy.deepcopy(s.vae)
+        if last:
+            channels_last(vae)
+        if fused:
+            fuse_norms(vae, kernel=s.device.startswith("cuda"))
+        return s.versus(s.steady(vae))
+
+    def strips(rows: int) -> Figures:
+        s = subject()
+        found = s.versus(s.steady(s.vae, partial(decode_strips, s.vae, rows=rows)))
+        return replace(found, note=found.note + peak(s, rows))
+
+    def onnx(provider: str) -> Figures:
+        s = subject()
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                export_decoder(s.vae, Path(folder), *s.size)
+                decoder = OnnxDecoder(Path(folder), provider, torch.get_num_threads())
+            except BackendRefused as refusal:
+                raise Skipped(str(refusal)) from refusal
+            decoder.push(s.latents)
+            return s.versus(lambda: decoder.push(s.latents))
+
+    yield Row("decoder", "channels last", partial(rearranged, True, False))
+    yield Row("decoder", "fused norms", partial(rearranged, False, True))
+    yield Row("decoder", "channels last, fused norms", partial(rearranged, True, True))
+    yield Row("decoder", "strips of 2 rows", partial(strips, 2))
+    yield Row("decoder", "ONNX Runtime, CPU", partial(onnx, "CPUExecutionProvider"))
+    yield Row("decoder", "ONNX Runtime, CUDA", partial(onnx, "CUDAExecutionProvider"))
+
+
+def peak(s: Decoding, rows: int) -> str:
+    """Device memory at the peak of a decode, by strips against whole."""
+    if not s.device.startswith("cuda"):
+        return ""
+    held = []
+    for step in (partial(decode_strips, s.vae, rows=rows), None):
+        work = s.steady(s.vae, step)
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        held.append(torch.cuda.max_memory_allocated() / 2**30)
+    return f", peak {held[0]:.1f} of {held[1]:.1f} GiB"
