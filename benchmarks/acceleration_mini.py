@@ -31,7 +31,18 @@ from pipeline.generator import load_generator
 from pipeline.offline import states, trace_for
 from pipeline.performance import Denoiser, Performance
 from pipeline.reference import REF_DIM
-from pipeline.runtime import LIMITS, Networks, Trial, accelerate, difference, trials
+from pipeline.runtime import (
+    LIMITS,
+    Networks,
+    Trial,
+    accelerate,
+    difference,
+    first,
+    random_condition,
+    trials,
+)
+from pipeline.schedule import levels
+from pipeline.vae import PART_COUNT
 
 SIZE: Final = 256  # of the frames that are compared
 EVERY: Final = 5  # of which one in so many is drawn
@@ -159,6 +170,25 @@ def _networks(stage: Stage, repeats: int) -> Iterator[Row]:
         yield row(f"{trial.network}, ONNX Runtime", trial)
     yield row("transformer, int8", trials(stage.model, int8)[0], f", limit {LIMITS['int8']}")
     yield Row("network", "audio encoder remembers", lambda: _remembering(stage, repeats))
+    yield Row("network", "transformer, four streams a batch", lambda: _batched(stage, repeats))
+
+
+def _batched(stage: Stage, repeats: int) -> Figures:
+    """Four live streams in one batch against one after the other."""
+    config, transformer = stage.config, trials(stage.model, stage.config)[0].build()
+    live = config.chunks.live_hop + config.chunks.live_tail
+    four = random_condition(stage.model, config, live, 4)
+    noise = torch.randn(4, config.vae.channels, live, 1, PART_COUNT)
+    noise_levels = levels(config.schedule.steps, config.schedule.shift)[:-1]
+
+    def tick(count: int) -> Tensor:
+        told = transformer.condition(first(four, count))
+        steps = [transformer.velocity(noise[:count], level, told) for level in noise_levels]
+        return steps[-1]
+
+    times = compared([lambda: [tick(1) for _ in range(4)], lambda: tick(4)], "cpu", 10 * repeats)
+    told = f"{1e3 * times[0]:.2f} -> {1e3 * times[1]:.2f} ms for four"
+    return Figures(times[0] / times[1], difference([tick(4)[:1]], [tick(1)]), note=told)
 
 
 def _remembering(stage: Stage, repeats: int) -> Figures:

@@ -94,10 +94,11 @@ def accelerate(model: Generator, config: ModelConfig) -> Networks:
     """The networks of ``model``, each on the runtime that ``config.acceleration`` asks for."""
     wanted = config.acceleration.runtime
     transformer, ears, decoder = trials(model, config)
-    dit, first = choose(transformer, wanted)
-    audio, second = choose(ears, wanted)
-    vae, third = choose(decoder, wanted)
-    return Networks(config, audio, model.text, vae, dit, (first, second, third))
+    dit, dit_choice = choose(transformer, wanted)
+    audio, audio_choice = choose(ears, wanted)
+    vae, vae_choice = choose(decoder, wanted)
+    choices = (dit_choice, audio_choice, vae_choice)
+    return Networks(config, audio, model.text, vae, dit, choices)
 
 
 def trials(
@@ -170,14 +171,14 @@ def _draws() -> Callable[..., Tensor]:
 def _transformer(model: Generator, config: ModelConfig) -> Trial[Transformer]:
     chunks, fast = config.chunks, config.acceleration
     live = chunks.live_hop + chunks.live_tail
-    told = {length: _condition(model, config, length) for length in {live, chunks.length}}
+    told = {length: random_condition(model, config, length) for length in {live, chunks.length}}
     draw = _draws()
     noisy = {n: draw(2, config.vae.channels, n, 1, PART_COUNT) for n in told}
     noise_levels = levels(config.schedule.steps, config.schedule.shift)[:-1]
     reused = fast.reused_blocks(config.schedule.steps)
 
     def run(dit: Transformer, length: int, batch: int) -> Outputs:
-        cache = dit.condition(_first(told[length], batch))
+        cache = dit.condition(first(told[length], batch))
         return [
             dit.velocity(noisy[length][:batch], level, cache, blocks)
             for level, blocks in zip(noise_levels, reused, strict=True)
@@ -196,20 +197,23 @@ def _transformer(model: Generator, config: ModelConfig) -> Trial[Transformer]:
     )  # fmt: skip
 
 
-def _condition(model: Generator, config: ModelConfig, length: int) -> Condition:
-    """Random conditions of two chunks, the second one early in its stream."""
+def random_condition(
+    model: Generator, config: ModelConfig, length: int, batch: int = 2
+) -> Condition:
+    """Random conditions of some chunks, all but the first one early in their streams."""
     draw, past = _draws(), config.chunks.context
-    valid, known = torch.ones(2, past).bool(), torch.ones(2, past + length).bool()
-    valid[1, : past // 2] = known[1, : past // 2] = False
+    valid, known = torch.ones(batch, past).bool(), torch.ones(batch, past + length).bool()
+    valid[1:, : past // 2] = known[1:, : past // 2] = False
     return Condition(
-        reference=draw(2, model.dit.reference_in.in_features),
-        prompt=draw(2, model.text.tokens, config.dit.dim),
-        context=draw(2, config.vae.channels, past, 1, PART_COUNT), context_valid=valid,
-        audio=draw(2, past + length, config.audio.embed_dim), audio_known=known,
+        reference=draw(batch, model.dit.reference_in.in_features),
+        prompt=draw(batch, model.text.tokens, config.dit.dim),
+        context=draw(batch, config.vae.channels, past, 1, PART_COUNT), context_valid=valid,
+        audio=draw(batch, past + length, config.audio.embed_dim), audio_known=known,
     )  # fmt: skip
 
 
-def _first(c: Condition, count: int) -> Condition:
+def first(c: Condition, count: int) -> Condition:
+    """The conditions of the first ``count`` chunks."""
     return Condition(
         c.reference[:count], c.prompt[:count], c.context[:count], c.context_valid[:count],
         c.audio[:count], c.audio_known[:count],
