@@ -177,6 +177,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
     with container:
         if not container.streams.audio:
             raise AudioUnreadable(f"{path} has no sound in it: use a file with speech")
+        if container.streams.audio[0].codec_context is None:
+            raise AudioUnreadable(f"the sound in {path} is of no known kind: export it as WAV")
         yield container, container.streams.audio[0]
 
 

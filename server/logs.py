@@ -9,6 +9,8 @@ import sys
 import time
 from typing import Final
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 # Nothing logs a secret on purpose; a library's debug line, or a request in a traceback, might.
 _SECRETS: Final = re.compile(
     r"(ck_[0-9a-f]{12}_)[\w-]{20,}|(\bc_)[\w-]{20,}|(\beyJ)[\w-]+\.[\w-]+\.[\w-]+"
@@ -49,10 +51,21 @@ class Machines(logging.Formatter):
         return blotted(json.dumps(entry, ensure_ascii=False))
 
 
+class Malformed(logging.Filter):
+    """Drops the traceback that aiohttp writes for every request that is no HTTP.
+
+    Whoever sends nonsense is answered 400; a page of log for each would be theirs to fill.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 def configure(level: str, as_json: bool) -> None:
     """Sends every log to stderr; libraries are kept to warnings unless debugging."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Machines() if as_json else People())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("aiohttp.server").addFilter(Malformed())
     for name in ("aiortc", "aioice", "libav", "aiohttp.access"):
         logging.getLogger(name).setLevel("INFO" if level == "debug" else "WARNING")

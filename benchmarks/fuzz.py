@@ -1,0 +1,176 @@
+"""``python -m benchmarks.fuzz``: feeds every door with what nobody meant to send, and counts.
+
+Inputs are drawn by hypothesis: whole ones, mutated ones (bytes changed, cut, doubled, spliced) and
+pure noise. A door may refuse with its own errors; anything else that it raises, every answer of 500
+or more, and growth of memory are findings. ``--door`` names single doors, ``--inputs`` is the sum
+over all of them; the same ``--seed`` gives the same inputs. Exit status 1 when something was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from benchmarks import fuzz_doors
+from benchmarks.fuzz_doors import Door
+from benchmarks.process import footprint
+
+BATCH: Final = 2000  # hypothesis remembers what it drew: a fresh run forgets it
+NOISE: Final = 400
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of one door."""
+
+    door: str
+    inputs: int = 0
+    taken: int = 0
+    refused: int = 0
+    unhandled: int = 0
+    server_errors: int = 0
+    seconds: float = 0.0
+    grown_mb: float = 0.0  # of the process behind the door, after the first tenth
+    kinds: Counter[str] = field(default_factory=Counter)
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def found(self) -> bool:
+        """Whether something is to be mended."""
+        return bool(self.unhandled or self.server_errors)
+
+
+def mutated(seeds: Sequence[bytes], tokens: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    """Inputs near to the seeds, and some far from everything."""
+
+    @st.composite
+    def near(draw: st.DrawFn) -> bytes:
+        data = bytearray(draw(st.sampled_from(seeds)))
+        chance = random.Random(draw(st.integers(0, 2**63)))
+        for _ in range(chance.choice((0, 1, 1, 2, 3, 6, 20))):
+            _mutate(data, chance, tokens)
+        return bytes(data)
+
+    return st.one_of(near(), near(), near(), near(), st.binary(max_size=NOISE))
+
+
+def _mutate(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> None:
+    at = chance.randrange(len(data) + 1)
+    until = min(len(data), at + chance.choice((1, 1, 2, 4, 16, 200)))
+    act = chance.randrange(6)
+    if act == 0 and at < len(data):
+        data[at] = chance.randrange(256)
+    elif act == 1:
+        del data[at:until]
+    elif act == 2:
+        data[at:at] = data[at:until] * chance.choice((1, 2, 50))
+    elif act == 3:
+        data[at:until] = chance.choice(tokens)
+    elif act == 4:
+        del data[at:]
+    else:
+        data[at:at] = chance.choice(tokens)
+
+
+def drive(door: Door, inputs: int, first: int) -> Report:
+    """Feeds one door."""
+    report = Report(door.name)
+    began, tenth, early = time.perf_counter(), max(1, inputs // 10), 0.0
+    with door:
+        while report.inputs < inputs:
+            batch = min(BATCH, inputs - report.inputs, tenth if not early else BATCH)
+            _batch(door, report, batch, first + report.inputs)
+            gc.collect()
+            if not early:
+                early = footprint(door.pid).memory_mb
+        report.grown_mb = round(footprint(door.pid).memory_mb - early, 1)
+        report.taken = report.kinds["taken"]
+        report.refused = report.inputs - report.taken - report.unhandled - report.server_errors
+    report.seconds = round(time.perf_counter() - began, 1)
+    return report
+
+
+def _batch(door: Door, report: Report, count: int, number: int) -> None:
+    @seed(number)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(mutated(door.seeds, door.tokens))
+    def feed(data: bytes) -> None:
+        report.inputs += 1
+        _one(door.feed, data, report)
+
+    before = report.inputs
+    feed()
+    if report.inputs == before:
+        raise RuntimeError(f"no input was drawn for {door.name}")
+
+
+def _one(feed: Callable[[bytes], str], data: bytes, report: Report) -> None:
+    try:
+        kind = feed(data)
+    except Exception as failure:  # this is what we are looking for
+        report.unhandled += 1
+        kind = f"unhandled {type(failure).__name__}"
+        if report.kinds[kind] < 3:
+            report.findings.append(f"{data[:200]!r}\n{traceback.format_exc()}")
+    if kind.startswith("5"):
+        report.server_errors += 1
+        if report.kinds[kind] < 3:
+            report.findings.append(f"{kind}: {data[:400]!r}")
+    report.kinds[kind] += 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    doors = {door.name: door for door in fuzz_doors.ALL}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=20_000, help="over all doors")
+    parser.add_argument("--door", action="append", choices=sorted(doors), help="only this one")
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--json", action="store_true", help="only the JSON line")
+    given_ = parser.parse_args(argv)
+    chosen = [doors[name] for name in given_.door or doors]
+    whole = sum(door.weight for door in chosen)
+    reports = []
+    for door in chosen:
+        count = max(20, given_.inputs * door.weight // whole)
+        reports.append(drive(door, count, given_.seed * 1_000_000))
+        if not given_.json:
+            _show(reports[-1])
+    print(json.dumps([_plain(report) for report in reports]))
+    return 1 if any(report.found for report in reports) else 0
+
+
+def _show(report: Report) -> None:
+    print(
+        f"{report.door:<10} {report.inputs:>8} inputs, {report.taken:>7} taken,"
+        f" {report.refused:>7} refused, {report.unhandled} unhandled,"
+        f" {report.server_errors} x 500, {report.grown_mb:+.1f} MB, {report.seconds:.0f} s"
+    )
+    for finding in report.findings:
+        print(finding)
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    return {**asdict(report), "kinds": dict(report.kinds), "findings": len(report.findings)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
