@@ -267,7 +267,7 @@ class House:
     def _late(self, elapsed_s: float) -> float:
         """Share of the frames due that came too late, of the session that has it worst."""
         missed = max((session.missed() for session in self.sessions), default=0)
-        return missed / (float(self.beat.fps) * elapsed_s)
+        return min(1.0, missed / (float(self.beat.fps) * elapsed_s))
 
     async def _govern(self, late: float) -> None:
         change = self.governor.second(late)

