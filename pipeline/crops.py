@@ -18,7 +18,7 @@ from PIL import Image
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
-SIDE: Final = 128
+SIDE: Final = 96
 GREY: Final = 128  # what lies beyond the picture
 FACE_POINTS: Final = (
     "brow_inner_left", "brow_inner_right", "brow_mid_left", "brow_mid_right",

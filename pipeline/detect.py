@@ -1,9 +1,10 @@
-"""Who is in a picture, and where: the named points of one person, found by two small networks.
+"""Who is in a picture, and where: the named points of one person, found without help.
 
-``find_person`` looks for faces at every size, settles on each by looking again where it seems to
-be, and asks a second network for shoulders, arms and hands. It says no with the reason when there
-is nobody, more than one, a face too small or one seen from the side. Points are found by networks
-that learnt on drawn people (``training.landmarks``); a person may correct them by hand.
+``find_person`` lets OpenCV's cascades (Viola and Jones 2001) say where faces may be. A small
+network settles on each by looking again where it seems to be, and another one is asked for
+shoulders, arms and hands; both learnt on drawn people (``training.landmarks``). It says no with the
+reason when there is nobody, more than one, a face too small or one seen from the side. A person may
+correct the points by hand.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,7 +24,7 @@ from PIL import Image
 from pipeline.crops import (
     BODY_POINTS,
     FACE_POINTS,
-    GREY,
+    FACE_SIDE,
     SIDE,
     Crop,
     body_crop,
@@ -36,16 +39,15 @@ F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
 MOST_TURN: Final = 0.7  # radians to either side that a face may be turned
-_FINEST: Final = 0.16  # of the picture's shorter side: the smallest square that is looked at ...
-_STEP: Final = 1.3  # ... and how much larger each next one is
-_STRIDE: Final = 0.25  # of a square, from one to the next
-_LOOK: Final = 64  # px: how large squares are looked at in the search
-_TRIED: Final = 24  # squares of the search that are looked at again
+_CASCADES: Final = Path(cv2.__file__).parent / "data"
+_LARGEST: Final = 800  # px of the longer side at which cascades look at a picture
+_LEAST_BOX: Final = 0.09  # of the shorter side: the smallest face that they look for
+_WIDTHS: Final = (1.5, 2.0)  # how much wider than their box the crop of a face is
 _ROUNDS: Final = 3
-_FACE: Final = 0.0  # logit from which a square shows a face
 _ANOTHER: Final = 0.45  # of the largest face: smaller ones are pictures on the wall
 _SAME: Final = 1.0  # eyes: faces nearer to each other are one
-_VAGUE: Final = 0.22  # eyes: how far the likelihood of a face's points may reach on average
+_VAGUE: Final = 0.135  # eyes: more spread than this is no face ...
+_UNSTEADY: Final = 0.044  # ... nor is what moves this far from look to look
 _LEAST_PX: Final = 24.0  # between the eyes' outer corners: below, lips are one pixel
 
 
@@ -62,8 +64,8 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class _Face:
     crop: Crop
-    sure: float  # logit
-    spread: float  # eyes
+    spread: float  # eyes: how far the likelihood of its points reaches, on average
+    unsteady: float  # eyes: how far its points move when it is looked at a little differently
 
 
 def find_person(picture: U8) -> Found:
@@ -72,14 +74,18 @@ def find_person(picture: U8) -> Found:
     Raises ``PersonNotFound``, ``SeveralPeople``, ``FaceTooSmall`` or ``FaceTurned``; their messages
     say what to do.
     """
-    faces = _faces(picture)
+    boxes, profile = _boxes(picture)
+    if profile:
+        raise FaceTurned(
+            "the person is seen from the side: take a picture in which both eyes are seen well"
+        )
+    faces = _faces(picture, boxes)
     if not faces:
         raise PersonNotFound(
             "no face was found: take a picture of one person who faces the camera, or write the"
             " landmarks yourself"
         )
-    largest = max(face.crop.side for face in faces)
-    people = [face for face in faces if face.crop.side > _ANOTHER * largest]
+    people = _people(faces)
     if len(people) > 1:
         raise SeveralPeople(
             f"{len(people)} faces were found: cut the picture so that one person is left"
@@ -91,6 +97,12 @@ def find_person(picture: U8) -> Found:
     kept = {name: at for name, at in points.items() if seen[name] > 0 or name in REQUIRED}
     kept = _inside({**kept, **body}, picture)
     return Found(kept, eyes, turn, notes_of(kept))
+
+
+def _people(faces: list[_Face]) -> list[_Face]:
+    """The largest face, and those beside it that are not just pictures on the wall."""
+    largest = max(face.crop.side for face in faces)
+    return [face for face in faces if face.crop.side > _ANOTHER * largest]
 
 
 def _check(picture: U8, eyes: float, turn: tuple[float, float]) -> None:
@@ -113,8 +125,9 @@ def notes_of(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
     notes = []
     if not {"shoulder_left", "shoulder_right"} <= points.keys():
         notes.append("shoulders are not shown: the head moves alone")
-    if not {"wrist_left", "wrist_right"} <= points.keys():
-        notes.append("hands are cut off or hidden: gestures are limited")
+    hands = {"wrist_left", "wrist_right"} <= points.keys()
+    why = "arms stay as the picture shows them" if hands else "hands are cut off or hidden"
+    notes.append(f"{why}: gestures are limited to head and shoulders")
     return tuple(notes)
 
 
@@ -148,70 +161,75 @@ def _ask(net: PointNet, picture: U8, crops: list[Crop], size: int = SIDE) -> Ans
     return Answer(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
 
 
-def _search(picture: U8) -> list[tuple[float, Crop]]:
-    """How surely (logit) each square of the picture, at every size of a face, shows one."""
-    high, wide = picture.shape[:2]
-    side, out = _FINEST * min(high, wide), []
-    while side < 1.6 * min(high, wide):
-        scale = _LOOK / side
-        size = max(1, round(wide * scale)), max(1, round(high * scale))
-        small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
-        out += [(sure, Crop(x / scale, y / scale, side)) for sure, x, y in _squares(small)]
-        side *= _STEP
-    return out
+def _boxes(picture: U8) -> tuple[list[Crop], bool]:
+    """Squares that cascades of trained features take for faces, and whether one is a profile."""
+    scale = min(1.0, _LARGEST / max(picture.shape[:2]))
+    size = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
+    grey = np.asarray(Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BOX))
+    least = max(20, round(_LEAST_BOX * min(size)))
+    out = []
+    for cascade in _cascades():
+        for x, y, wide, high in cascade.detectMultiScale(grey, 1.1, 3, minSize=(least, least)):
+            middle = (x + 0.5 * wide) / scale, (y + 0.55 * high) / scale
+            out += [Crop(*middle, width * wide / scale) for width in _WIDTHS]
+    if out:
+        return out, False
+    side = _cascade("profileface")
+    both = [side.detectMultiScale(view, 1.1, 4, minSize=(2 * least, 2 * least))
+            for view in (grey, np.ascontiguousarray(grey[:, ::-1]))]  # fmt: skip
+    return [], any(len(found) for found in both)
 
 
-def _squares(picture: U8) -> list[tuple[float, float, float]]:
-    """Logit and middle (px) of all squares of _LOOK px, which may stand out by half."""
-    high, wide = picture.shape[:2]
-    half, step = _LOOK // 2, round(_STRIDE * _LOOK)
-    seen = np.full((high + _LOOK, wide + _LOOK, 4), (GREY, GREY, GREY, 0), np.uint8)
-    seen[half : half + high, half : half + wide, :3] = picture
-    seen[half : half + high, half : half + wide, 3] = 255
-    places = [(x, y) for x in range(half // 2, wide + 1 - half // 2, step)
-              for y in range(half // 2, high + 1 - half // 2, step)]  # fmt: skip
-    if not places:
-        return []
-    crops = np.stack([seen[y : y + _LOOK, x : x + _LOOK] for x, y in places])
-    sure = _present(crops)
-    return [(sure[i], float(x), float(y)) for i, (x, y) in enumerate(places)]
+@cache
+def _cascades() -> tuple[cv2.CascadeClassifier, ...]:
+    return tuple(_cascade(f"frontalface_{name}") for name in ("alt2", "default"))
 
 
-def _present(crops: U8) -> list[float]:
-    tensor = torch.from_numpy(crops).permute(0, 3, 1, 2)
-    with torch.inference_mode():
-        parts = [_networks()[0](part.float() / 255).present for part in tensor.split(64)]
-    return [float(value) for value in torch.cat(parts)]
+def _cascade(name: str) -> cv2.CascadeClassifier:
+    return cv2.CascadeClassifier(str(_CASCADES / f"haarcascade_{name}.xml"))
 
 
-def _faces(picture: U8) -> list[_Face]:
+def _faces(picture: U8, boxes: list[Crop]) -> list[_Face]:
     """Every face, the surest first, each of them once."""
-    tried = sorted(_search(picture), key=lambda found: -found[0])[:_TRIED]
     kept: list[_Face] = []
-    for face in sorted(_settled(picture, [crop for _, crop in tried]), key=lambda f: -f.sure):
+    for face in sorted(_settled(picture, boxes), key=lambda f: f.spread + f.unsteady):
         far = all(
             np.hypot(face.crop.x - one.crop.x, face.crop.y - one.crop.y)
-            > _SAME * max(face.crop.side, one.crop.side) / 3
+            > _SAME * max(face.crop.side, one.crop.side) / FACE_SIDE
             for one in kept
         )
-        if face.sure > _FACE and face.spread < _VAGUE and far:
+        if far and face.spread < _VAGUE and face.unsteady < _UNSTEADY:
             kept.append(face)
     return kept
 
 
 def _settled(picture: U8, crops: list[Crop]) -> list[_Face]:
     """Each square moved to where the face in it seems to be."""
+    if not crops:
+        return []
     net = _networks()[0]
     for _ in range(_ROUNDS):
         answer = _ask(net, picture, crops)
-        places = [_named(FACE_POINTS, crop.to_picture(p))
-                  for crop, p in zip(crops, answer.points.numpy(), strict=True)]  # fmt: skip
+        places = [
+            _named(FACE_POINTS, crop.to_picture(p))
+            for crop, p in zip(crops, answer.points.numpy(), strict=True)
+        ]
         moved = [face_crop(*frame(points)) for points in places]
-        crops = [new if 0.3 < new.side / old.side < 3 else old
-                 for new, old in zip(moved, crops, strict=True)]  # fmt: skip
-    spread = answer.spread.mean(1) * 3 / SIDE
-    return [_Face(crop, float(answer.present[i]), float(spread[i]))
-            for i, crop in enumerate(crops)]  # fmt: skip
+        crops = [
+            new if 0.3 < new.side / old.side < 3 else old
+            for new, old in zip(moved, crops, strict=True)
+        ]
+    return [_judged(picture, crop) for crop in crops]
+
+
+def _judged(picture: U8, crop: Crop) -> _Face:
+    """How vague a face's points are, and how far they differ from look to look."""
+    views = _views(crop)
+    answer = _ask(_networks()[0], picture, views)
+    places = [view.to_picture(p) for view, p in zip(views, answer.points.numpy(), strict=True)]
+    off = np.linalg.norm(np.stack(places) - np.median(places, 0), axis=2).mean()
+    eyes = crop.side / FACE_SIDE
+    return _Face(crop, float(answer.spread.mean()) * FACE_SIDE / SIDE, float(off) / eyes)
 
 
 def _named(names: tuple[str, ...], places: F32) -> dict[str, tuple[float, float]]:

@@ -23,7 +23,7 @@ from pipeline.consent.command import add_registry_option
 from pipeline.detect import find_person, notes_of
 from pipeline.errors import ContinuumError, LandmarksInvalid, OutputUnwritable, PersonNotFound
 from pipeline.fit import Fit, Landmarks
-from pipeline.landmarks import fit_landmarks
+from pipeline.landmarks import fit_landmarks, steadied
 from pipeline.picture import Picture, PictureFile, hash_picture, load_picture
 from pipeline.preview import sheet
 from pipeline.sidecar import load_landmarks, sidecar_of, write_landmarks
@@ -69,8 +69,15 @@ def enrolment(file: PictureFile, points: Landmarks | None = None) -> Enrolment:
     picture = load_picture(file)
     if points is None:
         found = find_person(picture.pixels)
-        return Enrolment(picture, found.points, found.notes)
+        return Enrolment(picture, _steadied(picture, found.points), found.notes)
     return Enrolment(picture, points, notes_of(points))
+
+
+def _steadied(picture: Picture, points: Landmarks) -> Landmarks:
+    try:
+        return steadied(picture.pixels, points)
+    except ValueError as error:
+        raise PersonNotFound(f"what was found is no face that can be fitted: {error}") from error
 
 
 def fitted(picture: Picture, points: Landmarks) -> Fit:

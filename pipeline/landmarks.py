@@ -58,6 +58,8 @@ _LOOSE: Final[Mapping[str, float]] = {
     "ear": 0.12, "tragus": 0.1, "jaw": 0.15, "cheek": 0.12, "temple": 0.12,
     "hairline": 0.15, "crown": 0.2, "forehead": 0.15, "chin": 0.04, "brow": 0.03,
 }  # fmt: skip
+_FOUND: Final = 4.0  # noise of points that a detector found ...
+_DRAWN: Final = 0.65  # ... and how far they are drawn to the fit
 _ROUNDS, _STEPS = 3, 10
 
 
@@ -92,15 +94,17 @@ def fit_landmarks(
     landmarks: Landmarks,
     wear: frozenset[str] = frozenset({"top_long", "bottom"}),
     body: Body | None = None,
+    noise: float = 1.0,
 ) -> Fit:
     """Fit the body to named points (px) of a picture (H, W, 3 or 4); takes a few seconds.
 
-    Raises ``ValueError`` that names what is missing, unknown, outside the picture or too small.
+    ``noise`` says how many times less exact points are than those that a person placed. Raises
+    ``ValueError`` that names what is missing, unknown, outside the picture or too small.
     """
     body = body or Body.load()
     height, width = image.shape[:2]
     check_landmarks(landmarks, body.landmarks, width, height)
-    problem = _Problem.of(body, landmarks, wear, width, height)
+    problem = _Problem.of(body, landmarks, wear, width, height, noise)
     x = problem.start()
     for _ in range(_ROUNDS):
         x = problem.improve(x, body.person(problem.shape(x), wear))
@@ -114,6 +118,26 @@ def fit_landmarks(
     )
 
 
+def steadied(image: NDArray[np.uint8], landmarks: Landmarks) -> dict[str, tuple[float, float]]:
+    """Points that a detector found, drawn to where a body could have them.
+
+    A detector errs on each point alone; a body's points hang together. So most of what the best
+    fit leaves is taken for error. Raises ``ValueError`` as ``fit_landmarks``.
+    """
+    body = Body.load()
+    height, width = image.shape[:2]
+    fit = fit_landmarks(image, landmarks, body=body, noise=_FOUND)
+    posed = body.person(fit.shape, fit.wear).pose(fit.state)
+    names = sorted(landmarks)
+    places = fit.camera.project(posed[[body.landmarks[name] for name in names]], width, height)
+    out = {}
+    for name, (x, y) in zip(names, places[:, :2].tolist(), strict=True):
+        own = landmarks[name]
+        moved = (own[0] + _DRAWN * (x - own[0]), own[1] + _DRAWN * (y - own[1]))
+        out[name] = (min(max(moved[0], 0), width - 0.01), min(max(moved[1], 0), height - 0.01))
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class _Problem:
     """Unknowns x: [log focal, centre x, height above the eyes | pose and units | shape]."""
@@ -123,6 +147,7 @@ class _Problem:
     height: int
     vertices: NDArray[np.int64]  # (L,)
     points: F64  # (L, 2) px
+    unit: float  # px between the eyes' outer corners
     sigma: F64  # (L,) px
     pose_names: tuple[str, ...]
     shape_names: tuple[str, ...]
@@ -130,7 +155,13 @@ class _Problem:
 
     @classmethod
     def of(
-        cls, body: Body, landmarks: Landmarks, wear: frozenset[str], width: int, height: int
+        cls,
+        body: Body,
+        landmarks: Landmarks,
+        wear: frozenset[str],
+        width: int,
+        height: int,
+        noise: float,
     ) -> _Problem:
         names = sorted(landmarks)
         points = np.array([landmarks[name] for name in names], float)
@@ -148,14 +179,13 @@ class _Problem:
         prior = [0.6, 0.5, 0.3, *pose.values(), *shape.values()]
         return cls(
             body, width, height, np.array([body.landmarks[name] for name in names]), points,
-            unit * np.array(loose), tuple(pose), tuple(shape), np.array(prior),
+            unit, noise * unit * np.array(loose), tuple(pose), tuple(shape), np.array(prior),
         )  # fmt: skip
 
     def start(self) -> F64:
         """A frontal face at the right size and place, everything else at its prior."""
         mean = np.zeros(len(self.prior))
-        unit = float(self.sigma.min()) / _EXACT
-        mean[0] = np.log(max(unit / self.height * _DISTANCE / 0.092, 0.2))
+        mean[0] = np.log(max(self.unit / self.height * _DISTANCE / 0.092, 0.2))
         mean[1] = self.points.mean(0)[0] / self.width
         eyes = self.points[self._eyes()].mean(0)[1] / self.height
         mean[2] = (eyes - 0.5) * _DISTANCE / np.exp(mean[0])

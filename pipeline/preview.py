@@ -85,7 +85,7 @@ def masked(picture: U8, fit: Fit) -> U8:
     height, width = picture.shape[:2]
     person, points = _placed(fit, width, height)
     buffer, count = Buffer(width, height), len(person.faces)
-    rasterise(points, person.faces, np.zeros(count, np.uint8), np.ones(count, np.bool_), buffer)
+    rasterise(points, person.faces, np.ones(count, np.bool_), buffer)
     share = (buffer.face_map() >= 0).mean(2, keepdims=True) * 0.55
     return np.asarray(picture * (1 - share) + np.array(_SKIN) * share, np.uint8)
 

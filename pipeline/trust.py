@@ -1,8 +1,9 @@
-"""Where the mesh may be drawn when a fit comes from landmarks: the face, and arms from outside.
+"""What may be done with a picture whose fit comes from landmarks: a face, and a little of the rest.
 
 Such a fit explains a face well and hair, clothes and silhouettes badly. So the mesh covers the
-face, softly at its rim, and what comes into the frame from outside; all the rest is the
-picture itself, warped by the sheet. Thin plates move the surface onto the landmarks.
+face, softly at its rim; all the rest is the picture itself, warped by the sheet. A warp bears
+small motion alone, and nobody knows what is behind an arm: heads turn as far as they can without
+tearing, arms hardly stir. Thin plates move the surface onto the landmarks.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from pipeline.body import Person
 from pipeline.fit import Landmarks
 from pipeline.landmarks import thin_plate
 from pipeline.skeleton import BONES
+from pipeline.state import INDEX, SLICES
 from pipeline.surface import LAYERS, Surface
 
 F32 = NDArray[np.float32]
-Frame = tuple[int, int]
 
 _FACE: Final = ("skin", "eyes", "mouth")
-_ARMS: Final = ("left_skin", "right_skin", "left_sleeve", "right_sleeve")
 _RIM: Final = ("temple", "forehead_side", "jaw_angle", "jaw_mid")
 _RIM_MIDDLE: Final = ("chin", "forehead")
 _LOOSE: Final = ("shoulder", "elbow", "wrist", "neck", "crown", "hairline", "thumb", "index",
@@ -32,6 +32,33 @@ _SOFT: Final = 0.16  # of the distance between the eyes' outer corners: the rim'
 _INSET: Final = 0.04  # of that distance: what lies nearer to the rim is left to the sheet
 _DEEP: Final = 0.18  # of it: further inside, what the picture hides is drawn: lids, inner lips
 _REACH: Final = 0.5  # of that distance: how far beyond landmarks the thin plate acts
+# Radians or metres from the picture's own pose that are never quite reached.
+_MOST: Final = {"head_yaw": 0.16, "head_pitch": 0.12, "head_roll": 0.12, "spine_yaw": 0.05,
+                "spine_pitch": 0.05, "spine_roll": 0.05, "root_x": 0.02, "root_y": 0.015,
+                "root_z": 0.03, "clavicle_lift_left": 0.08, "clavicle_lift_right": 0.08,
+                "clavicle_forward_left": 0.05, "clavicle_forward_right": 0.05}  # fmt: skip
+_MOST_ARM: Final = 0.03
+
+
+def _limits() -> tuple[NDArray[np.int64], F32]:
+    limits = {INDEX[name]: most for name, most in _MOST.items()}
+    for part in ("left_arm", "right_arm"):
+        limits |= dict.fromkeys(range(SLICES[part].start, SLICES[part].stop), _MOST_ARM)
+    return np.array(list(limits)), np.array(list(limits.values()), np.float32)
+
+
+_LIMITED, _MOST_OF = _limits()
+
+
+def restrained(state: F32, rest: F32) -> F32:
+    """The state (STATE_DIM,) as near to the picture's own, ``rest``, as a warped picture bears.
+
+    Small motion passes as it is; larger motion bends towards its limit and never passes it.
+    """
+    out = state.copy()
+    away = (state[_LIMITED] - rest[_LIMITED]) / _MOST_OF
+    out[_LIMITED] = rest[_LIMITED] + _MOST_OF * np.tanh(away)
+    return out
 
 
 def eyes_apart(person: Person, points: F32) -> float:
@@ -65,14 +92,11 @@ def rigid(person: Person, surface: Surface, offset: F32) -> F32:
     return out
 
 
-def cover(
-    person: Person, surface: Surface, points: F32, sure: F32, landmarks: Landmarks, frame: Frame
-) -> F32:
+def cover(person: Person, surface: Surface, points: F32, sure: F32) -> F32:
     """How far (R,) each row is drawn from the mesh.
 
-    ``points`` (N, >= 2) are the body's vertices, px in a picture of ``frame`` (width, height);
-    ``sure`` (R,) is how far the picture shows each row. What it hides near the face's rim, as
-    under a chin, is not drawn.
+    ``points`` (N, >= 2) are the body's vertices, px in a picture; ``sure`` (R,) is how far the
+    picture shows each row. What it hides near the face's rim, as under a chin, is not drawn.
     """
     unit = eyes_apart(person, points)
     marks = person.body.landmarks
@@ -86,12 +110,6 @@ def cover(
     on_face = np.isin(surface.layer, [LAYERS.index(name) for name in _FACE])
     head = _head_weight(person)[surface.vertex]
     out = np.where(on_face, head * shown * part * part * (3 - 2 * part), 0.0)
-    width, height = frame
-    for side in ("left", "right"):
-        arm = np.isin(surface.layer, [LAYERS.index(n) for n in _ARMS if n.startswith(side)])
-        fitted = {f"wrist_{side}", f"elbow_{side}"} & set(landmarks)
-        away = (place[:, 1] > height) | (place[:, 0] < 0) | (place[:, 0] > width)
-        out[arm] = 1.0 if fitted else away[arm]
     return out.astype(np.float32)
 
 

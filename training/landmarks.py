@@ -38,7 +38,7 @@ from training.strangers import SIZE, Stranger
 
 F32 = NDArray[np.float32]
 ROOM: Final = 1.4  # how much wider than its crop a picture is kept
-KEPT: Final = round(SIDE * ROOM)
+KEPT: Final = 179  # px of their side
 EACH: Final = 8  # pictures of one stranger
 SHARD: Final = 320  # pictures
 
@@ -91,8 +91,6 @@ def _example(stranger: Stranger, rng: np.random.Generator) -> dict[str, NDArray[
 # -- training ----------------------------------------------------------------------------------
 
 BATCH: Final = 32
-_COARSE: Final = 96  # px of a crop's side for most of the training; the last part sees SIDE
-_FINE_FROM: Final = 0.75
 _BODY_EVERY: Final = 4  # steps of which one is for the network of bodies
 _NAMES: Final = {"face": FACE_POINTS, "body": BODY_POINTS}
 _SIDES: Final = {"face": FACE_SIDE, "body": BODY_SIDE}
@@ -215,12 +213,11 @@ def train(data: Path, state: Path, out: Path, minutes: float) -> None:
                 2e-3 * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * math.cos(now * math.pi / 2))
             )
         what = "body" if step % _BODY_EVERY == _BODY_EVERY - 1 else "face"
-        size = SIDE if now > _FINE_FROM else _COARSE
-        batch = pool.batch(rng, what, size)
+        batch = pool.batch(rng, what, SIDE)
         crops = batch.crops.to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             answer = nets[what](crops)
-        loss = loss_of(_float(answer), batch, size / _SIDES[what])
+        loss = loss_of(_float(answer), batch, SIDE / _SIDES[what])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(both.parameters(), 5.0)
