@@ -31,17 +31,9 @@ from pipeline.generator import load_generator
 from pipeline.offline import states, trace_for
 from pipeline.performance import Denoiser, Performance
 from pipeline.reference import REF_DIM
-from pipeline.runtime import (
-    LIMITS,
-    Networks,
-    Trial,
-    accelerate,
-    difference,
-    first,
-    random_condition,
-    trials,
-)
+from pipeline.runtime import LIMITS, Networks, accelerate, difference
 from pipeline.schedule import levels
+from pipeline.trials import Trial, first, random_condition, trials
 from pipeline.vae import PART_COUNT
 
 SIZE: Final = 256  # of the frames that are compared

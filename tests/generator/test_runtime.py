@@ -11,7 +11,8 @@ import torch
 from pipeline import runtime
 from pipeline.config import load_config
 from pipeline.generator import Generator
-from pipeline.runtime import Trial, accelerate, choose, milliseconds
+from pipeline.runtime import accelerate, choose, milliseconds
+from pipeline.trials import Trial
 
 CONFIG = load_config("mini")
 RIGHT = torch.ones(3)
@@ -74,6 +75,7 @@ def test_a_network_that_is_wrong_or_missing_is_refused_aloud(
         chosen, choice = choose(trial(fast), wanted)
     assert (chosen, choice.runtime) == ("plain", "torch")
     assert reason in choice.reason and reason in caplog.text
+    json.dumps(choice.error, allow_nan=False)
 
 
 def test_int8_may_be_further_off_than_float32(times):
