@@ -2,7 +2,8 @@
 
 Knows connections, transactions and schema versions; nothing of consent. Writes are one at a time
 in SQLite (``BEGIN IMMEDIATE``); in PostgreSQL whoever appends to the audit log waits for the one
-before. Everything that a driver raises leaves as ``RegistryUnavailable``.
+before. Everything that a driver raises leaves as ``RegistryUnavailable``, or as ``ConsentInvalid``
+when a text is at fault.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from pipeline.consent.schema import state
-from pipeline.errors import RegistryUnavailable
+from pipeline.errors import ConsentInvalid, RegistryUnavailable
 
 HEAD: Final = "0001"  # the newest migration
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
@@ -100,6 +101,10 @@ class Database:
             raise RegistryUnavailable(f"consent registry {self.shown} is closed")
         try:
             yield
+        except (UnicodeError, sa.exc.DataError) as error:
+            raise ConsentInvalid("a text holds what no database can keep: send plain text") from (
+                error
+            )
         except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
             cause = getattr(error, "orig", None) or error
             raise RegistryUnavailable(

@@ -26,6 +26,8 @@ from pipeline.consent.schema import consents, denials, likenesses, overrides, st
 from pipeline.consent.senses import Points, Senses
 from pipeline.errors import ConsentInvalid, ConsentMissing, OverrideRefused
 
+_COPIES: Final = sa.select(likenesses.c.consent_id).where(likenesses.c.other.not_like("d-%"))
+"""Records whose picture is somebody else's: they bar nobody, least of all whose it is."""
 _FIGURES: Final = Path(__file__).with_name("public_figures.toml")
 
 
@@ -230,7 +232,7 @@ class Denials:
         people = sa.select(
             consents.c.id, consents.c.subject, consents.c.kind, consents.c.fingerprint,
             consents.c.face,
-        ).where(consents.c.id != record.id, consents.c.image_sha256 != "")  # fmt: skip
+        ).where(consents.c.id != record.id, consents.c.id.not_in(_COPIES))  # fmt: skip
         with self._database.read() as connection:
             denied = connection.execute(protected.where(denials.c.removed_at.is_(None))).all()
             enrolled = connection.execute(people).all()

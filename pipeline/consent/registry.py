@@ -232,9 +232,8 @@ class Registry:
                     connection, "consent.revoked", actor=actor, consent_id=consent_id, reason=reason
                 )
                 self.database.bump(connection)
-        record = self.get(consent_id)
         self.erase_due()
-        return record
+        return self.get(consent_id)
 
     def erase_due(self, *, actor: str = "retention") -> list[str]:
         """Erases evidence, picture and landmarks of consents revoked long enough ago; their ids."""
