@@ -20,12 +20,17 @@ def is_bundled(model: str) -> bool:
 
 
 def load_pipeline(
-    model: str, checkpoint: str | Card | None = None, device: str = "cpu", force: bool = False
+    model: str,
+    checkpoint: str | Card | None = None,
+    device: str = "cpu",
+    force: bool = False,
+    speed: str = "plain",
 ) -> AvatarPipeline | WanPipeline:
     """The pipeline of a bundled model ("mini"), or of the checkpoint at a path.
 
     The rest is for checkpoints: which one it is, where its weights could be several; where it runs,
-    in float32 on a CPU and bfloat16 elsewhere; ``force`` tries sizes that it was not trained for.
+    in float32 on a CPU and bfloat16 elsewhere; ``force`` tries sizes that it was not trained for;
+    ``speed`` is a profile of docs/acceleration.md.
     Raises a ``ModelError``.
     """
     if is_bundled(model):
@@ -44,7 +49,9 @@ def load_pipeline(
         if device != "cpu" and not torch.cuda.is_available():
             raise BackendRefused(f"device {device!r} was asked for, and torch sees no GPU here")
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        return WanPipeline.load(path, checkpoint or None, device, dtype, Manner(force=force))
+        return WanPipeline.load(
+            path, checkpoint or None, device, dtype, Manner(force=force), speed=speed
+        )
     except ModuleNotFoundError as missing:
         raise BackendRefused(
             f"published checkpoints need {missing.name}: pip install 'continuum-avatar[wan]'"

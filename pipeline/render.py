@@ -78,7 +78,9 @@ class Person:
 
 def load_model(arguments: argparse.Namespace) -> Pipeline:
     """The model asked for. Imported when it is needed: bad input is refused within a moment."""
-    return load_pipeline(arguments.model, arguments.checkpoint, arguments.device, arguments.force)
+    return load_pipeline(
+        arguments.model, arguments.checkpoint, arguments.device, arguments.force, arguments.speed
+    )
 
 
 def main(
@@ -250,6 +252,10 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint", metavar="NAME", help="which one --model PATH is, where it could be several"
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for --model PATH")
+    parser.add_argument(
+        "--speed", default="plain", metavar="PROFILE",
+        help="accelerations of --model PATH: plain, cpu, gpu-24gb or gpu-80gb",
+    )  # fmt: skip
     parser.add_argument(
         "--force", action="store_true", help="try sizes that --model PATH was not trained for"
     )

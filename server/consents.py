@@ -152,7 +152,11 @@ def open_house(settings: Settings) -> House:
         raise CannotStart(str(failure)) from failure
     try:
         pipeline = load_pipeline(
-            settings.model, settings.checkpoint or None, settings.device, settings.force
+            settings.model,
+            settings.checkpoint or None,
+            settings.device,
+            settings.force,
+            settings.speed,
         )
     except ContinuumError as failure:
         registry.close()

@@ -42,6 +42,7 @@ class Settings:
     model: str = _help("mini", "bundled model, or the path of a published checkpoint")
     checkpoint: str = _help("", "which one the path is, where it could be several")
     device: str = _help("cpu", "cpu or cuda, for a published checkpoint")
+    speed: str = _help("plain", "accelerations of a published checkpoint: plain or a profile")
     force: bool = _help(False, "run a checkpoint at sizes that it was not trained for")
     registry: str = _help("~/.local/share/continuum/consents.sqlite", "consent registry")
     vault: str = _help("", "keys and encrypted files; empty is a folder beside the registry")

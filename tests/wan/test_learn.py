@@ -1,0 +1,69 @@
+"""What is learned for a checkpoint: within its bounds, and readable as its own file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.acceleration import profile
+from pipeline.attention.cache import Reuse
+from pipeline.guidance import change
+from pipeline.models.wan.cards import Guidance
+from pipeline.models.wan.denoise import Prompts, branches
+from pipeline.models.wan.field import Pace
+from pipeline.models.wan.learn import Learned, Sample, learn
+from tests.wan.test_field import GUIDED, STEPS
+from tests.wan.test_performance import score
+
+
+@cache
+def samples(guidance: Guidance = GUIDED) -> tuple[Sample, ...]:
+    run = replace(score(schedule=STEPS))
+    made = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        prompts = Prompts(torch.randn(1, 5, 20), torch.randn(1, 3, 20))
+        lot = branches(run.dit, guidance, prompts, None, torch.randn(1, 2, 56))
+        side = torch.randn(1, 17, 2, 4, 4)
+        noise = torch.randn(3, 1, 16, 2, 4, 4).unbind(0)
+        made.append(Sample(run.dit, STEPS, lot, side, run.modulations(), noise))
+    return tuple(made)
+
+
+def test_the_learned_table_stays_within_its_budget_and_reuses_something() -> None:
+    found = learn(samples(), saved=0.3, budget=0.05)
+    errors = [change(s.clean(Pace(reuse=found.reuse)), s.clean(Pace())) for s in samples()]
+    assert sum(errors) / 3 <= 0.05
+    assert found.reuse.reused > 0
+    assert learn(samples(), saved=0.3, budget=0.0).reuse == Reuse.of(3, 6)
+
+
+def test_a_trial_tells_what_reuse_at_that_step_alone_costs() -> None:
+    sample = samples()[0]
+    last = sample.trials()[-1]
+    reused = sample.clean(Pace(thresholds=(0.0, 0.0, math.inf)))
+    exact = sample.clean(Pace())
+    assert last.change > 0
+    field = last.error * STEPS.levels[2]  # x0 = x - t v: only the last step differs
+    assert change(reused, exact) == pytest.approx(field, rel=0.9)
+
+
+def test_without_guidance_no_thresholds_are_learned() -> None:
+    assert learn(samples(Guidance(1.0, 1.0)), 0.3, 0.0).thresholds == ()
+
+
+def test_what_was_learned_is_read_back(tmp_path: Path) -> None:
+    found = learn(samples(), saved=0.6, budget=0.05, scales=True)
+    assert len(found.scales) == 6 * 8 and min(found.scales.values()) > 0
+    assert not any(name.endswith(("cross_attn.k", "cross_attn.v")) for name in found.scales)
+    (tmp_path / "acceleration.toml").write_text(found.toml())
+    read = profile("plain", tmp_path)
+    assert read.guidance_thresholds == found.thresholds and math.inf in found.thresholds
+    assert read.reuse_steps == found.reuse.steps
+    assert read.linears_scales == pytest.approx(found.scales, rel=1e-5)
+    assert Learned((), Reuse.of(2, 2), {}).toml() == ""
