@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import sheet
+from pipeline import texels, warp
 from pipeline.anchor import IdentityAnchor, build_anchor, bundled_body
 from pipeline.body import Camera
 from pipeline.draw import Painter
@@ -63,8 +63,9 @@ def milliseconds(work: Callable[[NDArray[np.float32]], object], count: int) -> t
 
 
 def _sheets(subject: IdentityAnchor, out: NDArray[np.uint8]) -> None:
+    nothing, tables = np.zeros(out.shape[:2], np.bool_), texels.tables()
     for each in subject.sheets:
-        sheet.draw(each, subject.vertices, np.empty_like(each.nodes), out)
+        warp.draw(each, subject.vertices, np.empty_like(each.nodes), nothing, tables, out)
 
 
 def measure(camera: Camera, size: int, count: int) -> dict[str, tuple[float, float]]:
@@ -79,9 +80,7 @@ def measure(camera: Camera, size: int, count: int) -> dict[str, tuple[float, flo
         "pose and normals": milliseconds(lambda s: person.normals(person.pose(s)), count),
         "sheets": milliseconds(lambda _: _sheets(subject, out), count),
         "z-buffer": milliseconds(
-            lambda _: rasterise(
-                vertices, surface.faces, surface.face_layer, surface.two_sided, buffer
-            ),
+            lambda _: rasterise(vertices, surface.faces, surface.two_sided, buffer),
             count,
         ),
         "whole frame": milliseconds(lambda s: painter.paint(s, out), count),

@@ -1,6 +1,7 @@
 """``Painter``: a body state becomes a frame.
 
-Poses the person, projects and relights the surface, draws sheet and surface over the background.
+Poses the person, projects and relights the surface, settles what it surely covers, draws the sheet
+over the background between that, and the surface's fringe over both.
 One painter serves one thread at a time; painters of one anchor share all that does not change.
 """
 
@@ -13,14 +14,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline import contact, sheet
+from pipeline import contact, warp
 from pipeline.anatomy import unfolded
 from pipeline.anchor import IdentityAnchor, bundled_body
 from pipeline.body import Body
 from pipeline.light import brightness_at
 from pipeline.raster import COMPILED
-from pipeline.shade import DEPTH, MIRROR_SEEN, SEEN, SHADE, Canvas, X, Y, draw
+from pipeline.shade import Canvas, find, finish
+from pipeline.texels import tables
 from pipeline.trust import restrained
+from pipeline.vertex import DEPTH, MIRROR_SEEN, SEEN, SHADE, X, Y, split
 
 F32 = NDArray[np.float32]
 
@@ -37,7 +40,7 @@ _GRAZING: Final = np.float32(0.05)
 
 
 @njit(**COMPILED)
-def _place(posed, normals, vertex, offset, relight, seen, facing, light, view, vertices):  # type: ignore[no-untyped-def]
+def _place(posed, normals, vertex, offset, relight, seen, twin, facing, light, view, vertices):  # type: ignore[no-untyped-def]
     """Project and light every row; ``view``: centre px, scale px, distance, height, cos, sin."""
     x0, y0, scale, distance, height, cos, sin = view
     zero, one = np.float32(0.0), np.float32(1.0)
@@ -56,7 +59,7 @@ def _place(posed, normals, vertex, offset, relight, seen, facing, light, view, v
         vertices[r, SEEN] = own
         bright = brightness_at(nx, ny, nz, light)
         change = min(max(_TRUST * (bright * relight[r] - one), -_MOST), _MOST)
-        known = own + (one - own) * vertices[r, MIRROR_SEEN]
+        known = own + (one - own) * twin[r]
         vertices[r, SHADE] = known * (one + change) + (one - known) * bright
 
 
@@ -68,11 +71,13 @@ class Painter:
         self._person = (body or bundled_body()).person(anchor.fit.shape, anchor.fit.wear)
         self._posed = np.empty_like(self._person.rest)
         self._normals = np.empty_like(self._person.rest)
-        self._vertices = anchor.vertices.copy()
+        self._vertices, self._looks = split(anchor.vertices)
+        self._twin = anchor.vertices[:, MIRROR_SEEN].copy()
         self._seen = anchor.seen.copy()
         self._taken = np.empty_like(anchor.contact.taken)
         self._unfolded = unfolded(anchor.fit.state)
         self._moved = [np.empty_like(each.nodes) for each in anchor.sheets]
+        self._tables = tables()
         self._canvas = Canvas(anchor.width, anchor.height, len(anchor.surface.faces))
         camera = anchor.camera
         numbers = (
@@ -103,19 +108,20 @@ class Painter:
         self._unfold(state)
         _place(
             self._posed, self._normals, anchor.surface.vertex, anchor.offset, anchor.relight,
-            self._seen, anchor.facing, anchor.light, self._view, self._vertices,
+            self._seen, self._twin, anchor.facing, anchor.light, self._view, self._vertices,
         )  # fmt: skip
         contact.darken(
             anchor.contact, self._posed, self._normals, self._taken, SHADE, self._vertices
         )
         out[:] = anchor.plate
-        for each, moved in zip(anchor.sheets, self._moved, strict=True):
-            sheet.draw(each, self._vertices, moved, out)
-        surface = anchor.surface
-        draw(
+        surface, canvas = anchor.surface, self._canvas
+        find(
             self._vertices, surface.faces, surface.face_layer, surface.two_sided, anchor.texture,
-            out, self._canvas, anchor.tolerance,
+            out, canvas, anchor.tolerance,
         )  # fmt: skip
+        for each, moved in zip(anchor.sheets, self._moved, strict=True):
+            warp.draw(each, self._vertices, moved, canvas.settled, self._tables, out)
+        finish(self._vertices, self._looks, surface.faces, anchor.texture, out, canvas)
         return out
 
     def _unfold(self, state: F32) -> None:

@@ -1,14 +1,13 @@
 """A textured surface drawn over a picture: colours for what the z-buffer found visible.
 
-Knows vertices, textures and pixels; nothing of bodies, cameras or people. A vertex is sixteen
-float32, one cache line, in the order of the constants below. Its colour comes from the texture at
-(U, V) as far as it was SEEN, else at (MIRROR_U, MIRROR_V) as far as that was, else it is RED,
-GREEN, BLUE. SHADE multiplies; COVER below 1 lets what lies behind the whole surface through.
-Texture positions count like pixels: the first texel's centre is (0.5, 0.5).
+Knows vertices, textures and pixels; nothing of bodies, cameras or people. A vertex takes its colour
+from the texture at (U, V) as far as it was SEEN, else at (MIRROR_U, MIRROR_V) as far as that was,
+else it is RED, GREEN, BLUE. SHADE multiplies; COVER below 1 lets what lies behind the whole
+surface through.
 
-Most pixels lie inside one surface and are shaded once, from planes set up per triangle. Where the
-samples of a pixel belong to different surfaces, or the texture does not know the colour, each
-visible triangle is shaded and the four samples averaged.
+Most pixels lie inside one surface whose colour the texture knows: ``find`` settles those at once,
+row by row, from planes that are set up once a triangle. What is left, silhouettes and what the
+picture did not show, it lists for ``finish``, so that others may draw what lies behind in between.
 """
 
 from __future__ import annotations
@@ -19,268 +18,298 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.raster import COMPILED, FAR, SAMPLES, Bounds, Buffer, rasterise
+from pipeline import fringe, texels
+from pipeline.fringe import ROW_SHIFT, Fringe
+from pipeline.raster import (
+    COMPILED,
+    EMPTY,
+    OWNER,
+    OWNER_BITS,
+    Bounds,
+    Buffer,
+    Triangles,
+    clear,
+    draw_band,
+)
+from pipeline.texels import CHUNK, byte, channel, corners, fetch, locate, pack, slot
+from pipeline.vertex import (
+    BLUE,
+    COVER,
+    DEPTH,
+    GREEN,
+    MIRROR_SEEN,
+    MIRROR_U,
+    MIRROR_V,
+    RED,
+    SEEN,
+    SHADE,
+    VERTEX_WIDTH,
+    U,
+    V,
+    X,
+    Y,
+    split,
+)
 
-X, Y, DEPTH, COVER, U, V, SEEN, SHADE, MIRROR_U, MIRROR_V, MIRROR_SEEN = range(11)
-RED, GREEN, BLUE = 12, 13, 14
-VERTEX_WIDTH: Final = 16
+__all__ = [
+    "BLUE", "COVER", "DEPTH", "GREEN", "MIRROR_SEEN", "MIRROR_U", "MIRROR_V", "RED", "SEEN",
+    "SHADE", "VERTEX_WIDTH", "Canvas", "U", "V", "X", "Y", "draw", "find", "finish", "pack",
+]  # fmt: skip
 
-_PLANES: Final = (U, V, SEEN, SHADE, COVER)  # three coefficients each, one cache line a triangle
+_PLANES: Final = (U, V, SEEN, SHADE)  # three coefficients each, then ...
+_UNSURE: Final = 12  # ... what is large where planes are not to be trusted
+_PLANE_WIDTH: Final = 16  # a cache line
 _SURE: Final = np.float32(0.999)
 # Slopes a pixel above which a plane is not to be trusted beside its triangle.
 _STEEP_TEXELS: Final = np.float32(6.0)
 _STEEP: Final = np.float32(0.4)
-_FACE: Final = (1 << 20) - 1
-_ROW_SHIFT: Final = 13  # listed pixels are row << 13 | column
-_COLUMN: Final = (1 << _ROW_SHIFT) - 1
+_BAND_SHIFT: Final = 4  # lines of blocks drawn at a time, two to this: they stay in the cache
+_BAND: Final = 2 << _BAND_SHIFT  # rows
+
+# Slots of the tables: floats, then words.
+_POSITION, _SHADE, _SEEN = 0, 2, 3
+_PIXEL, _OWNER, _TEXEL, _COLOUR = 0, 1, 2, 6
 
 
 class Canvas:
     """The memory that drawing needs; one for each thread that draws."""
 
-    __slots__ = ("buffer", "colours", "mixed", "plain", "planes")
+    __slots__ = (
+        "buffer", "fringe", "height", "left", "plans", "settled", "tables", "triangles",
+    )  # fmt: skip
 
     def __init__(self, width: int, height: int, faces: int) -> None:
-        self.buffer = Buffer(width, height)
-        self.planes = np.zeros((faces, VERTEX_WIDTH), np.float32)
-        self.plain = np.zeros(width * height, np.int32)
-        self.mixed = np.zeros(width * height, np.int32)
-        self.colours = np.zeros(width * height, np.uint32)
+        self.height, self.buffer = height, Buffer(width, _BAND)
+        self.triangles = Triangles(height, faces, _BAND_SHIFT)
+        self.plans = (  # of one band's triangles, in the order of their use, from row 1
+            np.empty((faces + 1, _PLANE_WIDTH), np.float32),
+            np.zeros(faces, np.uint16),  # the row of each triangle; 0 for none, as between bands
+            np.empty(faces + 1, np.int32),  # the triangle of each row
+        )
+        self.fringe = Fringe(width, height)
+        self.left = 0  # fragments that wait to be finished
+        self.settled = np.zeros((height, width), np.bool_)
+        self.tables = texels.tables()
 
 
 @njit(**COMPILED)
-def _set_planes(
-    vertices: NDArray[np.float32],
-    faces: NDArray[np.int32],
-    two_sided: NDArray[np.bool_],
-    planes: NDArray[np.float32],
-) -> None:
+def _set_planes(vertices, faces, f, planes, p):  # type: ignore[no-untyped-def]
     """value = p + q x + r y over the picture, for the attributes of ``_PLANES``."""
     least = np.float32(1e-2)  # of area: slivers get a bounded slope
-    for f in range(faces.shape[0]):
-        a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
-        bx, by, cx, cy = b[X] - a[X], b[Y] - a[Y], c[X] - a[X], c[Y] - a[Y]
-        area = bx * cy - cx * by
-        if area >= np.float32(0.0) and not two_sided[f]:
-            continue
-        scale = np.float32(1.0) / (min(area, -least) if area < 0.0 else max(area, least))
-        steep = False
-        for i in range(5):
-            k = COVER if i == 4 else U + i
-            q = ((b[k] - a[k]) * cy - (c[k] - a[k]) * by) * scale
-            r = ((c[k] - a[k]) * bx - (b[k] - a[k]) * cx) * scale
-            planes[f, 3 * i] = a[k] - q * a[X] - r * a[Y]
-            planes[f, 3 * i + 1] = q
-            planes[f, 3 * i + 2] = r
-            steep |= abs(q) + abs(r) > (_STEEP_TEXELS if i < 2 else _STEEP)
-        planes[f, 15] = 1e6 if steep else 0.0
-
-
-@njit(**COMPILED)
-def _sort_pixels(depth, owner, stride, bounds, tolerance, plain, mixed):  # type: ignore[no-untyped-def]
-    """List the covered pixels: those of one surface and the others."""
-    top, bottom, left, right = bounds
-    n, m = 0, 0
-    for y in range(top, bottom):
-        for x in range(left, right):
-            i = np.uint64((y * stride + x) * SAMPLES)
-            j, k, o = i + np.uint64(1), i + np.uint64(2), i + np.uint64(3)
-            nearest = min(depth[i], depth[j], depth[k], depth[o])
-            farthest = max(depth[i], depth[j], depth[k], depth[o])
-            if nearest == FAR:
-                continue
-            parts = (owner[i] ^ owner[j]) | (owner[i] ^ owner[k]) | (owner[i] ^ owner[o])
-            if farthest - nearest < tolerance and parts <= _FACE:
-                plain[n] = (y << _ROW_SHIFT) | x
-                n += 1
-            else:
-                mixed[m] = (y << _ROW_SHIFT) | x
-                m += 1
-    return n, m
-
-
-@njit(inline="always")
-def _byte_of(word, shift):  # type: ignore[no-untyped-def]
-    return np.float32(np.int32((word >> np.uint32(shift)) & np.uint32(255)))
-
-
-@njit(inline="always")
-def bilinear(texture, width, height, u, v):  # type: ignore[no-untyped-def]
-    """Red, green, blue, alpha (0..255) of a flat texture of packed words; its rim goes on.
-
-    All in 32 bits: numba would otherwise reckon in 64, at twice the cost.
-    """
-    zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
-    u = min(max(u - half, zero), np.float32(width) - np.float32(1.001))
-    v = min(max(v - half, zero), np.float32(height) - np.float32(1.001))
-    i, j = np.int32(u), np.int32(v)
-    s, t = u - np.float32(i), v - np.float32(j)
-    d = s * t
-    b, c, a = s - d, t - d, one - s - t + d
-    at = np.uint64(np.uint32(np.int32(j * np.int32(width)) + i))
-    under = at + np.uint64(width)
-    p, q = texture[at], texture[at + np.uint64(1)]
-    m, n = texture[under], texture[under + np.uint64(1)]
-    return (
-        a * _byte_of(p, 0) + b * _byte_of(q, 0) + c * _byte_of(m, 0) + d * _byte_of(n, 0),
-        a * _byte_of(p, 8) + b * _byte_of(q, 8) + c * _byte_of(m, 8) + d * _byte_of(n, 8),
-        a * _byte_of(p, 16) + b * _byte_of(q, 16) + c * _byte_of(m, 16) + d * _byte_of(n, 16),
-        a * _byte_of(p, 24) + b * _byte_of(q, 24) + c * _byte_of(m, 24) + d * _byte_of(n, 24),
-    )
-
-
-@njit(inline="always")
-def _byte(value):  # type: ignore[no-untyped-def]
-    """A colour that is not negative, rounded and bounded."""
-    return np.uint32(np.int32(min(value + np.float32(0.5), np.float32(255.0))))
-
-
-@njit(inline="always")
-def _place(pixel, stride):  # type: ignore[no-untyped-def]
-    """Row, column and first sample of a listed pixel."""
-    y, x = np.uint32(pixel) >> np.uint32(_ROW_SHIFT), np.uint32(pixel) & np.uint32(_COLUMN)
-    return y, x, np.uint64(np.uint32(y * np.uint32(stride) + x) * np.uint32(SAMPLES))
-
-
-@njit(**COMPILED)
-def _shade_plain(texture, width, height, owner, stride, planes, plain, count, colours):  # type: ignore[no-untyped-def]
-    """Packed colours of the plain pixels; the fourth byte is 1 where the texture knew them."""
-    for n in range(count):
-        y, x, first = _place(plain[n], stride)
-        f = np.uint64(np.uint32(owner[first]) & np.uint32(_FACE)) * np.uint64(VERTEX_WIDTH)
-        px, py = (
-            np.float32(np.int32(x)) + np.float32(0.5),
-            np.float32(np.int32(y)) + np.float32(0.5),
-        )
-        u, v = _plane(planes, f, 0, px, py), _plane(planes, f, 3, px, py)
-        seen, shade = _plane(planes, f, 6, px, py), _plane(planes, f, 9, px, py)
-        cover, steep = _plane(planes, f, 12, px, py), planes[f + np.uint64(15)]
-        r, g, b, _ = bilinear(texture, width, height, u, v)
-        word = np.uint32(_byte(r * shade) | np.uint32(_byte(g * shade) << np.uint32(8)))
-        word = np.uint32(word | np.uint32(_byte(b * shade) << np.uint32(16)) | np.uint32(1 << 24))
-        colours[n] = word if min(seen, cover) - steep > _SURE else np.uint32(0)
-
-
-@njit(inline="always")
-def _plane(planes, f, k, x, y):  # type: ignore[no-untyped-def]
-    p = f + np.uint64(k)
-    return planes[p] + planes[p + np.uint64(1)] * x + planes[p + np.uint64(2)] * y
-
-
-@njit(inline="always")
-def _weights(a, b, c, x, y):  # type: ignore[no-untyped-def]
-    """Barycentric weights of the triangle's point at (x, y), or of one beside it when outside."""
-    zero, one = np.float32(0.0), np.float32(1.0)
+    a, b, c = (
+        vertices[np.uint64(faces[f, 0])], vertices[np.uint64(faces[f, 1])],
+        vertices[np.uint64(faces[f, 2])],
+    )  # fmt: skip
     bx, by, cx, cy = b[X] - a[X], b[Y] - a[Y], c[X] - a[X], c[Y] - a[Y]
-    px, py = x - a[X], y - a[Y]
     area = bx * cy - cx * by
-    scale = one / (area if abs(area) > np.float32(1e-6) else np.float32(1e-6))
-    s = min(max((px * cy - cx * py) * scale, zero), one)
-    t = min(max((bx * py - px * by) * scale, zero), one)
-    over = one / max(s + t, one)
-    return one - (s + t) * over, s * over, t * over
+    scale = np.float32(1.0) / (min(area, -least) if area < 0.0 else max(area, least))
+    unsure = min(a[COVER], b[COVER], c[COVER]) <= _SURE
+    for i in range(4):
+        k = U + i
+        q = ((b[k] - a[k]) * cy - (c[k] - a[k]) * by) * scale
+        r = ((c[k] - a[k]) * bx - (b[k] - a[k]) * cx) * scale
+        planes[p, 3 * i] = a[k] - q * a[X] - r * a[Y]
+        planes[p, 3 * i + 1] = q
+        planes[p, 3 * i + 2] = r
+        unsure |= abs(q) + abs(r) > (_STEEP_TEXELS if i < 2 else _STEEP)
+    planes[p, _UNSURE] = 1e6 if unsure else 0.0
+
+
+@njit(**COMPILED)
+def _plane(planes, f, k, x, y):  # type: ignore[no-untyped-def]
+    return planes[f, 3 * k] + planes[f, 3 * k + 1] * x + planes[f, 3 * k + 2] * y
+
+
+@njit(**COMPILED)
+def _claims(keys, across, line, x):  # type: ignore[no-untyped-def]
+    """The keys of a pixel's four samples; ``line`` counts from the top of the buffer."""
+    at = np.uint64((line >> 1) * across + (x >> 1))
+    lane = np.uint64((line & 1) * 8 + (x & 1) * 4)
+    one = np.uint64(1)
+    return (
+        keys[at, lane], keys[at, lane + one],
+        keys[at, lane + one + one], keys[at, lane + one + one + one],
+    )  # fmt: skip
+
+
+@njit(**COMPILED)
+def _list(pixels, owners, n, pixel, claims):  # type: ignore[no-untyped-def]
+    """One fragment for each triangle that owns a sample; returns the length of the list."""
+    for s in range(4):
+        owner = claims[s] & OWNER
+        count, first = 0, claims[s] != EMPTY
+        for o in range(4):
+            same = (claims[o] != EMPTY) & ((claims[o] & OWNER) == owner)
+            count += same
+            first &= (o >= s) | (not same)
+        if first:
+            pixels[np.uint64(n)] = pixel
+            owners[np.uint64(n)] = owner | (count << OWNER_BITS)
+            n += 1
+    return n
 
 
 @njit(inline="always")
-def _mix(a, b, c, k, w):  # type: ignore[no-untyped-def]
-    return w[0] * a[k] + w[1] * b[k] + w[2] * c[k]
+def _scan(samples, groups, step, y, line, left, right, words, rest, n):  # type: ignore[no-untyped-def]
+    """List the row's pixels of one surface in the table, and the fragments of the others."""
+    keys, across = samples
+    m = 0
+    for x in range(left, right):
+        i, j, k, o = _claims(keys, across, line, x)
+        nearest, farthest = min(i, j, k, o), max(i, j, k, o)
+        if nearest == EMPTY:
+            continue
+        if farthest != EMPTY:
+            group = groups[np.uint64(i & OWNER)]
+            one = (group == groups[np.uint64(j & OWNER)]) & (group == groups[np.uint64(k & OWNER)])
+            one &= group == groups[np.uint64(o & OWNER)]
+            if one & (np.int64(farthest) - np.int64(nearest) < step):
+                words[slot(_PIXEL, m)] = x
+                words[slot(_OWNER, m)] = i & OWNER
+                m += 1
+                continue
+        n = _list(rest[0], rest[1], n, np.int32((y << ROW_SHIFT) | x), (i, j, k, o))
+    return m, n
+
+
+@njit(inline="always")
+def _interpolate(vertices, faces, plans, last, y, count, floats, words):  # type: ignore[no-untyped-def]
+    """Texture position, light and trust of the listed pixels of a row; returns the last plane."""
+    planes, plane_of, planned = plans
+    half = np.float32(0.5)
+    py = np.float32(y) + half
+    for i in range(count):
+        f = np.uint64(words[slot(_OWNER, i)])
+        p = np.uint64(plane_of[f])
+        if p == 0:
+            last += 1
+            p = np.uint64(last)
+            plane_of[f], planned[p] = last, f
+            _set_planes(vertices, faces, f, planes, p)
+        px = np.float32(words[slot(_PIXEL, i)]) + half
+        floats[slot(_POSITION, i)] = _plane(planes, p, 0, px, py)
+        floats[slot(_POSITION + 1, i)] = _plane(planes, p, 1, px, py)
+        floats[slot(_SEEN, i)] = _plane(planes, p, 2, px, py) - planes[p, _UNSURE]
+        floats[slot(_SHADE, i)] = _plane(planes, p, 3, px, py)
+    return last
+
+
+@njit(inline="always")
+def _colour(floats, words, count):  # type: ignore[no-untyped-def]
+    """Packed colours of the listed pixels."""
+    for i in range(count):
+        w, t = corners(floats, words, i, _POSITION, _TEXEL, floats[slot(_SHADE, i)])
+        green = np.int32(byte(channel(w, t, 8)) << 8)
+        blue = np.int32(byte(channel(w, t, 16)) << 16)
+        words[slot(_COLOUR, i)] = np.int32(np.int32(byte(channel(w, t, 0)) | green) | blue)
+
+
+@njit(inline="always")
+def _settle(tables, samples, y, line, count, picture, rest, n):  # type: ignore[no-untyped-def]
+    """Write what the texture knows; the others become fragments. Returns how many there are."""
+    floats, words = tables
+    out, settled = picture
+    row = np.uint64(y)
+    for i in range(count):
+        x = np.uint64(words[slot(_PIXEL, i)])
+        if floats[slot(_SEEN, i)] > _SURE:
+            word = words[slot(_COLOUR, i)]
+            out[row, x, 0] = word
+            out[row, x, 1] = word >> 8
+            out[row, x, 2] = word >> 16
+            settled[row, x] = True
+        else:
+            pixel = np.int32((y << ROW_SHIFT) | words[slot(_PIXEL, i)])
+            n = _list(rest[0], rest[1], n, pixel, _claims(samples[0], samples[1], line, x))
+    return n
 
 
 @njit(**COMPILED)
-def _colour(vertices, faces, texture, width, height, f, x, y):  # type: ignore[no-untyped-def]
-    """Red, green, blue (0..255, may exceed) and cover of triangle ``f`` at a pixel's centre."""
-    a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
-    w = _weights(a, b, c, x, y)
-    zero, one = np.float32(0.0), np.float32(1.0)
-    seen = _mix(a, b, c, SEEN, w)
-    mirror = (one - seen) * _mix(a, b, c, MIRROR_SEEN, w)
-    rest = one - seen - mirror
-    red, green, blue = (
-        rest * _mix(a, b, c, RED, w),
-        rest * _mix(a, b, c, GREEN, w),
-        rest * _mix(a, b, c, BLUE, w),
-    )
-    if seen > zero:
-        u, v = _mix(a, b, c, U, w), _mix(a, b, c, V, w)
-        r, g, h, _ = bilinear(texture, width, height, u, v)
-        red, green, blue = red + seen * r, green + seen * g, blue + seen * h
-    if mirror > zero:
-        u, v = _mix(a, b, c, MIRROR_U, w), _mix(a, b, c, MIRROR_V, w)
-        r, g, h, _ = bilinear(texture, width, height, u, v)
-        red, green, blue = red + mirror * r, green + mirror * g, blue + mirror * h
-    k = _mix(a, b, c, SHADE, w)
-    return red * k, green * k, blue * k, _mix(a, b, c, COVER, w)
+def _settle_row(mesh, skin, samples, step, y, line, span, plans, last, tables, picture, rest, n):  # type: ignore[no-untyped-def]
+    """Settle what can be of a row, in chunks; returns the last plane, the number of fragments."""
+    vertices, faces, groups = mesh
+    texture, wide, high = skin
+    floats, words = tables
+    for first in range(span[0], span[1], CHUNK):
+        end = min(first + CHUNK, span[1])
+        count, n = _scan(samples, groups, step, y, line, first, end, words, rest, n)
+        last = _interpolate(vertices, faces, plans, last, y, count, floats, words)
+        locate(floats, words, count, _POSITION, _TEXEL, wide, high)
+        fetch(texture, words, count, _TEXEL, wide)
+        _colour(floats, words, count)
+        n = _settle(tables, samples, y, line, count, picture, rest, n)
+    return last, n
 
 
 @njit(**COMPILED)
-def _store_plain(vertices, faces, texture, width, height, owner, stride, plain, count, words, mixed, m, out):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
-    """Write the known colours of the plain pixels, and find those that no plane could give.
+def _find(mesh, skin, found, samples, bounds, step, plans, tables, picture, rest):  # type: ignore[no-untyped-def]
+    """Band by band, see what is visible and settle what can be; returns the number of fragments."""
+    top, bottom, left, right = bounds
+    _, plane_of, planned = plans
+    n = 0
+    picture[1][:] = False
+    for k in range(top // _BAND, -(-bottom // _BAND)):
+        clear(samples, _BAND // 2, left >> 1, (right + 1) >> 1)
+        draw_band(found, mesh[1], k, _BAND_SHIFT, samples)
+        last = 0
+        for y in range(max(top, k * _BAND), min(bottom, k * _BAND + _BAND)):
+            last, n = _settle_row(
+                mesh, skin, samples, step, y, y - k * _BAND, (left, right),
+                plans, last, tables, picture, rest, n,
+            )  # fmt: skip
+        for i in range(1, last + 1):
+            plane_of[planned[i]] = 0
+    return n
 
-    Of the latter those with several triangles join the ``m`` mixed pixels; returns the new ``m``.
+
+def find(
+    vertices: NDArray[np.float32],
+    faces: NDArray[np.int32],
+    groups: NDArray[np.uint8],
+    two_sided: NDArray[np.bool_],
+    texture: NDArray[np.uint32],
+    out: NDArray[np.uint8],
+    canvas: Canvas,
+    tolerance: float,
+) -> Bounds:
+    """See what is visible of a surface, and draw what is sure over ``out`` (H, W, 3).
+
+    ``vertices`` (R, 8) are the first half of :func:`pipeline.vertex.split`.
+    ``groups`` (F,) says which triangles belong to one surface; ``tolerance`` is the step of depth
+    inside a pixel that counts as another, even within one group. ``texture`` comes from
+    :func:`pack`. ``canvas.settled`` (H, W) says which pixels are as they will be; :func:`finish`
+    draws the rest. Returns the box of pixels that may be touched.
     """
-    one = np.float32(1.0)
-    for n in range(count):
-        word = words[n]
-        y, x, first = _place(plain[n], stride)
-        if word >> 24:
-            out[y, x, 0] = word & 255
-            out[y, x, 1] = (word >> 8) & 255
-            out[y, x, 2] = (word >> 16) & 255
-            continue
-        j, k, o = first + np.uint64(1), first + np.uint64(2), first + np.uint64(3)
-        f = owner[first]
-        if (f ^ owner[j]) | (f ^ owner[k]) | (f ^ owner[o]):
-            mixed[m] = plain[n]
-            m += 1
-            continue
-        f &= _FACE
-        px, py = np.float32(np.int32(x) + 0.5), np.float32(np.int32(y) + 0.5)
-        r, g, b, cover = _colour(vertices, faces, texture, width, height, f, px, py)
-        rest = max(one - cover, np.float32(0.0))
-        out[y, x, 0] = _byte(cover * r + rest * np.float32(out[y, x, 0]))
-        out[y, x, 1] = _byte(cover * g + rest * np.float32(out[y, x, 1]))
-        out[y, x, 2] = _byte(cover * b + rest * np.float32(out[y, x, 2]))
-    return m
+    buffer, found = canvas.buffer, canvas.triangles
+    if out.shape != (canvas.height, buffer.width, 3):
+        raise ValueError(f"canvas is {buffer.width} x {canvas.height}, picture is {out.shape}")
+    if len(faces) > len(canvas.plans[1]):
+        raise ValueError(f"canvas holds {len(canvas.plans[1])} triangles, got {len(faces)}")
+    found.find(vertices, faces, two_sided, buffer.width, canvas.height)
+    canvas.left = _find(
+        (vertices, faces, groups), _skin(texture), found.lists, (buffer.keys, buffer.across),
+        found.bounds, found.words_of(tolerance), canvas.plans, canvas.tables,
+        (out, canvas.settled), canvas.fringe.lists,
+    )  # fmt: skip
+    return found.bounds
 
 
-@njit(**COMPILED)
-def _shade_mixed(vertices, faces, texture, width, height, depth, owner, stride, mixed, count, out):  # type: ignore[no-untyped-def]
-    """Average what the four samples of each listed pixel show, over ``out``."""
-    quarter, zero = np.float32(0.25), np.float32(0.0)
-    for n in range(count):
-        y, x, first = _place(mixed[n], stride)
-        px, py = (
-            np.float32(np.int32(x)) + np.float32(0.5),
-            np.float32(np.int32(y)) + np.float32(0.5),
-        )
-        red, green, blue, covered = zero, zero, zero, zero
-        for s in range(SAMPLES):
-            at = first + np.uint64(s)
-            if depth[at] == FAR:
-                continue
-            f, share, before = owner[at], zero, False
-            for o in range(SAMPLES):
-                other = first + np.uint64(o)
-                if depth[other] < FAR and owner[other] == f:
-                    share += quarter
-                    before |= o < s
-            if before:
-                continue
-            r, g, b, cover = _colour(vertices, faces, texture, width, height, f & _FACE, px, py)
-            share *= cover
-            red, green, blue = red + share * r, green + share * g, blue + share * b
-            covered += share
-        rest = max(np.float32(1.0) - covered, zero)
-        out[y, x, 0] = _byte(red + rest * np.float32(out[y, x, 0]))
-        out[y, x, 1] = _byte(green + rest * np.float32(out[y, x, 1]))
-        out[y, x, 2] = _byte(blue + rest * np.float32(out[y, x, 2]))
+def finish(
+    vertices: NDArray[np.float32],
+    looks: NDArray[np.float32],
+    faces: NDArray[np.int32],
+    texture: NDArray[np.uint32],
+    out: NDArray[np.uint8],
+    canvas: Canvas,
+) -> None:
+    """Draw over ``out`` (H, W, 3) what :func:`find` left, given the same surface."""
+    rest, mesh = canvas.fringe, (vertices, looks, faces)
+    fringe.draw(mesh, _skin(texture), rest.lists, canvas.left, rest.tables, out)
 
 
-def pack(texture: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """A texture (H, W, 4) RGBA as drawing wants it: one word (H, W) a texel."""
-    if texture.ndim != 3 or texture.shape[2] != 4 or min(texture.shape[:2]) < 2:
-        raise ValueError(f"a texture is (H >= 2, W >= 2, 4), got {texture.shape}")
-    return np.ascontiguousarray(texture).view("<u4")[..., 0]
+def _skin(texture: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], int, int]:
+    """A texture as kernels take it: flat, and its width and height."""
+    return texture.reshape(-1), texture.shape[1], texture.shape[0]
 
 
 def draw(
@@ -293,27 +322,8 @@ def draw(
     canvas: Canvas,
     tolerance: float,
 ) -> Bounds:
-    """Draw a surface over ``out`` (H, W, 3); returns the box of pixels that it may have touched.
-
-    ``tolerance`` is the step of depth inside a pixel that counts as another surface, even within
-    one group. ``texture`` comes from :func:`pack`.
-    """
-    buffer = canvas.buffer
-    if out.shape != (buffer.height, buffer.width, 3):
-        raise ValueError(f"canvas is {buffer.width} x {buffer.height}, picture is {out.shape}")
-    if len(faces) > len(canvas.planes):
-        raise ValueError(f"canvas holds {len(canvas.planes)} triangles, got {len(faces)}")
-    bounds = rasterise(vertices, faces, groups, two_sided, buffer)
-    flat, (high, wide) = texture.reshape(-1), texture.shape
-    depth, owner, stride = buffer.depth, buffer.owner, buffer.stride
-    plain, mixed = canvas.plain, canvas.mixed
-    _set_planes(vertices, faces, two_sided, canvas.planes)
-    n, m = _sort_pixels(depth, owner, stride, bounds, np.float32(tolerance), plain, mixed)
-    _shade_plain(
-        flat, wide, high, owner, stride, canvas.planes.reshape(-1), plain, n, canvas.colours
-    )  # fmt: skip
-    m = _store_plain(
-        vertices, faces, flat, wide, high, owner, stride, plain, n, canvas.colours, mixed, m, out
-    )  # fmt: skip
-    _shade_mixed(vertices, faces, flat, wide, high, depth, owner, stride, mixed, m, out)
+    """Draw a surface of whole ``vertices`` (R, 16) over ``out``, as :func:`find` says."""
+    places, looks = split(vertices)
+    bounds = find(places, faces, groups, two_sided, texture, out, canvas, tolerance)
+    finish(places, looks, faces, texture, out, canvas)
     return bounds

@@ -13,13 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
-
-from pipeline.raster import COMPILED
-from pipeline.shade import bilinear
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -28,9 +24,7 @@ CELL: Final = 8.0  # px a side, in a picture of 512
 _POINTS: Final = 14  # surface points that a node follows
 _SPREAD: Final = 10.0  # px between surface points, in a picture of 512
 _SOFT: Final = 6.0  # px within which points weigh alike, in a picture of 512
-_SCALE: Final = (0.85, 1.15)  # how far a node's neighbourhood may shrink and grow
 _REST: Final = 150.0  # px from the body at which an elastic sheet rests, in a picture of 512
-_TORN: Final = (1.6, 2.6)  # a quad fades as it is stretched from the first to the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,121 +135,3 @@ def _weights(distance: NDArray[np.float64], soft: float) -> F32:
     weights = np.square(np.maximum(limit - near, 0) / limit) / np.square(near**2 + soft**2)
     weights += 1e-12
     return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
-
-
-@njit(**COMPILED)
-def _move(nodes, rows, weights, anchors, grip, vertices, out):  # type: ignore[no-untyped-def]
-    """Node positions (M, 2) as the rows of ``vertices`` (x, y in front) have moved."""
-    low, high = np.float32(_SCALE[0]), np.float32(_SCALE[1])
-    for m in range(nodes.shape[0]):
-        px = py = qx = qy = np.float32(0.0)
-        for k in range(rows.shape[1]):
-            w, r = weights[m, k], rows[m, k]
-            px += w * anchors[m, k, 0]
-            py += w * anchors[m, k, 1]
-            qx += w * vertices[r, 0]
-            qy += w * vertices[r, 1]
-        cos = sin = size = np.float32(0.0)
-        for k in range(rows.shape[1]):
-            w, r = weights[m, k], rows[m, k]
-            ax, ay = anchors[m, k, 0] - px, anchors[m, k, 1] - py
-            bx, by = vertices[r, 0] - qx, vertices[r, 1] - qy
-            cos += w * (ax * bx + ay * by)
-            sin += w * (ax * by - ay * bx)
-            size += w * (ax * ax + ay * ay)
-        length = max(np.sqrt(cos * cos + sin * sin), np.float32(1e-6))
-        scale = min(max(length / max(size, np.float32(1e-6)), low), high) / length
-        dx, dy = nodes[m, 0] - px, nodes[m, 1] - py
-        x, y = qx + scale * (cos * dx - sin * dy), qy + scale * (sin * dx + cos * dy)
-        out[m, 0] = nodes[m, 0] + grip[m] * (x - nodes[m, 0])
-        out[m, 1] = nodes[m, 1] + grip[m] * (y - nodes[m, 1])
-
-
-@njit(**COMPILED)
-def _stretch(nodes, moved, quads, q):  # type: ignore[no-untyped-def]
-    """The longest of a quad's edges against what it was."""
-    a, b, c, d = quads[q, 0], quads[q, 1], quads[q, 2], quads[q, 3]
-    cell = nodes[b, 0] - nodes[a, 0]
-    worst = np.float32(0.0)
-    for i, j in ((a, b), (c, d), (a, c), (b, d)):
-        dx, dy = moved[i, 0] - moved[j, 0], moved[i, 1] - moved[j, 1]
-        worst = max(worst, dx * dx + dy * dy)
-    return np.sqrt(worst) / cell
-
-
-@njit(inline="always")
-def _edge(ax, ay, bx, by):  # type: ignore[no-untyped-def]
-    """Edge a -> b as slopes and offset, positive inside; one triangle only owns what lies on it."""
-    dx, dy = bx - ax, by - ay
-    tiny = np.float32(1.0 / 1024.0)
-    owned = dy < 0.0 or (dy == 0.0 and dx > 0.0)
-    return -dy, dx, dy * ax - dx * ay + (tiny if owned else -tiny)
-
-
-@njit(**COMPILED)
-def _triangle(texture, wide, high, texels, nodes, moved, a, b, c, fade, out):  # type: ignore[no-untyped-def]
-    """Blend one textured triangle over ``out``; corners are rounded to 1/16 px."""
-    grid, half = np.float32(16.0), np.float32(0.5)
-    ax, ay = np.rint(moved[a, 0] * grid) / grid, np.rint(moved[a, 1] * grid) / grid
-    bx, by = np.rint(moved[b, 0] * grid) / grid, np.rint(moved[b, 1] * grid) / grid
-    cx, cy = np.rint(moved[c, 0] * grid) / grid, np.rint(moved[c, 1] * grid) / grid
-    area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-    x0, x1 = max(0, int(min(ax, bx, cx))), min(out.shape[1] - 1, int(max(ax, bx, cx)))
-    y0, y1 = max(0, int(min(ay, by, cy))), min(out.shape[0] - 1, int(max(ay, by, cy)))
-    if area <= 0.0 or x0 > x1 or y0 > y1:
-        return
-    u0, v0, w0 = _edge(bx, by, cx, cy)
-    u1, v1, w1 = _edge(cx, cy, ax, ay)
-    u2, v2, w2 = _edge(ax, ay, bx, by)
-    k = texels / area
-    s0, s1, s2 = k * nodes[a, 0], k * nodes[b, 0], k * nodes[c, 0]
-    t0, t1, t2 = k * nodes[a, 1], k * nodes[b, 1], k * nodes[c, 1]
-    for y in range(y0, y1 + 1):
-        px, py = np.float32(np.int32(x0)) + half, np.float32(np.int32(y)) + half
-        e0, e1, e2 = u0 * px + v0 * py + w0, u1 * px + v1 * py + w1, u2 * px + v2 * py + w2
-        for x in range(x0, x1 + 1):
-            if min(e0, e1, e2) > 0.0:
-                u, v = s0 * e0 + s1 * e1 + s2 * e2, t0 * e0 + t1 * e1 + t2 * e2
-                _blend(texture, wide, high, u, v, fade, out, np.uint64(y), np.uint64(x))
-            e0, e1, e2 = e0 + u0, e1 + u1, e2 + u2
-
-
-@njit(inline="always")
-def _blend(texture, wide, high, u, v, fade, out, y, x):  # type: ignore[no-untyped-def]
-    red, green, blue, alpha = bilinear(texture, wide, high, u, v)
-    alpha *= fade
-    if alpha > np.float32(0.004):
-        half = np.float32(0.5)
-        r, g, b = np.float32(out[y, x, 0]), np.float32(out[y, x, 1]), np.float32(out[y, x, 2])
-        out[y, x, 0] = np.uint8(np.int32(r + alpha * (red - r) + half))
-        out[y, x, 1] = np.uint8(np.int32(g + alpha * (green - g) + half))
-        out[y, x, 2] = np.uint8(np.int32(b + alpha * (blue - b) + half))
-
-
-@njit(**COMPILED)
-def _draw(texture, wide, high, texels, nodes, quads, moved, tears, out):  # type: ignore[no-untyped-def]
-    whole, torn = np.float32(_TORN[0]), np.float32(_TORN[1])
-    for q in range(quads.shape[0]):
-        stretch = _stretch(nodes, moved, quads, q)
-        fade = min(max((torn - stretch) / (torn - whole), np.float32(0.0)), np.float32(1.0))
-        fade = fade if tears else np.float32(1.0)
-        if fade > 0.0:
-            a, b, c, d = quads[q, 0], quads[q, 1], quads[q, 2], quads[q, 3]
-            fade /= np.float32(255.0)
-            _triangle(texture, wide, high, texels, nodes, moved, a, b, c, fade, out)
-            _triangle(texture, wide, high, texels, nodes, moved, b, d, c, fade, out)
-
-
-def draw(sheet: Sheet, vertices: F32, moved: F32, out: NDArray[np.uint8]) -> None:
-    """Draw the sheet over ``out`` (H, W, 3) as the rows of ``vertices`` stand now.
-
-    ``moved`` (M, 2) is scratch memory.
-    """
-    if sheet.empty:
-        return
-    _move(
-        sheet.nodes, sheet.rows, sheet.weights, sheet.anchors, sheet.grip, vertices, moved
-    )  # fmt: skip
-    high, wide = sheet.texture.shape
-    texture, texels = sheet.texture.reshape(-1), np.float32(sheet.texels)
-    _draw(texture, wide, high, texels, sheet.nodes, sheet.quads, moved, sheet.tears, out)

@@ -132,7 +132,7 @@ class View:
     def of(cls, surface: Surface, points: F32, facing: F32, width: int, height: int) -> View:
         """Find what is visible of the surface."""
         buffer = Buffer(width, height)
-        rasterise(points, surface.faces, surface.face_layer, surface.two_sided, buffer)
+        rasterise(points, surface.faces, surface.two_sided, buffer)
         depths, faces = buffer.depth_map(), buffer.face_map()
         nearest = depths.argmin(2)[..., None]
         face = np.take_along_axis(faces, nearest, 2)[..., 0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import plate, shade, sheet
+from pipeline import plate, shade, sheet, texels, warp
 from pipeline.raster import FAR, Buffer, rasterise
 from pipeline.shade import Canvas, draw, pack
 
@@ -74,8 +74,7 @@ def show(
 
 def coverage(points: F32, faces: I32, two_sided: bool = False) -> NDArray[np.bool_]:
     buffer = Buffer(SIZE, SIZE)
-    none = np.zeros(len(faces), np.uint8)
-    rasterise(points, faces, none, np.full(len(faces), two_sided), buffer)
+    rasterise(points, faces, np.full(len(faces), two_sided), buffer)
     return np.asarray(buffer.face_map() >= 0)
 
 
@@ -178,6 +177,38 @@ def test_a_texture_laid_flat_is_reproduced() -> None:
     table[:, shade.SEEN] = 1
     out = show(table, faces, texture)
     assert np.abs(out.astype(int) - texture[..., :3])[:-1, :-1].max() <= 1
+
+
+def test_rows_longer_than_a_chunk_are_drawn_whole() -> None:
+    wide, high = 2 * texels.CHUNK + 90, 40
+    texture = np.random.default_rng(3).integers(0, 256, (high, wide, 4)).astype(np.uint8)
+    points, faces = square(0, 0, 1)
+    points[:, :2] *= (wide, high)
+    table = vertices(points)
+    table[:, [shade.U, shade.V]] = points[:, :2]
+    table[:, shade.SEEN] = 1
+    out = np.zeros((high, wide, 3), np.uint8)
+    canvas, group = Canvas(wide, high, 2), np.zeros(2, np.uint8)
+    draw(table, faces, group, np.zeros(2, bool), pack(texture), out, canvas, 10.0)
+    assert np.abs(out.astype(int) - texture[..., :3])[:-1, :-1].max() <= 1
+    assert canvas.settled.all()
+
+
+def test_depth_is_told_apart_finely() -> None:
+    points, faces = ball()
+    buffer = Buffer(SIZE, SIZE)
+    rasterise(points, faces, np.zeros(len(faces), bool), buffer)
+    depth, face = buffer.depth_map(), buffer.face_map()
+    corners = points[faces[face]][..., 2]
+    over, under = depth - corners.max(-1), corners.min(-1) - depth
+    assert np.maximum(over, under)[face >= 0].max() < 1e-4
+    assert (depth[face < 0] == FAR).all()
+
+
+def test_more_triangles_than_can_be_told_apart_are_refused() -> None:
+    faces = np.zeros((70_000, 3), np.int32)
+    with pytest.raises(ValueError, match="at most 65535 triangles can be drawn, got 70000"):
+        rasterise(ball()[0], faces, np.zeros(len(faces), bool), Buffer(SIZE, SIZE))
 
 
 def test_blind_rows_take_the_mirror_then_the_fill() -> None:
@@ -287,8 +318,19 @@ def make_sheet(rows: F32, body: NDArray[np.bool_] | None = None) -> sheet.Sheet:
 
 def drawn(made: sheet.Sheet, rows: F32) -> NDArray[np.uint8]:
     out = np.zeros((SIZE, SIZE, 3), np.uint8)
-    sheet.draw(made, rows, np.empty_like(made.nodes), out)
+    draw_sheet(made, rows, out)
     return out[..., 0]
+
+
+def draw_sheet(
+    made: sheet.Sheet, rows: F32, out: NDArray[np.uint8], settled: NDArray[np.bool_] | None = None
+) -> F32:
+    """Draw over ``out``; returns where the nodes went."""
+    nodes = np.empty_like(made.nodes)
+    if settled is None:
+        settled = np.zeros(out.shape[:2], np.bool_)
+    warp.draw(made, rows, nodes, settled, texels.tables(), out)
+    return nodes
 
 
 def followed() -> F32:
@@ -312,8 +354,7 @@ def test_a_sheet_moves_and_turns_with_its_rows() -> None:
     moved = rows.copy()
     moved[:, :2] = (rows[:, :2] - 32) @ turn.T + (40, 30)
     made = make_sheet(rows)
-    nodes = np.empty_like(made.nodes)
-    sheet.draw(made, moved, nodes, np.zeros((SIZE, SIZE, 3), np.uint8))
+    nodes = draw_sheet(made, moved, np.zeros((SIZE, SIZE, 3), np.uint8))
     assert np.abs(nodes - ((made.nodes - 32) @ turn.T + (40, 30))).max() < 0.02
     y, x = np.nonzero(drawn(made, moved))
     assert (x.mean(), y.mean()) == pytest.approx((39.5, 29.5), abs=0.5)
@@ -325,12 +366,21 @@ def test_an_elastic_sheet_rests_away_from_the_body() -> None:
     body[60:68, 60:68] = True
     made = make_sheet(rows, body)
     moved = rows + np.float32([5, 0, 0])
-    nodes = np.empty_like(made.nodes)
-    sheet.draw(made, moved, nodes, np.zeros((SIZE, SIZE, 3), np.uint8))
+    nodes = draw_sheet(made, moved, np.zeros((SIZE, SIZE, 3), np.uint8))
     step = (nodes - made.nodes)[:, 0]
     far = np.hypot(*(made.nodes - 32).T)
     assert step[far < 3].min() > 4.5
     assert step[far > 15].max() < 2.0
+
+
+def test_settled_pixels_are_left_to_the_surface() -> None:
+    rows, settled = followed(), np.zeros((SIZE, SIZE), np.bool_)
+    settled[:32] = True
+    out = np.zeros((SIZE, SIZE, 3), np.uint8)
+    made = make_sheet(rows)
+    draw_sheet(made, rows, out, settled)
+    assert not out[:32].any()
+    assert (out[32:, :, 0] == drawn(made, rows)[32:]).all()
 
 
 def test_a_sheet_without_anything_to_show_draws_nothing() -> None:

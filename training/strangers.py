@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline import paint, shade
 from pipeline.body import Camera, Person
-from pipeline.raster import FAR
+from pipeline.raster import FAR, Buffer, rasterise
 from pipeline.state import INDEX, neutral
 from pipeline.surface import Surface
 from training.bodies import bundled_body, sample_shape
@@ -65,6 +65,7 @@ class Stranger:
         rest = self.person.rest
         self._hollows = paint.hollows(self.surface, rest, self.person.normals(rest))
         self._canvas = shade.Canvas(SIZE, SIZE, len(self.surface.faces))
+        self._depth = Buffer(SIZE, SIZE)
 
     def portrait(self) -> Portrait:
         """A picture in a random state, look, light and framing."""
@@ -87,6 +88,7 @@ class Stranger:
             rows, surface.faces, surface.face_layer, surface.two_sided, _BLANK, out,
             self._canvas, 0.005,
         )  # fmt: skip
+        rasterise(rows, surface.faces, surface.two_sided, self._depth)
         seen, names = self._seen(points), ("head_yaw", "spine_yaw", "head_pitch")
         yaw, spine, pitch = (float(state[INDEX[name]]) for name in names)
         turn = np.array([yaw + spine, pitch], np.float32)
@@ -115,7 +117,7 @@ class Stranger:
         """Inside the picture and at most a hand's breadth behind what was drawn there."""
         at = np.floor(points[:, :2]).astype(int)
         inside = ((at >= 0) & (at < SIZE)).all(1)
-        depth = self._canvas.buffer.depth_map()
+        depth = self._depth.depth_map()
         column, row = np.clip(at, 0, SIZE - 1).T
         front = depth[row, column].min(1)
         front = np.where(front >= FAR, points[:, 2], front)
