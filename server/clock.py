@@ -14,9 +14,9 @@ RATE = 16_000
 NTP_UNIX_OFFSET_S = 2_208_988_800
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SessionClock:
-    """Counts samples from its creation. ``monotonic`` and ``wall`` are injected by tests."""
+    """Counts samples since ``begin``. ``monotonic`` and ``wall`` are injected by tests."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -24,8 +24,11 @@ class SessionClock:
     wall_epoch_s: float = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "epoch_s", self.monotonic())
-        object.__setattr__(self, "wall_epoch_s", self.wall())
+        self.begin()
+
+    def begin(self) -> None:
+        """The epoch is now."""
+        self.epoch_s, self.wall_epoch_s = self.monotonic(), self.wall()
 
     def now(self) -> int:
         """The position that arrives at this moment."""

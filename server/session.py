@@ -109,6 +109,7 @@ class Session:
 
     def start(self, stream: Stream) -> None:
         """Begins to perform; the first frames are made before anybody has connected."""
+        self.clock.begin()  # to make an avatar ready may have taken seconds
         mark = self._mark if self.options.measure else None
         self._performer = Performer(stream, self._shot, self._failed, mark)
         self._engine.add(self._performer, self._playing_in)
