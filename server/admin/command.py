@@ -27,10 +27,11 @@ PARTS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one sub-command; 0 on success, 2 with one line on stderr when it is refused."""
-    arguments = _parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:2] == ["model", "inspect"]:  # a command of the pipeline, with options of its own
+        return _inspect(given[2:])
+    arguments = _parser().parse_args(given)
     try:
-        if arguments.part == "model":
-            return _inspect(arguments.rest)
         if arguments.part == "key":
             return _key(arguments)
         return _act(arguments)
@@ -90,8 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     key_command.add_commands(key)
     model = parts.add_parser("model", help="what weights are")
     inspect = model.add_subparsers(required=True, metavar="inspect")
-    inspected = inspect.add_parser("inspect", help="of a path, before it is read", add_help=False)
-    inspected.add_argument("rest", nargs=argparse.REMAINDER)
+    inspect.add_parser("inspect", help="of a path, before it is read")
     return parser
 
 
