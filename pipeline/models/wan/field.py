@@ -6,7 +6,7 @@ table, joined conditions, what guidance and attention gave at the steps before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -166,15 +166,16 @@ class Field:
 
 def flatten(told: list[Hint]) -> tuple[list[Tensor], list[tuple[bool, bool, bool]]]:
     """The tensors of some hints in order, and which of image, addition and audio each one has."""
-    flat: list[Tensor] = []
-    kinds = []
-    for hint in told:
-        flat += hint.text
-        flat += hint.image or ()
-        flat += () if hint.added is None else (hint.added,)
-        flat += hint.audio or ()
-        kinds.append((hint.image is not None, hint.added is not None, hint.audio is not None))
-    return flat, kinds
+    kinds = [(h.image is not None, h.added is not None, h.audio is not None) for h in told]
+    return [value for hint in told for value in _tensors(hint)], kinds
+
+
+def _tensors(hint: Hint) -> Iterator[Tensor]:
+    yield from hint.text
+    yield from hint.image or ()
+    if hint.added is not None:
+        yield hint.added
+    yield from hint.audio or ()
 
 
 def unflatten(flat: Sequence[Tensor], kinds: list[tuple[bool, bool, bool]]) -> list[Hint]:
