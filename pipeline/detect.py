@@ -23,6 +23,7 @@ from PIL import Image
 
 from pipeline.crops import (
     BODY_POINTS,
+    BODY_SIDE,
     FACE_POINTS,
     FACE_SIDE,
     SIDE,
@@ -48,6 +49,7 @@ _ANOTHER: Final = 0.45  # of the largest face: smaller ones are pictures on the 
 _SAME: Final = 1.0  # eyes: faces nearer to each other are one
 _VAGUE: Final = 0.135  # eyes: more spread than this is no face ...
 _UNSTEADY: Final = 0.044  # ... nor is what moves this far from look to look
+_VAGUE_BODY: Final = 0.5  # eyes: a shoulder or wrist that is more spread is not named
 _LEAST_PX: Final = 24.0  # between the eyes' outer corners: below, lips are one pixel
 
 
@@ -258,9 +260,13 @@ def _face(
 def _body(picture: U8, crop: Crop) -> dict[str, tuple[float, float]]:
     """Those points of the body that the picture shows."""
     places, answer = _averaged(picture, crop, _networks()[1], BODY_POINTS)
-    seen = answer.seen.mean(0)
+    seen, spread = answer.seen.mean(0), answer.spread.mean(0) * BODY_SIDE / SIDE
     points = _named(BODY_POINTS, places)
-    return {name: points[name] for i, name in enumerate(BODY_POINTS) if seen[i] > 0}
+    return {
+        name: points[name]
+        for i, name in enumerate(BODY_POINTS)
+        if seen[i] > 0 and spread[i] < _VAGUE_BODY and "tip" not in name
+    }
 
 
 def _averaged(picture: U8, crop: Crop, net: PointNet, names: tuple[str, ...]) -> tuple[F32, Answer]:

@@ -73,7 +73,8 @@ def meshed(picture: U8, fit: Fit) -> U8:
     person, points = _placed(fit, *picture.shape[1::-1])
     faces = person.faces[np.isin(person.material, _materials(_FACE))]
     a, b, c = (points[faces[:, i], :2] * scale for i in range(3))
-    facing = np.cross(b - a, c - a) < 0
+    across, down = b - a, c - a
+    facing = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0] < 0
     pen = ImageDraw.Draw(image, "RGBA")
     for corners in np.stack([a, b, c], 1)[facing]:
         pen.polygon([(float(x), float(y)) for x, y in corners], outline=(*_MESH, 110))

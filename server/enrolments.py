@@ -1,4 +1,4 @@
-"""Pictures of people's own over HTTP (docs/protocol.md, section 10): find, preview, offer.
+"""Pictures of people's own over HTTP (docs/protocol.md, section 11): find, preview, offer.
 
 Doors for operators, and for whoever sits at a machine whose server has no keys. Bodies are read up
 to a limit and never touch the disk; what computes does so on a thread.
@@ -41,7 +41,10 @@ async def preview(request: web.Request) -> web.Response:
     form = await _form(request)
     own = request.app[HOUSE].avatars.own
     made = await asyncio.to_thread(
-        own.preview, form["picture"], form["landmarks"], form.get("consent", b"").decode()
+        own.preview,
+        form["picture"],
+        form["landmarks"],
+        form.get("consent", b"").decode("utf-8", "replace"),
     )
     return web.Response(body=made, content_type="image/png")
 

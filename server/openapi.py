@@ -110,7 +110,14 @@ _DOORS = {"call": "Come back to a session", "whip": "Feed speech", "whep": "Watc
 def _plain() -> dict[str, Any]:
     avatar = {"parameters": [_inside("avatar")]}
     return {
-        "/v1/avatars": {"get": _operation("List avatars")},
+        "/v1/avatars": {
+            "get": _operation("List avatars"),
+            "post": _operation("Offer a picture of one's own", 201, _body("multipart/form-data")),
+        },
+        "/v1/enrolments": {"post": _operation("A picture's landmarks", 200, _body("image/*"))},
+        "/v1/enrolments/preview": {
+            "post": _operation("Points, fit, test frames", 200, _body("multipart/form-data"))
+        },
         "/v1/avatars/{avatar}": {**avatar, "get": _operation("One avatar")},
         "/v1/avatars/{avatar}/picture": {**avatar, "get": _operation("Its picture")},
         **_consent(),

@@ -43,8 +43,8 @@ async function open(chosen) {
   say("Looking for the person", "busy");
   const answer = await ask("/v1/enrolments", { body: file, headers: { "Content-Type": file.type } });
   const found = await answer?.json();
-  show(found?.points ?? byHand());
-  if (!found) $("status").append(" You can also place the points by hand: drag each to where it belongs.");
+  show(found?.points ?? byHand(), Boolean(found));
+  if (!found) $("status").append(". You can also place the points by hand: drag each to where it belongs.");
   else say([`${Object.keys(found.points).length} points found.`, ...found.notes.map(sentence)].join(" "));
 }
 
@@ -57,13 +57,14 @@ function byHand() {
   );
 }
 
-function show(points) {
+function show(points, close = true) {
   $("drop").hidden = true;
   editor.hidden = $("tools").hidden = false;
   $("preview").hidden = true;
   editor.picture = image;
   editor.points = points;
-  editor.close = true;
+  editor.close = close;
+  $("zoom").setAttribute("aria-pressed", close);
   for (const id of ["points", "look", "call"]) $(id).disabled = !Object.keys(points).length;
   list();
 }

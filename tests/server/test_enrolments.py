@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 from aiohttp import FormData
 from PIL import Image
 
 from server import enrolments
+from server.settings import Settings
 from tests.fakes_own import FACE
 from tests.server.conftest import Served
 
@@ -54,11 +56,13 @@ async def test_what_is_no_picture_is_refused_by_its_type(served: Served) -> None
     assert response.status == 415
 
 
-async def test_pictures_and_fields_have_a_limit(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(enrolments._LIMITS, "picture", 1000)
-    big = b"\x89PNG" + bytes(2000)
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(slots=3, keys=str(tmp_path / "keys.sqlite"), picture_bytes=65_536)
+
+
+async def test_pictures_and_fields_have_a_limit(served: Served) -> None:
+    big = b"\x89PNG" + bytes(70_000)
     response = await served.http.post(
         "/v1/enrolments", data=big, headers={"Content-Type": "image/png"}
     )
