@@ -54,6 +54,9 @@ class AvatarFrame:
 class AvatarStream:
     """One avatar performing. Built by ``AvatarPipeline.open`` from a consent grant."""
 
+    frame_rate: Final = FRAME_RATE
+    samples_per_frame: Final = SAMPLES_PER_FRAME
+
     def __init__(
         self,
         avatar: Avatar,
@@ -125,9 +128,6 @@ class AvatarStream:
         self.performance.prompt = self._model.text([prompt])[0].detach()
 
     # -- frames out --------------------------------------------------------------------------
-
-    frame_rate: Final = FRAME_RATE
-    samples_per_frame: Final = SAMPLES_PER_FRAME
 
     @property
     def samples_per_step(self) -> int:

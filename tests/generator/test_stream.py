@@ -92,6 +92,7 @@ def speech(seconds: float, seed: int = 0) -> np.ndarray:
 
 def test_a_tick_gives_two_frames_once_its_look_ahead_has_arrived(pipeline, avatar, grant):
     stream = pipeline.open(avatar, grant)
+    assert (stream.needs, stream.samples_per_step, stream.look_ahead) == (1920, TICK, 640)
     stream.push(speech(0.12)[:-1])
     assert not stream.ready and list(stream.step()) == []
     stream.push(np.zeros(1, np.float32))

@@ -39,6 +39,26 @@ def test_the_same_seed_gives_the_same_frames_however_the_speech_is_cut(
     assert not np.array_equal(first[1:9], live(320, 2)[1:9])
 
 
+@pytest.mark.parametrize("name", ["livetalk-1.3b", "flashtalk-14b"])
+def test_a_stream_says_to_the_sample_what_its_next_step_needs(
+    grant: ConsentGrant, name: str
+) -> None:
+    pipeline = WanPipeline(model(name))
+    stream = pipeline.open(pipeline.enrol(picture(), grant), grant)
+    ends = []
+    for _ in range(3):
+        lacking = stream.needs - stream.samples_pushed
+        stream.push(speech(lacking / 16_000)[: lacking - 1])
+        assert not stream.ready
+        stream.push(np.zeros(1, np.float32))
+        assert stream.ready
+        ends.append(stream.needs)
+        frames = list(stream.step())
+        assert frames[-1].media_time + stream.samples_per_frame == stream.media_time == ends[-1]
+    assert set(np.diff(ends)) == {stream.samples_per_step}
+    assert stream.skip(10**6) % stream.samples_per_frame == 0
+
+
 def test_a_live_call_shows_what_a_rendering_shows(grant: ConsentGrant) -> None:
     pipeline = WanPipeline(model("flashtalk-14b"))
     rendered = render(pipeline, grant, 1.8, schedule="causal")

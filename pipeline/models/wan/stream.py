@@ -88,6 +88,8 @@ class Parts:
 class WanStream:
     """One avatar performing. Built by ``WanPipeline.open`` from a consent grant."""
 
+    look_ahead: Final = 0  # what a chunk hears, it shows
+
     def __init__(
         self,
         avatar: WanAvatar,
@@ -155,8 +157,6 @@ class WanStream:
         self._performance.prompts = self._parts.encode(prompt)
 
     # -- frames out --------------------------------------------------------------------------
-
-    look_ahead: Final = 0  # what a chunk hears, it shows
 
     @property
     def samples_per_step(self) -> int:
