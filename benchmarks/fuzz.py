@@ -27,7 +27,8 @@ from benchmarks import fuzz_doors
 from benchmarks.fuzz_doors import Door
 from benchmarks.process import footprint
 
-BATCH: Final = 2000  # hypothesis remembers what it drew: a fresh run forgets it
+BATCH: Final = 200  # draws; hypothesis remembers what it drew, a fresh run forgets it
+BUNCH: Final = 16  # inputs of one draw: drawing takes longer than most doors do
 NOISE: Final = 400
 
 
@@ -52,18 +53,24 @@ class Report:
         return bool(self.unhandled or self.server_errors)
 
 
-def mutated(seeds: Sequence[bytes], tokens: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """Inputs near to the seeds, and some far from everything."""
+def mutated(seeds: Sequence[bytes], tokens: Sequence[bytes]) -> st.SearchStrategy[list[bytes]]:
+    """Bunches of inputs near to a seed, and some far from everything."""
 
     @st.composite
-    def near(draw: st.DrawFn) -> bytes:
-        data = bytearray(draw(st.sampled_from(seeds)))
+    def bunch(draw: st.DrawFn) -> list[bytes]:
+        whole = draw(st.sampled_from(seeds))
         chance = random.Random(draw(st.integers(0, 2**63)))
-        for _ in range(chance.choice((0, 1, 1, 2, 3, 6, 20))):
-            _mutate(data, chance, tokens)
-        return bytes(data)
+        noise = [draw(st.binary(max_size=NOISE)), chance.randbytes(chance.randrange(NOISE))]
+        return noise + [_near(whole, chance, tokens) for _ in range(BUNCH - len(noise))]
 
-    return st.one_of(near(), near(), near(), near(), st.binary(max_size=NOISE))
+    return bunch()
+
+
+def _near(whole: bytes, chance: random.Random, tokens: Sequence[bytes]) -> bytes:
+    data = bytearray(whole)
+    for _ in range(chance.choice((0, 1, 1, 2, 3, 6, 20))):
+        _mutate(data, chance, tokens)
+    return bytes(data)
 
 
 def _mutate(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> None:
@@ -90,8 +97,8 @@ def drive(door: Door, inputs: int, first: int) -> Report:
     began, tenth, early = time.perf_counter(), max(1, inputs // 10), 0.0
     with door:
         while report.inputs < inputs:
-            batch = min(BATCH, inputs - report.inputs, tenth if not early else BATCH)
-            _batch(door, report, batch, first + report.inputs)
+            wanted = (tenth if not early else inputs) - report.inputs
+            _batch(door, report, min(BATCH, -(-wanted // BUNCH)), first + report.inputs)
             gc.collect()
             if not early:
                 early = footprint(door.pid).memory_mb
@@ -112,9 +119,10 @@ def _batch(door: Door, report: Report, count: int, number: int) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(mutated(door.seeds, door.tokens))
-    def feed(data: bytes) -> None:
-        report.inputs += 1
-        _one(door.feed, data, report)
+    def feed(bunch: list[bytes]) -> None:
+        for data in bunch:
+            report.inputs += 1
+            _one(door.feed, data, report)
 
     before = report.inputs
     feed()

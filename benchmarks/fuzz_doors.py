@@ -27,6 +27,7 @@ from server.tokens import Tokens
 
 PATIENCE_S: Final = 0.5  # for the rest of a request that never comes
 SDP: Final = "application/sdp"
+FORM: Final = "multipart/form-data; boundary=x"
 FRAGMENT: Final = "application/trickle-ice-sdpfrag"
 _FINGERPRINT: Final = ":".join(["AB"] * 32)
 OFFER: Final = f"""v=0
@@ -317,8 +318,8 @@ class ServerDoor(Door):
             text=True,
         )
         assert self._process.stdout is not None
-        self._port = int(self._process.stdout.readline().rsplit(":", 1)[1].strip(" /\n"))
-        self._http = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        self.port = int(self._process.stdout.readline().rsplit(":", 1)[1].strip(" /\n"))
+        self._http = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         while self._ask("GET", "/readyz", b"", "")[0] != 200:
             pass
         if "{session}" in self._path:
@@ -362,7 +363,7 @@ class RawDoor(ServerDoor):
 
     def feed(self, data: bytes) -> str:
         """One connection; the first line of the answer counts."""
-        with socket.create_connection(("127.0.0.1", self._port), 60) as raw:
+        with socket.create_connection(("127.0.0.1", self.port), 60) as raw:
             try:
                 raw.sendall(data)
                 raw.settimeout(PATIENCE_S)
@@ -373,6 +374,12 @@ class RawDoor(ServerDoor):
                 return "closed"
         status = answer[9:12].decode("ascii", "replace")
         return "taken" if status < "400" and status else status or "closed"
+
+
+def _forms() -> list[bytes]:
+    part = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    rest = part % (b"landmarks", b'{"points": {}}') + part % (b"consent", b"c-1") + b"--x--\r\n"
+    return [part % (b"picture", b"\x89PNG") + rest, rest, b"--x--\r\n"]
 
 
 def _requests() -> list[bytes]:
@@ -421,5 +428,6 @@ ALL: Final[list[Door]] = [
         "trickle", 5, [TRICKLE.encode()], "/v1/sessions/{session}", FRAGMENT, LINES, "PATCH"
     ),
     ServerDoor("sessions", 5, BODIES, "/v1/sessions", "application/json"),
+    ServerDoor("forms", 3, _forms(), "/v1/enrolments/preview", FORM, [*WORDS, b"--x", b"--x--"]),
     RawDoor("requests", 7, _requests(), "", "", _HEADERS),
 ]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from server.access import CALLER, Access
 from server.errors import BadRequest, ServerError, TooLarge, UnsupportedMediaType
@@ -49,6 +50,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         if error.status < 400:
             raise
         return _problem(*_from_http(request, error))
+    except HttpProcessingError as error:  # a body, such as a form's, that is not what it says
+        refusal = BadRequest(f"The body cannot be read: {' '.join(error.message.split())[:200]}")
+        return _problem(refusal.problem(), refusal.status, refusal.headers)
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _problem(ServerError("The server failed; the log says more.").problem(), 500, {})

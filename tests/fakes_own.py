@@ -27,7 +27,10 @@ class FakeOwn:
         self._own: dict[str, Card] = {}
 
     def find(self, data: bytes) -> dict[str, object]:
-        width, height = Image.open(io.BytesIO(data)).size
+        try:
+            width, height = Image.open(io.BytesIO(data)).size
+        except OSError as failure:
+            raise PictureRefused("no picture", code="picture_unreadable") from failure
         if width > height:
             raise PictureRefused("no face was found", code="person_not_found")
         points = {name: [x * width, y * height] for name, (x, y) in FACE.items()}
@@ -35,7 +38,10 @@ class FakeOwn:
         return {"width": width, "height": height, "points": points, "notes": notes}
 
     def preview(self, data: bytes, landmarks: bytes, consent: str) -> bytes:
-        self.seen["preview"] = json.loads(landmarks)["points"]
+        try:
+            self.seen["preview"] = json.loads(landmarks)["points"]
+        except (ValueError, KeyError, TypeError, RecursionError) as failure:
+            raise PictureRefused("no landmarks", code="landmarks_invalid") from failure
         if consent and consent != "c-1":
             raise ConsentRequired(f"there is no consent record {consent}", code="consent_missing")
         file = io.BytesIO()
