@@ -196,7 +196,8 @@ def _assemble(scene: _Scene, fit: Fit, person: Person, posed: F32) -> IdentityAn
         raise ValueError("the fitted body is outside the picture")
     alpha = _foreground(scene, fit, view)
     solid = plate.shrink(alpha > 0.9, max(_MIXED * scene.source, 1.0))
-    atlas = paint.atlas(scene.picture, surface, view, solid, scene.source)
+    slack = plate.slack(alpha, view.covered > 0.5) if fit.exact else 0.0
+    atlas = paint.atlas(scene.picture, surface, view, solid, scene.source, slack)
     pixel = float(np.median(points[:, 2])) / (scene.camera.focal * fine_h)
     sure = view.seen(surface, pixel) * atlas.known
     if not view.shows_mouth(surface):

@@ -26,6 +26,9 @@ _BORDER: Final = 1.5  # px of a 512 px picture: what stands out less is the mesh
 _RIM: Final = 3.0  # ... and beside bare skin, which fits closer: nothing loose, but hair
 _ROUND: Final = 5.0  # px around such hair that belong to it
 _WIDE: Final = 8.0  # px around the mesh that a shirt hidden by an arm may reach
+_LEAST: Final = 0.003  # of a part's area: less is no cloth, but the picture's blurred border
+_LOOSE: Final = 0.008  # of the body's area that must be loose cloth before more is guessed
+_SUGGESTS: Final = 45.0  # px from a loose outline that is seen to one that an arm hides
 _SHADED: Final = 4.0  # px around an arm whose trunk is in its shadow
 
 
@@ -71,11 +74,16 @@ def by_part(
         wanted = part > 0.1
         if exact:
             away = _far(own)
-            wanted &= away > np.where(known, max(_BORDER * unit, _MIXED), 0)
+            seen = wanted & known & (away > max(_BORDER * unit, _MIXED))
+            if seen.sum() > _LOOSE * own.sum():
+                hidden = wanted & ~known & (away > 0)
+                seen |= hidden & (_far(seen) < _SUGGESTS * unit)
+            wanted = seen
+            part = np.where(known | wanted, part, 0).astype(np.float32)
             hair = wanted & bare & (away > _RIM * unit)
             skin = bare & (_far(hair) > _ROUND * unit)
             part, wanted = np.where(skin, 0, part).astype(np.float32), wanted & ~skin
-        if not wanted.any():
+        if wanted.sum() <= (_LEAST * (part > 0.1).sum() if exact else 0):
             continue
         colours = picture.copy()
         box = ndimage.find_objects((part > 0).astype(np.int8))[0]

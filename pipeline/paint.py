@@ -33,8 +33,10 @@ _MARGIN: Final = {"eyes": 0.4, "mouth": 0.4}
 _COMMON_MARGIN: Final = 1.0
 _TRUNK: Final = ("skin", "clothes", "legs")
 _BEFORE: Final = 0.03  # metres
-_BESIDE: Final = 7.0  # px of a 512 px picture around an arm that say nothing of what is behind
+_BESIDE: Final = 1.6  # slacks around an arm that are sleeve, or in its shadow ...
+_MOST: Final = 9.0  # ... and px of a 512 px picture, at the most
 _WEAVE: Final = 5.0  # px of a 512 px picture: what is finer than this is weave, not shading
+_SHADING: Final = 9.0  # ... and what is coarser is light and shadow
 _FAMILIES: Final = (  # layers of one stuff, whose colours run into each other
     ("skin", "left_skin", "right_skin"),
     ("clothes", "left_sleeve", "right_sleeve"),
@@ -57,20 +59,28 @@ class Atlas:
     position: F32  # (R, 2) px in the atlas
     known: F32  # (R,) how far the texture there is believed, 0..1
     origin: F32  # (LAYERS, 2) atlas position minus picture position
+    weave: F32  # (LAYERS,) px down from a layer's piece to the same without shading; 0 for none
 
 
 def atlas(
-    picture: F32, surface: Surface, view: View, solid: NDArray[np.bool_], grain: float
+    picture: F32,
+    surface: Surface,
+    view: View,
+    solid: NDArray[np.bool_],
+    grain: float,
+    slack: float = 0.0,
 ) -> Atlas:
     """Cut and fill the layers' textures.
 
     ``solid`` (H, W) excludes pixels mixed with background; ``grain`` is how many texels a pixel of
-    the original picture spans, and borders between layers are that blurred.
+    the original picture spans, and borders between layers are that blurred. ``slack`` is how many
+    texels cloth stands off the body: what a loose sleeve hides says nothing of the chest behind.
     """
     unit = view.depth.shape[0] / 512
     pieces, position = [], view.points[:, :2].astype(np.float32).copy()
     known = np.zeros(len(surface.vertex), np.float32)
     origin = np.zeros((len(LAYERS), 2), np.float32)
+    weave = np.zeros(len(LAYERS), np.float32)
     top, hiders = 0, _hiders(surface, view)
     for number, name in enumerate(LAYERS):
         rows = surface.layer == number
@@ -82,8 +92,8 @@ def atlas(
             plate.shrink(mine[box], _MARGIN.get(name, _COMMON_MARGIN) * max(grain, 1.0))
             & solid[box]
         )
-        if name in _TRUNK:  # a loose sleeve and its shadow reach beyond the arm's own outline
-            apart = shown & ~plate.grow(hiders[box], _BESIDE * unit)
+        if name in _TRUNK:
+            apart = shown & ~plate.grow(hiders[box], min(_BESIDE * slack, _MOST * unit))
             shown = apart if apart.any() else shown
         if shown.sum() < 4:
             continue
@@ -98,7 +108,17 @@ def atlas(
         known[rows] = _near(far, view.points[rows, :2] - corner, reach)
         pieces.append(piece)
         top += piece.shape[0]
-    return Atlas(_stack(pieces), position, known, origin)
+        if name in unseen.CONTINUED:
+            pieces.append(_level(piece, shown, _SHADING * unit))
+            weave[number] = piece.shape[0]
+            top += piece.shape[0]
+    return Atlas(_stack(pieces), position, known, origin, weave)
+
+
+def _level(piece: F32, shown: NDArray[np.bool_], size: float) -> F32:
+    """A piece of cloth with its weave and pattern, and without shading coarser than ``size`` px."""
+    smooth = ndimage.gaussian_filter(piece, (size, size, 0))
+    return np.asarray(piece - smooth + np.median(piece[shown], 0), np.float32)
 
 
 def _hiders(surface: Surface, view: View) -> NDArray[np.bool_]:

@@ -114,6 +114,13 @@ def shrink(mask: Mask, radius: float) -> Mask:
     return np.asarray(ndimage.distance_transform_edt(mask) > radius)
 
 
+def slack(alpha: Picture, covered: Mask) -> float:
+    """How many px a foreground ``alpha`` (H, W) mostly stands out over what a mesh has covered."""
+    far = ndimage.distance_transform_edt(~covered)
+    out = far[(alpha > 0.5) & (far > 0) & (far < 0.03 * len(alpha))]
+    return float(np.percentile(out, 80)) if len(out) else 0.0
+
+
 def without(picture: Picture, mask: Mask, margin: float) -> Picture:
     """The picture (H, W, 3) with what the mask covers, and ``margin`` px around it, filled in."""
     gone = grow(mask, margin)

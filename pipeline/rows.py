@@ -18,11 +18,11 @@ from pipeline.surface import LAYERS, Surface
 F32 = NDArray[np.float32]
 
 _FRONTAL = 0.3  # cosine to the camera above which cloth's texture is no smear
-_SEEN = 0.5  # how sure a row of cloth must be to keep its own place in the texture
 _SKIN = ("skin", "left_skin", "right_skin")
 _RIM = 2.0  # how fast brightness beyond the usual makes skin a rim
 _HIDDEN = 0.45  # a rim's least: so that it stays in the pose of the picture
 _SHADOWED = 1.7  # the most that a shadow on a hand is believed to take
+_CLOTH = np.float32(0.65)  # of cloth that nobody saw is weave, the rest is its mean colour
 _GLARE = 0.8  # below it a twin is no better
 _LIT = ("skin", "clothes", "hair")  # layers from which the light is read
 _UNLIKE = ("eyes", "mouth")  # layers that take nothing from their twins
@@ -62,35 +62,45 @@ def table(
     direction = light.estimate(colours[chosen], normals[chosen], surface.material[chosen])
     bright = light.brightness(normals, direction)
     twin = surface.mirrored(person.body.mirror)
-    around = unseen.continued(surface, twin, atlas.position, bright, sure > _SEEN)
     whole = (sure > 0.9) & (facing > _FRONTAL)
-    cloth = unseen.continued(surface, twin, atlas.position, bright, whole)
-    blind = cloth.found & around.found & (sure <= _SEEN)
-    position = np.where(blind[:, None], around.position, atlas.position)
-    seen = np.where(blind, np.float32(1), sure)
-    source = np.where(blind, around.bright, bright)
+    lit = _layer_means(surface, bright, whole)
+    cloth = unseen.continued(surface, twin, _woven(surface, atlas), lit, whole)
     second = np.where(cloth.found[:, None], cloth.position, atlas.position[twin])
     other = sure[twin] * frontal[twin] * (twin != np.arange(len(twin)))
     other[np.isin(surface.layer, _numbers(_UNLIKE))] = 0
-    other *= _unlit(surface, colours / bright[:, None], sure)[twin] > _GLARE
+    unlit = _unlit(surface, colours / bright[:, None], sure)
+    other *= unlit[twin] > _GLARE
     white = paint.white_level(surface, colours, sure)
     out = np.zeros((len(sure), shade.VERTEX_WIDTH), np.float32)
-    out[:, [shade.U, shade.V]] = position
+    out[:, [shade.U, shade.V]] = atlas.position
     out[:, [shade.MIRROR_U, shade.MIRROR_V]] = second
-    out[:, shade.SEEN] = seen
-    out[:, shade.MIRROR_SEEN] = np.where(cloth.found, np.float32(1), other)
+    out[:, shade.SEEN] = sure
+    out[:, shade.MIRROR_SEEN] = np.where(cloth.found, _CLOTH, other)
     fill = _fill(person, surface, colours / bright[:, None], sure, clean, white)
     out[:, shade.RED : shade.BLUE + 1] = fill
     out[:, shade.COVER] = out[:, shade.SHADE] = 1
     folds = anatomy.folds(person, surface)
     out[folds.rows, shade.MIRROR_SEEN] = 0
     texture = _teeth(person, surface, atlas, white, out)
-    base = seen * source + (1 - seen) * np.where(cloth.found, cloth.bright, bright[twin])
-    turned = np.where(
-        blind, np.float32(1), facing * _unlit(surface, colours / bright[:, None], sure)
-    )
+    base = sure * bright + (1 - sure) * np.where(cloth.found, cloth.bright, bright[twin])
     relight = _unshadowed(surface, sure, colours, fill * bright[:, None]) / base
+    turned = (facing * unlit).astype(np.float32)
     return Table(out, relight.astype(np.float32), turned, direction, folds, texture)
+
+
+def _woven(surface: Surface, atlas: paint.Atlas) -> F32:
+    """Where each row (R, 2) finds its cloth without shading."""
+    down = atlas.weave[surface.layer]
+    return atlas.position + np.stack([np.zeros_like(down), down], 1)
+
+
+def _layer_means(surface: Surface, values: F32, chosen: NDArray[np.bool_]) -> F32:
+    """The mean (R,) of the ``chosen`` values of each row's layer; 1 where there are none."""
+    size = len(LAYERS)
+    total = np.bincount(surface.layer[chosen], values[chosen], size)
+    count = np.bincount(surface.layer[chosen], minlength=size)
+    mean = np.where(count > 0, total / np.maximum(count, 1), 1.0)
+    return np.asarray(mean[surface.layer], np.float32)
 
 
 def _numbers(names: tuple[str, ...]) -> list[int]:
