@@ -58,7 +58,7 @@ class FakeOwn:
     def __contains__(self, avatar: str) -> bool:
         return avatar in self._own
 
-    def grant(self, avatar: str) -> object:
+    def grant(self, avatar: str, session: str = "") -> object:
         return f"grant for {avatar}"
 
     def enrol(self, avatar: str, grant: object) -> object:
