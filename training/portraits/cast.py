@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from pipeline.camera import Camera
+from pipeline.state import NAMES, neutral
+from training.performer import rest_state
 from training.portraits.backdrop import Backdrop
 from training.portraits.cloth import Cloth
 from training.portraits.groom import Cut
@@ -23,8 +27,8 @@ class View:
     """What a square picture shows, as shares of the person's own height, from how far."""
 
     top: float = 1.066
-    bottom: float = 0.43
-    distance: float = 2.7
+    bottom: float = 0.525
+    distance: float = 2.4
 
     def camera(self, crown: float) -> Camera:
         """A level camera at chest height or a little above."""
@@ -65,6 +69,7 @@ class Character:
         return self.view.camera(crown)
 
 
+FURTHER: Final = View(bottom=0.43, distance=2.7)  # hands that hang are in the picture
 LONG: Final = frozenset({"top_long", "bottom", "shoes", "hair"})
 TURTLENECK: Final = frozenset({"turtleneck", "bottom", "shoes"})
 BROWN_EYES: Final = ((0.36, 0.24, 0.13), (0.08, 0.05, 0.04), (0.48, 0.30, 0.13))
@@ -73,17 +78,30 @@ BLUE_EYES: Final = ((0.27, 0.40, 0.52), (0.08, 0.12, 0.18), (0.44, 0.44, 0.38))
 GREEN_EYES: Final = ((0.34, 0.41, 0.31), (0.10, 0.12, 0.10), (0.48, 0.42, 0.24))
 
 
-def _stand(smile: float = 0.2, lean: float = 0.0, **more: float) -> dict[str, float]:
-    """At ease, arms a little away from the body, a closed, friendly mouth."""
-    out = {
+_HANGING: Final = {
+    "left_abduct": 0.1144, "right_abduct": 0.1292, "left_elbow": 0.34, "right_elbow": 0.30,
+    "left_flex": 0.02, "left_index_curl": 0.12, "left_middle_curl": 0.18,
+    "left_ring_curl": 0.22, "left_little_curl": 0.24, "right_index_curl": 0.14,
+    "right_middle_curl": 0.2, "right_ring_curl": 0.24, "right_little_curl": 0.26,
+}  # fmt: skip
+
+
+def _stand(
+    smile: float = 0.2, lean: float = 0.0, arms: str = "", mirrored: bool = False, **more: float
+) -> dict[str, float]:
+    """At ease, with a closed, friendly mouth; ``arms`` as a performer's rest pose names them.
+
+    Without it they hang a little away from the body. Hands before the waist are in the picture,
+    and so is the skin that gestures show.
+    """
+    hands = rest_state(arms, mirrored) if arms else neutral()
+    out = {NAMES[i]: round(float(hands[i]), 4) for i in np.flatnonzero(hands)}
+    out |= {} if arms else _HANGING
+    out |= {
         "mouthSmileLeft": smile, "mouthSmileRight": 0.9 * smile,
         "cheekSquintLeft": 0.3 * smile, "cheekSquintRight": 0.3 * smile,
         "browInnerUp": 0.06, "eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05,
         "eyeSquintLeft": 0.08, "eyeSquintRight": 0.08, "head_roll": lean,
-        "left_abduct": 0.1144, "right_abduct": 0.1292, "left_elbow": 0.34, "right_elbow": 0.30,
-        "left_flex": 0.02, "left_index_curl": 0.12, "left_middle_curl": 0.18,
-        "left_ring_curl": 0.22, "left_little_curl": 0.24, "right_index_curl": 0.14,
-        "right_middle_curl": 0.2, "right_ring_curl": 0.24, "right_little_curl": 0.26,
     }  # fmt: skip
     return out | more
 
@@ -95,11 +113,11 @@ MIRA = Character(
     shape={
         "gender": 0.04, "age": 0.04, "muscle": 0.42, "weight": 0.40, "height": 0.5,
         "proportions": 0.35, "bust": 0.35, "african": 0.08, "asian": 0.17, "caucasian": 0.75,
-        "shoulder_width": -0.25, "head_width": 0.1, "eye_size": 0.15, "lower_lip": 0.15,
+        "shoulder_width": -0.35, "head_width": 0.1, "eye_size": 0.15, "lower_lip": 0.15,
         "jaw_width": -0.3, "chin_width": -0.25, "nose_width": -0.15, "waist": -0.1,
         "neck_width": -0.35, "head_height": 0.15, "brow_height": 0.15,
     },
-    state=_stand(0.40, 0.015),
+    state=_stand(0.40, 0.015, "folded"),
     wear=LONG,
     look=Complexion(
         tone=(0.87, 0.70, 0.60), flush=(0.82, 0.44, 0.38), lips=(0.72, 0.36, 0.35),
@@ -132,6 +150,7 @@ JONAS = Character(
     outfit=Outfit("shirt", Cloth((0.80, 0.85, 0.92), "linen"), Cloth((0.10, 0.11, 0.15), "wool")),
     backdrop=Backdrop("shelves", (0.50, 0.45, 0.40), 5),
     seed=2,
+    view=FURTHER,
 )  # fmt: skip
 
 AMARA = Character(
@@ -155,6 +174,7 @@ AMARA = Character(
     outfit=Outfit("vneck", Cloth((0.50, 0.20, 0.24), "jersey"), Cloth((0.10, 0.10, 0.12), "denim")),
     backdrop=Backdrop("plain", (0.72, 0.70, 0.66), 3),
     seed=3,
+    view=FURTHER,
 )  # fmt: skip
 
 OMAR = Character(
@@ -167,7 +187,7 @@ OMAR = Character(
         "nose_hump": 0.3, "nose_length": 0.2, "head_width": 0.2, "head_height": 0.2,
         "head_depth": 0.15, "shoulder_width": -0.3,
     },
-    state=_stand(0.28, 0.012),
+    state=_stand(0.34, 0.012, "folded", mirrored=True),
     wear=TURTLENECK,
     look=Complexion(
         tone=(0.68, 0.475, 0.355), flush=(0.66, 0.34, 0.26), lips=(0.60, 0.36, 0.31),
@@ -204,7 +224,7 @@ LUCIA = Character(
     outfit=Outfit("shirt", Cloth((0.34, 0.40, 0.52), "linen"), Cloth((0.1, 0.1, 0.12), "denim")),
     backdrop=Backdrop("window", (0.70, 0.69, 0.68), 7),
     seed=5,
-    view=View(top=1.072, bottom=0.485),
+    view=View(top=1.072, bottom=0.485, distance=2.7),
 )  # fmt: skip
 
 KENJI = Character(

@@ -36,7 +36,8 @@ class Cloth:
                 Coat_Weight=0.2,
             )
             return g.surface(shader.outputs[0])
-        bump = g.node("Bump", Strength=0.5, Distance=0.0010, Height=self._weave(g, place))
+        strength = 0.3 if self.weave == "knit" else 0.5  # ribs are wide: more would glitter
+        bump = g.node("Bump", Strength=strength, Distance=0.0010, Height=self._weave(g, place))
         return self._shade(g, colour, bump.outputs[0])
 
     def trim(self, name: str) -> Any:
@@ -93,9 +94,9 @@ class Cloth:
     def _weave(self, g: Graph, place: Any) -> Any:
         if self.weave == "knit":
             parts = g.node("SeparateXYZ", Vector=place)
-            column = g.math("SINE", g.math("MULTIPLY", parts.outputs[0], 2 * np.pi / 0.0062))
-            row = g.math("SINE", g.math("MULTIPLY", parts.outputs[1], 2 * np.pi / 0.0052))
-            return g.math("ADD", column, g.math("MULTIPLY", g.math("ABSOLUTE", row), 0.8))
+            column = g.math("SINE", g.math("MULTIPLY", parts.outputs[0], 2 * np.pi / 0.0090))
+            row = g.math("SINE", g.math("MULTIPLY", parts.outputs[1], 2 * np.pi / 0.0075))
+            return g.math("ADD", column, g.math("MULTIPLY", g.math("ABSOLUTE", row), 0.35))
         fine = g.noise(place, 900.0, 2.0)
         coarse = g.noise(place, 160.0, 3.0)
         return g.math("ADD", fine, g.math("MULTIPLY", coarse, 0.6))

@@ -56,13 +56,16 @@ def area(
 
 
 def lights(head: tuple[float, float, float], warm: float = 0.0) -> None:
-    """Key from the upper left of the picture, fill from the right, two rims from behind."""
+    """Key from the upper left of the picture, fill from the right, two soft rims from behind.
+
+    Rims are weak: a picture's light is its surface's texture for good, wherever the head turns.
+    """
     x, y, z = head
     key = (1.0, 0.96 - 0.04 * warm, 0.91 - 0.08 * warm)
     area("key", (x - 1.3, y + 0.9, z + 1.9), (x, y - 0.15, z), 1.3, 62, key)
-    area("fill", (x + 1.9, y + 0.1, z + 1.7), (x, y - 0.2, z), 2.2, 20, (0.90, 0.95, 1.0))
-    area("rim", (x + 1.2, y + 0.8, z - 1.5), (x, y - 0.1, z), 0.9, 28, (0.92, 0.96, 1.0))
-    area("hair", (x - 1.1, y + 1.1, z - 1.3), (x, y, z), 0.7, 16, (1.0, 0.95, 0.9))
+    area("fill", (x + 1.9, y + 0.1, z + 1.7), (x, y - 0.2, z), 2.2, 24, (0.90, 0.95, 1.0))
+    area("rim", (x + 1.2, y + 0.8, z - 1.5), (x, y - 0.1, z), 0.9, 11, (0.92, 0.96, 1.0))
+    area("hair", (x - 1.1, y + 1.1, z - 1.3), (x, y, z), 0.7, 7, (1.0, 0.95, 0.9))
     world = bpy.data.worlds.new("world")
     bpy.context.scene.world = world
     world.use_nodes = True

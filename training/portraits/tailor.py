@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from training.portraits.figure import Surface
-from training.portraits.hair import ripple, unit
+from training.portraits.hair import Ground, ripple, unit
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -98,6 +98,19 @@ def loosen(
         points = 0.5 * points + 0.5 * (grid @ points)
     points = points + normal * (fold * wrinkles(cloth.place, rng))[:, None]
     return Surface(points.astype(np.float32), cloth.faces, cloth.place, cloth.uv)
+
+
+def settle(cloth: Surface, field: Field, ground: Ground, gap: float, reach: float) -> Surface:
+    """Lay the cloth within ``reach`` of its rim (``field`` = 0) down to ``gap`` over the skin.
+
+    No light falls between a collar and the neck then, and no dark hole shows beside a wrist.
+    """
+    near = np.clip(1 + field(cloth.place) / reach, 0, 1)
+    near = near * near * (3 - 2 * near)
+    height, normal = ground.height(cloth.points)
+    down = near * np.maximum(height - gap, 0)
+    points = (cloth.points - normal * down[:, None]).astype(np.float32)
+    return Surface(points, cloth.faces, cloth.place, cloth.uv)
 
 
 def arm(place: Floats) -> Floats:

@@ -15,7 +15,7 @@ from training.portraits.figure import Figure, Surface
 from training.portraits.hair import Ground, unit
 
 Floats = NDArray[np.float32]
-WRIST, ANKLE = 0.425, 0.066
+WRIST, ANKLE = 0.458, 0.066  # the body's own sleeves end there: what is cloth is drawn as cloth
 
 
 def _black_leather() -> fabric.Cloth:
@@ -87,8 +87,10 @@ def hidden(figure: Figure, outfit: Outfit) -> NDArray[np.bool_]:
 def dress(figure: Figure, outfit: Outfit, rng_seed: int) -> None:
     """Put the outfit on the figure, into the scene."""
     tights = figure.surface("helper-tights", levels=3)
+    skin_below = figure.surface("body", levels=1)
+    ground = Ground.of(skin_below.points, skin_below.normals)
     _bottom(tights, outfit, np.random.default_rng(rng_seed))
-    _top(tights, outfit, np.random.default_rng(rng_seed + 1))
+    _top(tights, outfit, ground, np.random.default_rng(rng_seed + 1))
 
 
 def _bottom(tights: Surface, outfit: Outfit, rng: np.random.Generator) -> None:
@@ -108,7 +110,7 @@ def _bottom(tights: Surface, outfit: Outfit, rng: np.random.Generator) -> None:
     add_mesh("soles", points, sole.faces, skin.plain("sole", (0.88, 0.87, 0.84), 0.6))
 
 
-def _top(tights: Surface, outfit: Outfit, rng: np.random.Generator) -> None:
+def _top(tights: Surface, outfit: Outfit, ground: Ground, rng: np.random.Generator) -> None:
     neck, wrist, low = neckline(outfit.neck), cuffs(outfit), hem(outfit)
     top = tailor.clip(tailor.clip(tailor.clip(tights, neck), wrist), low)
     x, y = np.abs(top.place[:, 0]), top.place[:, 1]
@@ -118,6 +120,8 @@ def _top(tights: Surface, outfit: Outfit, rng: np.random.Generator) -> None:
     ends = np.clip((outfit.sleeve - tailor.arm(top.place)) / 0.05, 0, 1)
     slack = slack * (0.3 + 0.7 * ends) * (1 - 0.45 * np.clip(tailor.arm(top.place) / 0.08, 0, 1))
     top = tailor.loosen(top, slack.astype(np.float32), 14, rng, outfit.fold * ends)
+    top = tailor.settle(top, neck, ground, 0.0035, 0.035)
+    top = tailor.settle(top, wrist, ground, 0.0025, 0.050)
     _show("top", top, outfit.top.material("top"))
     trim = outfit.top.trim("trim")
     if outfit.neck in ("crew", "vneck"):
