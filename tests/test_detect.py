@@ -28,7 +28,8 @@ def portrait() -> tuple[U8, Points]:
     """A path-traced picture of a person who training never saw, and where her points are."""
     avatar = find_avatar("mira")
     fit = Fit.from_json(avatar.fit.read_text("utf-8"))
-    picture = np.asarray(Image.open(avatar.reference).convert("RGB"))
+    with Image.open(avatar.reference) as image:
+        picture = np.asarray(image.convert("RGB"))
     body = bundled_body()
     posed = body.person(fit.shape, fit.wear).pose(fit.state)
     places = fit.camera.project(posed, picture.shape[1], picture.shape[0])
