@@ -78,20 +78,20 @@ class Desk:
         while True:
             await asyncio.sleep(LOOK_S)
             running = list(sessions())
-            try:
-                seen, lost = await loop.run_in_executor(self._clerk, self._look, running)
-            except ContinuumError as failure:
-                log.error("the consent registry does not answer: %s", failure)
-                continue
+            lost = await loop.run_in_executor(self._clerk, self._look, running)
             for session, refusal in lost:
                 why = f"{type(refusal).__name__}: {refusal}"
                 session.notice("consent_revoked", str(refusal))
                 session.end_soon(why, "consent_revoked")
-            if revision is not None and seen != revision:
-                await changed()
-            revision = seen
+            try:
+                seen = await loop.run_in_executor(self._clerk, self._housekeeping)
+                if revision is not None and seen != revision:
+                    await changed()
+                revision = seen
+            except ContinuumError as failure:
+                log.error("the consent registry does not answer: %s", failure)
 
-    def _look(self, running: list[Running]) -> tuple[int, list[tuple[Running, ConsentError]]]:
+    def _look(self, running: list[Running]) -> list[tuple[Running, ConsentError]]:
         lost = []
         for session in running:
             check = getattr(session.grant, "check", None)
@@ -100,15 +100,16 @@ class Desk:
                     check(session=session.id)
             except ConsentError as refusal:
                 lost.append((session, refusal))
-        self._erase()
-        return self.registry.database.revision(), lost
+        return lost
 
-    def _erase(self) -> None:
+    def _housekeeping(self) -> int:
+        """Erases what is due now and then; returns the registry's revision."""
         now = time.monotonic()
         if now - self._erased_at >= ERASE_S:
             self._erased_at = now
             if gone := self.registry.erase_due():
                 log.info("erased what %d revoked consents left", len(gone))
+        return self.registry.database.revision()
 
     def close(self) -> None:
         """Writes what waits, then closes the registry; blocking."""
