@@ -169,7 +169,7 @@ def _form(frame: av.AudioFrame) -> tuple[str, str, int]:
 def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
     """The first sound stream of a local file; what PyAV refuses becomes an ``AudioError``."""
     try:
-        container = av.open(f"file:{path}", options=_PROTOCOLS)
+        container = av.open(f"file:{path}", options=_PROTOCOLS, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise AudioUnreadable(
             f"{path} cannot be read as audio ({error.strerror}): use WAV, FLAC, MP3, M4A or Ogg"

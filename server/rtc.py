@@ -211,6 +211,14 @@ def prefer(transceiver: RTCRtpTransceiver, mimes: Sequence[str]) -> None:
     transceiver.setCodecPreferences(sorted(codecs, key=lambda codec: rank(codec.mimeType)))
 
 
+def complete(transceivers: Sequence[RTCRtpTransceiver]) -> None:
+    """An offered section that names no direction is sendrecv (RFC 8866, section 6.7)."""
+    for transceiver in transceivers:
+        inside = cast(Any, transceiver)
+        if inside._offerDirection is None:
+            inside._offerDirection = "sendrecv"
+
+
 def negotiated(transceiver: RTCRtpTransceiver) -> RTCRtpCodecParameters:
     """The codec that the answer settled on."""
     codecs: list[RTCRtpCodecParameters] = cast(Any, transceiver)._codecs

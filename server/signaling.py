@@ -68,6 +68,7 @@ async def _negotiate(session: Session, member: Member, offer: Offer) -> str:
         transceivers.append(transceiver)
     try:
         await peer.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+        rtc.complete(transceivers)
     except (OperationError, InternalError, InvalidStateError) as failure:
         raise UnusableOffer(f"The offer has no codec in common with us: {failure}") from failure
     except (ValueError, KeyError, IndexError, AssertionError, AttributeError) as failure:

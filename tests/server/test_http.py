@@ -256,3 +256,9 @@ class TestIceServers:
         assert links[0] == '<stun:stun.example.net:3478>; rel="ice-server"'
         assert links[1].startswith('<turn:turn.example.net?transport=udp>; rel="ice-server"; user')
         assert 'credential-type="password"' in links[1] and "not a secret" not in links[1]
+
+
+async def test_a_section_without_a_direction_sends_and_receives(served: Served) -> None:
+    sdp = (await offer()).replace("a=sendrecv\r\n", "")
+    response = await served.http.post("/v1/calls?avatar=mira", data=sdp, headers=SDP)
+    assert response.status == 201 and "a=sendrecv" in await response.text()
