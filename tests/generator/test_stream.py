@@ -13,6 +13,7 @@ from pipeline.camera import Camera
 from pipeline.config import load_config
 from pipeline.consent import ConsentGate, ConsentGrant, ConsentRecord, Kind, Registry, Scope
 from pipeline.consent.fingerprint import PLAIN
+from pipeline.draw import Painter
 from pipeline.errors import (
     AudioNotFinite,
     ConsentMismatch,
@@ -246,3 +247,15 @@ def test_a_picture_that_is_not_the_grants_is_refused_first(pipeline, grant):
 def test_an_unknown_schedule_is_named(pipeline, avatar, grant):
     with pytest.raises(ValueError, match="sideways"):
         pipeline.render(avatar, grant, [], schedule="sideways")
+
+
+def test_every_frame_that_leaves_is_marked_and_painting_is_not(pipeline, avatar, grant):
+    left, upper, right, lower = pipeline.label.box(avatar.anchor.width, avatar.anchor.height)
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(0.5))
+    live = next(iter(stream.step())).image
+    rendered = next(pipeline.render(avatar, grant, [speech(0.2)])).image
+    bare = Painter(avatar.anchor).paint(avatar.anchor.fit.state).astype(int)
+    for frame in (live, rendered):
+        mark = frame[upper:lower, left:right]
+        assert np.abs(mark - bare[upper:lower, left:right]).mean() > 15
