@@ -190,7 +190,7 @@ async def avatar(request: web.Request) -> web.Response:
 async def picture(request: web.Request) -> web.Response:
     """Its reference picture."""
     card = request.app[HOUSE].avatars.card(request.match_info["avatar"])
-    headers = {"Cache-Control": "public, max-age=3600"}
+    headers = {"Cache-Control": "private, no-cache"}  # a revoked picture is not shown from a cache
     return web.Response(body=card.picture, content_type=card.picture_type, headers=headers)
 
 
