@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 _SMALLEST: Final = 4  # px; below this the mean of what is known will do
-_FINE: Final = 14.0  # levels: what stands out further is no weave
+_FINE: Final = 9.0  # levels: what stands out further is no weave
 _RELAXATIONS: Final = 12  # a level
 
 Picture = NDArray[np.float32]

@@ -69,7 +69,6 @@ class Character:
         return self.view.camera(crown)
 
 
-FURTHER: Final = View(bottom=0.43, distance=2.7)  # hands that hang are in the picture
 LONG: Final = frozenset({"top_long", "bottom", "shoes", "hair"})
 TURTLENECK: Final = frozenset({"turtleneck", "bottom", "shoes"})
 BROWN_EYES: Final = ((0.36, 0.24, 0.13), (0.08, 0.05, 0.04), (0.48, 0.30, 0.13))
@@ -139,7 +138,7 @@ JONAS = Character(
         "jaw_width": 0.15, "nose_length": 0.15, "head_width": 0.2, "head_height": 0.2,
         "head_depth": 0.15, "shoulder_width": -0.3,
     },
-    state=_stand(0.32, -0.01, left_abduct=0.1263, right_abduct=0.1411),
+    state=_stand(0.42, -0.01, "ready", browInnerUp=0.12, right_elbow=1.19),
     wear=LONG,
     look=Complexion(
         tone=(0.84, 0.65, 0.54), flush=(0.80, 0.42, 0.35), lips=(0.70, 0.43, 0.39),
@@ -150,7 +149,6 @@ JONAS = Character(
     outfit=Outfit("shirt", Cloth((0.80, 0.85, 0.92), "linen"), Cloth((0.10, 0.11, 0.15), "wool")),
     backdrop=Backdrop("shelves", (0.50, 0.45, 0.40), 5),
     seed=2,
-    view=FURTHER,
 )  # fmt: skip
 
 AMARA = Character(
@@ -163,7 +161,7 @@ AMARA = Character(
         "eye_size": 0.15, "cheek_bones": 0.3, "shoulder_width": -0.25, "head_width": 0.15,
         "head_height": 0.15, "neck_width": -0.25, "jaw_width": -0.25, "upper_lip": 0.2,
     },
-    state=_stand(0.45, -0.02),
+    state=_stand(0.45, -0.02, "ready", left_elbow=1.31, left_flex=0.17),
     wear=LONG,
     look=Complexion(
         tone=(0.46, 0.30, 0.215), flush=(0.50, 0.24, 0.18), lips=(0.50, 0.25, 0.23),
@@ -174,7 +172,6 @@ AMARA = Character(
     outfit=Outfit("vneck", Cloth((0.50, 0.20, 0.24), "jersey"), Cloth((0.10, 0.10, 0.12), "denim")),
     backdrop=Backdrop("plain", (0.72, 0.70, 0.66), 3),
     seed=3,
-    view=FURTHER,
 )  # fmt: skip
 
 OMAR = Character(
@@ -211,7 +208,7 @@ LUCIA = Character(
         "proportions": 0.3, "bust": 0.45, "african": 0.05, "asian": 0.10, "caucasian": 0.85,
         "shoulder_width": -0.25, "head_width": 0.15, "head_height": 0.15, "neck_width": -0.2,
     },
-    state=_stand(0.42, 0.02),
+    state=_stand(0.42, 0.02, "folded"),
     wear=LONG,
     look=Complexion(
         tone=(0.84, 0.66, 0.56), flush=(0.80, 0.42, 0.36), lips=(0.69, 0.35, 0.35),
@@ -224,7 +221,7 @@ LUCIA = Character(
     outfit=Outfit("shirt", Cloth((0.34, 0.40, 0.52), "linen"), Cloth((0.1, 0.1, 0.12), "denim")),
     backdrop=Backdrop("window", (0.70, 0.69, 0.68), 7),
     seed=5,
-    view=View(top=1.072, bottom=0.485, distance=2.7),
+    view=View(top=1.072, bottom=0.52),
 )  # fmt: skip
 
 KENJI = Character(
