@@ -102,6 +102,7 @@ async def join(request: web.Request) -> web.Response:
     role = Part(request.path.rsplit("/", 1)[-1])
     body = await text(request, SDP, request.app[SETTINGS].sdp_bytes, "Accept-Post")
     offer = offers.parse(body, role)
+    await request.app[HOUSE].stands(session)
     sdp, member = await signaling.answer(session, offer, _servers(request, session.id))
     path = f"/v1/sessions/{session.id}"
     location = path if role is Part.CALLER else f"{path}/{role.value}/{member.name}"
@@ -131,6 +132,7 @@ async def end(request: web.Request) -> web.Response:
 async def record(request: web.Request) -> web.Response:
     """``POST /v1/sessions/{id}/recording``."""
     session = _session(request)
+    await request.app[HOUSE].stands(session)
     return respond(await request.app[RECORDINGS].start(session), 201)
 
 
@@ -146,7 +148,9 @@ async def unrecord(request: web.Request) -> web.Response:
 
 async def trickle_source(request: web.Request) -> web.Response:
     """``PATCH /v1/sessions/{id}``: the caller's candidates."""
-    source = _session(request).source
+    session = _session(request)
+    await request.app[HOUSE].stands(session)
+    source = session.source
     if source is None:
         raise UnknownPeer("This session has no caller. Post an offer to its call door.")
     return await _trickle(request, source)
@@ -154,6 +158,7 @@ async def trickle_source(request: web.Request) -> web.Response:
 
 async def trickle(request: web.Request) -> web.Response:
     """``PATCH .../whip|whep/{peer}``."""
+    await request.app[HOUSE].stands(_session(request))
     return await _trickle(request, _member(request))
 
 

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
 from pipeline.consent import Registry
-from pipeline.errors import ConsentError, ContinuumError
+from pipeline.errors import ConsentError, ContinuumError, RegistryUnavailable
+from server.errors import ConsentRequired, RegistryDown
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +81,7 @@ class Desk:
             running = list(sessions())
             lost = await loop.run_in_executor(self._clerk, self._look, running)
             for session, refusal in lost:
-                why = f"{type(refusal).__name__}: {refusal}"
-                session.notice("consent_revoked", str(refusal))
-                session.end_soon(why, "consent_revoked")
+                _end(session, refusal)
             try:
                 seen = await loop.run_in_executor(self._clerk, self._housekeeping)
                 if revision is not None and seen != revision:
@@ -90,6 +89,18 @@ class Desk:
                 revision = seen
             except ContinuumError as failure:
                 log.error("the consent registry does not answer: %s", failure)
+
+    async def stands(self, session: Running) -> None:
+        """What a door of a running session asks before it opens, sooner than ``watch`` would.
+
+        Ends the session and raises ``ConsentRequired`` or ``RegistryDown`` when its grant no
+        longer holds.
+        """
+        loop = asyncio.get_running_loop()
+        for _, refusal in await loop.run_in_executor(self._clerk, self._look, [session]):
+            _end(session, refusal)
+            kind = RegistryDown if isinstance(refusal, RegistryUnavailable) else ConsentRequired
+            raise kind(str(refusal), code=refusal.code) from refusal
 
     def _look(self, running: list[Running]) -> list[tuple[Running, ConsentError]]:
         lost = []
@@ -115,3 +126,8 @@ class Desk:
         """Writes what waits, then closes the registry; blocking."""
         self._clerk.shutdown()
         self.registry.close()
+
+
+def _end(session: Running, refusal: ConsentError) -> None:
+    session.notice("consent_revoked", str(refusal))
+    session.end_soon(f"{type(refusal).__name__}: {refusal}", "consent_revoked")
