@@ -86,6 +86,11 @@ class Caller:
     avatar: str = ""  # the only one that token may call
     sessions: int = 0  # at a time; 0 is what the settings say
 
+    @property
+    def actor(self) -> str:
+        """What the audit log calls them."""
+        return f"key {self.key}" if self.key else self.name or "operator"
+
 
 LOCAL: Final = Caller(Role.OPERATOR, name="local")
 NOBODY: Final = Caller(Role.USER, name="nobody")

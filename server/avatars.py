@@ -22,6 +22,7 @@ class Card:
     description: str
     picture: bytes
     picture_type: str
+    edition: str = ""  # another one with every enrolment
 
     def describe(self) -> dict[str, object]:
         """As JSON."""
@@ -48,7 +49,7 @@ class Source(Protocol):
 
 
 class Avatars:
-    """Cards by id, and avatars made ready on first use. ``own`` knows pictures of people's own."""
+    """Cards by id, and avatars made ready on first use. ``own`` enrols and removes people."""
 
     def __init__(self, source: Source, own: Any = None) -> None:
         self._source = source
@@ -56,25 +57,23 @@ class Avatars:
         self._cards: dict[str, Card] = {}
         self._ready: dict[str, object] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._loading = asyncio.Lock()  # what was read first must not come last
 
     async def load(self) -> None:
-        """Reads the cards; what is no longer on offer, or has another picture, is forgotten."""
-        cards = await asyncio.to_thread(self._source.cards)
-        before, self._cards = self._cards, {card.id: card for card in cards}
+        """Reads the cards; what is no longer on offer, or was enrolled anew, is forgotten."""
+        async with self._loading:
+            cards = await asyncio.to_thread(self._source.cards)
+            before, self._cards = self._cards, {card.id: card for card in cards}
         for name, card in before.items():
-            if self.own is not None and name in self.own:
-                self._cards[name] = card
-            elif name not in self._cards or self._cards[name].picture != card.picture:
+            if self._cards.get(name) != card:
                 self._ready.pop(name, None)
 
     def cards(self) -> list[Card]:
         """Every card, the default first."""
         return list(self._cards.values())
 
-    def offer(self, card: Card) -> None:
-        """One more card, of a picture of somebody's own; made ready anew when it is called."""
-        self._cards[card.id] = card
-        self._ready.pop(card.id, None)
+    def __contains__(self, avatar: str) -> bool:
+        return avatar in self._cards
 
     def card(self, avatar: str) -> Card:
         """Raises ``UnknownAvatar``, which lists those there are."""
@@ -88,11 +87,12 @@ class Avatars:
 
     async def open(self, avatar: str, session: str = "") -> tuple[object, object]:
         """The avatar and a fresh grant for it, which is bound to the session."""
-        self.card(avatar)
-        source = self.own if self.own is not None and avatar in self.own else self._source
-        grant = await asyncio.to_thread(source.grant, avatar, session)
+        card = self.card(avatar)
+        grant = await asyncio.to_thread(self._source.grant, avatar, session)
         async with self._locks.setdefault(avatar, asyncio.Lock()):
-            if avatar not in self._ready:
-                enrolled = await asyncio.to_thread(source.enrol, avatar, grant)
-                self._ready[avatar] = enrolled
-        return self._ready[avatar], grant
+            ready = self._ready.get(avatar)
+            if ready is None:
+                ready = await asyncio.to_thread(self._source.enrol, avatar, grant)
+                if self._cards.get(avatar) == card:  # neither removed nor enrolled anew meanwhile
+                    self._ready[avatar] = ready
+        return ready, grant

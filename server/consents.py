@@ -17,6 +17,7 @@ from pipeline.avatars import catalogue, find_avatar
 from pipeline.consent import ConsentGate, Registry, Scope
 from pipeline.errors import (
     AvatarError,
+    AvatarNameInvalid,
     ConsentError,
     ContinuumError,
     ModelError,
@@ -28,6 +29,7 @@ from pipeline.picture import Bounds
 from server.avatars import Avatars, Card
 from server.desk import Desk
 from server.errors import (
+    AvatarRefused,
     AvatarUnusable,
     ConsentRequired,
     ModelUnusable,
@@ -49,6 +51,7 @@ PROBLEMS: Final[tuple[tuple[type[ContinuumError], type[ServerError]], ...]] = (
     (RegistryUnavailable, RegistryDown),
     (ConsentError, ConsentRequired),
     (NoSuchAvatar, UnknownAvatar),
+    (AvatarNameInvalid, AvatarRefused),
     (AvatarError, AvatarUnusable),
     (PictureError, PictureRefused),
     (ModelError, ModelUnusable),
@@ -170,7 +173,7 @@ def open_house(settings: Settings) -> House:
         settings.picture_s, settings.picture_mb, settings.picture_pixels, settings.picture_bytes
     )
     everybody = Everybody(Bundled(pipeline, registry), pipeline, gate, bounds)
-    avatars = Avatars(everybody, OwnPictures(pipeline, gate, bounds))
+    avatars = Avatars(everybody, OwnPictures(gate, bounds))
     from server.marking import Marking  # imports this module
 
     house = House(settings, Performers(pipeline), avatars, Desk(registry))

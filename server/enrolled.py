@@ -1,7 +1,8 @@
 """Everybody who can be called: the bundled avatars, and those whom the operator has enrolled.
 
-Enrolled avatars come from the consent registry, where their pictures lie encrypted; they appear and
-vanish while the server runs.
+Enrolled avatars come from the consent registry, where their pictures lie encrypted, whichever way
+they came: ``continuum avatar add``, or ``server.pictures`` over HTTP. They appear and vanish while
+the server runs.
 """
 
 from __future__ import annotations
@@ -62,13 +63,20 @@ class Everybody:
         if own is None:
             return self._bundled.enrol(avatar, grant)
         from pipeline.picture import hashed, load_picture
-        from pipeline.sidecar import read_landmarks
+        from pipeline.sidecar import parse_landmarks
 
         with translated():
-            file = hashed(self._enrolments.picture(own), bounds=self._bounds)
-            points = read_landmarks(self._enrolments.landmarks(own), file)
-            return self._pipeline.enrol(load_picture(file), grant, landmarks=points)
+            picture = load_picture(hashed(self._enrolments.picture(own), bounds=self._bounds))
+            text, size = self._enrolments.landmarks(own), (picture.width, picture.height)
+            points = parse_landmarks(text, "the sidecar", *size)
+            return self._pipeline.enrol(picture, grant, landmarks=points)
 
     def _card(self, avatar: Enrolled) -> Card:
-        picture = self._enrolments.picture(avatar)
-        return Card(avatar.name, avatar.title, avatar.description, picture, avatar.picture_type)
+        return Card(
+            avatar.name,
+            avatar.title,
+            avatar.description,
+            self._enrolments.picture(avatar),
+            avatar.picture_type,
+            avatar.landmarks_blob,
+        )

@@ -1,7 +1,7 @@
-"""Pictures of people's own over HTTP (docs/protocol.md, section 11): find, preview, offer.
+"""Pictures of people's own over HTTP (docs/protocol.md, section 11): find, preview, enrol, remove.
 
 Doors for operators, and for whoever sits at a machine whose server has no keys. Bodies are read up
-to a limit and never touch the disk; what computes does so on a thread.
+to a limit and never touch the disk unencrypted; what computes does so on a thread.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Final
 
 from aiohttp import BodyPartReader, StreamReader, web
 
+from server.access import CALLER
 from server.errors import BadRequest, TooLarge, UnsupportedMediaType
 from server.web import HOUSE, SETTINGS, respond
 
 MAX_FIELD: Final = 256 * 1024
 TYPES: Final = ("image/png", "image/jpeg", "image/webp")
-_LIMITS: Final = {"picture": 0, "landmarks": MAX_FIELD, "consent": 200, "name": 200}  # 0: settings
+_TEXTS: Final = ("id", "name", "consent")
+_LIMITS: Final = {"picture": 0, "landmarks": MAX_FIELD} | dict.fromkeys(_TEXTS, 200)  # 0: settings
 
 
 def routes() -> list[web.RouteDef]:
@@ -25,6 +27,7 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/enrolments", find),
         web.post("/v1/enrolments/preview", preview),
         web.post("/v1/avatars", add),
+        web.delete("/v1/avatars/{avatar}", remove),
     ]
 
 
@@ -50,15 +53,30 @@ async def preview(request: web.Request) -> web.Response:
 
 
 async def add(request: web.Request) -> web.Response:
-    """``POST /v1/avatars``: picture, landmarks and consent in; an avatar to call."""
+    """``POST /v1/avatars``: picture, landmarks and consent in; an avatar that stays."""
     form = await _form(request)
-    name, consent = (form.get(key, b"").decode("utf-8", "replace") for key in ("name", "consent"))
-    avatars = request.app[HOUSE].avatars
-    card = await asyncio.to_thread(
-        avatars.own.add, name.strip(), form["picture"], form["landmarks"], consent.strip()
+    wanted, name, consent = (form.get(key, b"").decode("utf-8", "replace") for key in _TEXTS)
+    avatars, actor = request.app[HOUSE].avatars, request[CALLER].actor
+    avatar = await asyncio.to_thread(
+        avatars.own.add,
+        wanted.strip(),
+        name.strip(),
+        form["picture"],
+        form["landmarks"],
+        consent.strip(),
+        actor,
     )
-    avatars.offer(card)
+    await avatars.load()
+    card = avatars.card(avatar)
     return respond(card.describe(), 201, {"Location": f"/v1/avatars/{card.id}"})
+
+
+async def remove(request: web.Request) -> web.Response:
+    """``DELETE /v1/avatars/{id}``: no longer on offer, sessions ended, picture erased."""
+    house, avatar = request.app[HOUSE], request.match_info["avatar"]
+    await asyncio.to_thread(house.avatars.own.remove, avatar, request[CALLER].actor)
+    await house.renew()
+    return web.Response(status=204)
 
 
 async def _form(request: web.Request) -> dict[str, bytes]:

@@ -10,12 +10,13 @@
     ├── NotFound                404
     │   ├── UnknownAvatar, UnknownSession, UnknownPeer, UnknownConsent
     ├── SourceTaken             409
-    ├── TooManyAvatars          409   pictures of people's own are held in memory
+    ├── AvatarBundled           409   it came with the model and cannot be removed
     ├── RecordingState          409   recorded already, or not recorded
     ├── TooLarge                413
     ├── UnsupportedMediaType    415
     ├── Unprocessable           422
     │   ├── UnusableOffer, IceRestart, CannotMeasure
+    │   ├── AvatarRefused       no name for an avatar, or one that another picture has
     │   ├── ConsentRefused      a record, challenge or check that cannot be written
     │   └── PictureRefused      the picture or its landmarks; ``code`` says which way
     ├── RateLimited             429   retryable, with Retry-After
@@ -118,8 +119,8 @@ class SourceTaken(ServerError):
     status, type, title = 409, "/problems/source-taken", "The session has a source already"
 
 
-class TooManyAvatars(ServerError):
-    status, type, title = 409, "/problems/too-many-avatars", "No more pictures can be held"
+class AvatarBundled(ServerError):
+    status, type, title = 409, "/problems/avatar-bundled", "Bundled avatars cannot be removed"
 
 
 class RecordingState(ServerError):
@@ -152,6 +153,10 @@ class ConsentRefused(Unprocessable):
 
 class CannotMeasure(Unprocessable):
     type, title = "/problems/cannot-measure", "Frames are too narrow for the measuring strip"
+
+
+class AvatarRefused(Unprocessable):
+    type, title = "/problems/avatar-refused", "No avatar can be enrolled under this name"
 
 
 class PictureRefused(Unprocessable):

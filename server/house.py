@@ -34,6 +34,7 @@ WARM_STEPS, WARM_S = 25, 6.0  # of warm-up: so many steps, or fewer that take so
 LEAST_STEPS = 4
 ROOM = ms(120)  # above a step and its making, for packets that come late
 COLLECT_S = 0.5  # connections are full of cycles, and their codecs hold threads and megabytes
+REMOVED = "the avatar was removed"
 PACKETS_S = 0.002  # per frame: packets, SRTP and the loop; measured with an idle model
 
 
@@ -94,7 +95,7 @@ class House:
         self.metrics.slots.set(total)
         self._seconds = asyncio.create_task(self._watch(), name="house")
         if self.desk is not None:
-            watching = self.desk.watch(lambda: self.sessions, self.avatars.load)
+            watching = self.desk.watch(lambda: self.sessions, self.renew)
             self._watching = asyncio.create_task(watching, name="consent")
         log.info(
             "ready: %d slots; %g fps; a step of %.0f ms takes %.0f ms to generate, %.0f of media",
@@ -148,6 +149,13 @@ class House:
         if self.desk is not None:
             await self.desk.stands(session)
 
+    async def renew(self) -> None:
+        """Reads anew who is on offer; sessions of whoever no longer is end."""
+        await self.avatars.load()
+        for session in self.sessions:
+            if session.options.avatar not in self.avatars:
+                session.end_soon(REMOVED)
+
     async def create(self, options: Options) -> Session:
         """A session that performs; raises what stands in the way."""
         self.avatars.card(options.avatar)
@@ -164,6 +172,8 @@ class House:
             self.slots.give_back(session.id)
             raise
         self._sessions[session.id] = session
+        if options.avatar not in self.avatars:
+            session.end_soon(REMOVED)
         if self.desk is not None:
             self.desk.began(session, options.avatar)
         self.metrics.sessions.set(self.slots.taken)

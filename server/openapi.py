@@ -112,13 +112,17 @@ def _plain() -> dict[str, Any]:
     return {
         "/v1/avatars": {
             "get": _operation("List avatars"),
-            "post": _operation("Offer a picture of one's own", 201, _body("multipart/form-data")),
+            "post": _operation("Enrol a picture of one's own", 201, _body("multipart/form-data")),
         },
         "/v1/enrolments": {"post": _operation("A picture's landmarks", 200, _body("image/*"))},
         "/v1/enrolments/preview": {
             "post": _operation("Points, fit, test frames", 200, _body("multipart/form-data"))
         },
-        "/v1/avatars/{avatar}": {**avatar, "get": _operation("One avatar")},
+        "/v1/avatars/{avatar}": {
+            **avatar,
+            "get": _operation("One avatar"),
+            "delete": _operation("Remove an enrolled avatar", 204) | {"security": [{"key": []}]},
+        },
         "/v1/avatars/{avatar}/picture": {**avatar, "get": _operation("Its picture")},
         **_consent(),
         "/healthz": {"get": _operation("What runs, on which device, and why")},

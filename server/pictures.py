@@ -1,42 +1,33 @@
-"""Pictures of people's own, as the server sees them: found, looked at, and called.
+"""Pictures of people's own, as the server sees them: found, looked at, enrolled, removed.
 
-Beside ``server.consents`` the only module that imports ``pipeline``. Nothing is kept on disk: a
-picture that was enrolled to be called is held in memory until the server ends.
+Beside ``server.consents`` and ``server.enrolled`` the only module that imports ``pipeline``. What
+is enrolled lies in the consent registry, encrypted, as ``continuum avatar add`` would put it;
+nothing else is kept.
 """
 
 from __future__ import annotations
 
 import io
 import threading
-from dataclasses import dataclass
 from typing import Any, Final
 
+from pipeline.avatars import catalogue
 from pipeline.consent import ConsentGate, Scope
 from pipeline.picture import Bounds, PictureFile, hashed
 from pipeline.sidecar import read_landmarks
-from server.avatars import Card
 from server.consents import translated
-from server.errors import TooManyAvatars, UnknownAvatar
+from server.errors import AvatarBundled
 
-MOST: Final = 8  # avatars of people's own that are held at a time
-
-
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """What one enrolled picture needs to be called."""
-
-    card: Card
-    file: PictureFile
-    landmarks: bytes
-    consent: str
+TITLE: Final = "Your picture"
+DESCRIPTION: Final = "A picture of one's own."
 
 
 class OwnPictures:
     """Blocking calls, seconds each; one computation at a time."""
 
-    def __init__(self, pipeline: Any, gate: ConsentGate, bounds: Bounds) -> None:
-        self._pipeline, self._gate, self._bounds = pipeline, gate, bounds
-        self._own: dict[str, _Own] = {}
+    def __init__(self, gate: ConsentGate, bounds: Bounds) -> None:
+        self._gate, self._bounds = gate, bounds
+        self._enrolments = gate.registry.enrolments
         self._busy = threading.Lock()
 
     def find(self, data: bytes) -> dict[str, object]:
@@ -58,57 +49,44 @@ class OwnPictures:
             found.preview(grant).save(out, "PNG")
             return out.getvalue()
 
-    def add(self, name: str, data: bytes, landmarks: bytes, consent: str) -> Card:
-        """Offers a picture to be called. Raises a ``ServerError``."""
+    def add(
+        self, avatar: str, title: str, data: bytes, landmarks: bytes, consent: str, actor: str
+    ) -> str:
+        """Enrols a picture to be called and returns its id, ``avatar`` or one made from its hash.
+
+        The same picture under the same id is enrolled anew. Raises a ``ServerError``.
+        """
         with translated():
             file = hashed(data, bounds=self._bounds)
-            grant = self._grant(name, file, consent, Scope.LIVE)
+            avatar = avatar or f"own-{file.sha256[:12]}"
+            self._grant(avatar, file, consent, Scope.LIVE, actor)
             read_landmarks(landmarks, file)
-        own = f"own-{file.sha256[:12]}"
-        if own not in self._own and len(self._own) >= MOST:
-            raise TooManyAvatars(f"{MOST} pictures are held already: restart the server first.")
-        kind = f"image/{_kind(data)}"
-        card = Card(own, name or "Your picture", "A picture of one's own.", data, kind)
-        self._own[own] = _Own(card, file, landmarks, grant.consent_id)
-        return card
+            self._enrolments.add(
+                avatar,
+                picture=data,
+                landmarks=landmarks,
+                consent_id=consent,
+                title=title or TITLE,
+                description=DESCRIPTION,
+                taken=catalogue(),
+                anew=True,
+                actor=actor,
+            )
+        return avatar
 
-    def __contains__(self, avatar: str) -> bool:
-        return avatar in self._own
-
-    def grant(self, avatar: str, session: str = "") -> object:
-        """A fresh live grant; raises ``ConsentRequired`` when the record no longer holds."""
-        own = self._known(avatar)
+    def remove(self, avatar: str, actor: str) -> None:
+        """Forgets an enrolled avatar and erases its files; ``UnknownAvatar``, ``AvatarBundled``."""
+        if avatar in catalogue():
+            raise AvatarBundled(
+                f"{avatar!r:.60} came with the model. To bar it, revoke its consent record:"
+                f" GET /v1/consents shows it, bundled-{avatar}-..."
+            )
         with translated():
-            return self._grant(avatar, own.file, own.consent, Scope.LIVE, session)
-
-    def enrol(self, avatar: str, grant: object) -> object:
-        """The avatar at the model's default size."""
-        from pipeline.picture import load_picture
-
-        own = self._known(avatar)
-        with self._busy, translated():
-            points = read_landmarks(own.landmarks, own.file)
-            return self._pipeline.enrol(load_picture(own.file), grant, landmarks=points)
-
-    def _known(self, avatar: str) -> _Own:
-        if avatar not in self._own:
-            raise UnknownAvatar(f"There is no avatar {avatar[:60]!r}.")
-        return self._own[avatar]
+            self._enrolments.remove(avatar, actor=actor)
 
     def _grant(
-        self, avatar: str, file: PictureFile, consent: str, scope: Scope, session: str = ""
+        self, avatar: str, file: PictureFile, consent: str, scope: Scope, actor: str = "server"
     ) -> Any:
         return self._gate.grant(
-            avatar=avatar,
-            image_sha256=file.sha256,
-            scope=scope,
-            consent_id=consent,
-            session=session,
-            actor="server",
+            avatar=avatar, image_sha256=file.sha256, scope=scope, consent_id=consent, actor=actor
         )
-
-
-def _kind(data: bytes) -> str:
-    if data.startswith(b"\x89PNG"):
-        return "png"
-    return "webp" if data[8:12] == b"WEBP" else "jpeg"

@@ -184,8 +184,7 @@ def _translated() -> Iterator[None]:
 
 
 def _actor(request: web.Request) -> str:
-    caller = request[CALLER]
-    return f"key {caller.key}" if caller.key else caller.name or "operator"
+    return request[CALLER].actor
 
 
 async def _json(request: web.Request) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import json
 from PIL import Image
 
 from server.avatars import Card
-from server.errors import ConsentRequired, PictureRefused
+from server.errors import ConsentRequired, PictureRefused, UnknownAvatar
+from tests.fakes_server import FakeSource
 
 FACE = {
     "eye_outer_right": (0.40, 0.40), "eye_inner_right": (0.47, 0.40),
@@ -20,11 +21,14 @@ FACE = {
 
 
 class FakeOwn:
-    """Refuses pictures that are wider than high; remembers what it was shown."""
+    """Refuses pictures that are wider than high; remembers what it was shown.
 
-    def __init__(self) -> None:
+    Who is enrolled is added to the ``source`` of avatars.
+    """
+
+    def __init__(self, source: FakeSource) -> None:
         self.seen: dict[str, dict[str, list[float]]] = {}
-        self._own: dict[str, Card] = {}
+        self._source = source
 
     def find(self, data: bytes) -> dict[str, object]:
         try:
@@ -48,20 +52,16 @@ class FakeOwn:
         Image.new("RGB", (640, 200 if not consent else 400), (40, 120, 110)).save(file, "PNG")
         return file.getvalue()
 
-    def add(self, name: str, data: bytes, landmarks: bytes, consent: str) -> Card:
+    def add(
+        self, avatar: str, title: str, data: bytes, landmarks: bytes, consent: str, actor: str
+    ) -> str:
         if consent != "c-1":
             raise ConsentRequired("a consent record is needed", code="consent_missing")
-        card = Card("own-1", name or "Your picture", "A picture of one's own.", data, "image/png")
-        self._own[card.id] = card
-        return card
+        avatar, title = avatar or "own-1", title or "Your picture"
+        card = Card(avatar, title, "A picture of one's own.", data, "image/png")
+        self._source.enrolled[avatar] = card
+        return avatar
 
-    def __contains__(self, avatar: str) -> bool:
-        return avatar in self._own
-
-    def grant(self, avatar: str, session: str = "") -> object:
-        return f"grant for {avatar}"
-
-    def enrol(self, avatar: str, grant: object) -> object:
-        from tests.fakes_server import FakeAvatar
-
-        return FakeAvatar(avatar, 256, 256)
+    def remove(self, avatar: str, actor: str) -> None:
+        if self._source.enrolled.pop(avatar, None) is None:
+            raise UnknownAvatar(f"there is no avatar {avatar}")

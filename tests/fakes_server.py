@@ -152,17 +152,22 @@ class FakeAvatar:
 
 
 class FakeSource:
-    """Avatars from nowhere; ``refusal`` is raised when a grant is asked for."""
+    """Avatars from nowhere; ``refusal`` is raised when a grant is asked for.
+
+    ``enrolled`` are on offer beside the two that are always there.
+    """
 
     def __init__(self, size: int = 256) -> None:
         self.size = size
         self.refusal: Exception | None = None
+        self.enrolled: dict[str, Card] = {}
 
     def cards(self) -> list[Card]:
-        return [
+        bundled = [
             Card(name, name.title(), f"{name}, who does not exist", _picture(), "image/png")
             for name in ("mira", "tomo")
         ]
+        return [*bundled, *self.enrolled.values()]
 
     def grant(self, avatar: str, session: str = "") -> object:
         if self.refusal:

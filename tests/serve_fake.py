@@ -23,7 +23,8 @@ async def main() -> None:
     pipeline = FakePipeline(512, Behaviour(float(os.environ.get("TICK_S", "0.05"))))
 
     async def open_house(chosen: settings.Settings) -> House:
-        return House(chosen, pipeline, Avatars(FakeSource(512), FakeOwn()))
+        source = FakeSource(512)
+        return House(chosen, pipeline, Avatars(source, FakeOwn(source)))
 
     await serve(chosen, open_house, print)
 

@@ -109,7 +109,7 @@ async function add() {
   const answer = await ask("/v1/avatars", { body });
   if (!answer) return;
   const { id, name } = await answer.json();
-  say(`${name} can be called until the server ends: `);
+  say(`${name} can be called: `);
   $("status").append(Object.assign(document.createElement("a"), { href: `./?avatar=${encodeURIComponent(id)}`, textContent: "call now" }));
 }
 

@@ -57,13 +57,16 @@ class Enrolments:
         title: str = "",
         description: str = "",
         taken: Iterable[str] = (),
+        anew: bool = False,
         actor: str = "operator",
     ) -> Enrolled:
         """Keeps picture and landmarks (JSON) under a name; ask the gate before.
 
-        ``taken`` are names that bundled avatars have. Raises ``AvatarNameInvalid``.
+        ``taken`` are names that bundled avatars have. With ``anew`` the very picture may be
+        enrolled under its name again, with other landmarks or another record. Raises
+        ``AvatarNameInvalid``.
         """
-        self._check_name(name, taken)
+        self._check_name(name, taken, sha256_of(picture) if anew else None)
         kind = _type_of(picture)
         with self._vault.writing():
             blobs = [self._vault.put(picture), self._vault.put(landmarks)]
@@ -79,11 +82,13 @@ class Enrolments:
                 enrolled_at=self._clock(),
             )
             try:
-                self._insert(avatar, actor)
+                left = self._insert(avatar, actor)
             except BaseException:
                 for blob in blobs:
                     self._vault.delete(blob)
                 raise
+        for blob in left:
+            self._vault.delete(blob)
         return avatar
 
     def all(self) -> list[Enrolled]:
@@ -134,17 +139,23 @@ class Enrolments:
         blobs = [blob for row in rows for blob in (row.picture_blob, row.landmarks_blob)]
         return blobs, [row.name for row in rows]
 
-    def _check_name(self, name: str, taken: Iterable[str]) -> None:
+    def _check_name(self, name: str, taken: Iterable[str], again: str | None) -> None:
+        """``again`` is the hash of the picture that the name may have already."""
         if not _NAME.fullmatch(name):
             raise AvatarNameInvalid(
                 f"an avatar's name is 1 to 40 of a-z, 0-9 and -, not {name!r:.80}"
             )
-        if name in set(taken) or any(avatar.name == name for avatar in self.all()):
+        held = (avatar for avatar in self.all() if avatar.name == name)
+        if name in set(taken) or any(avatar.image_sha256 != again for avatar in held):
             raise AvatarNameInvalid(f"there is an avatar {name!r} already: choose another name")
 
-    def _insert(self, avatar: Enrolled, actor: str) -> None:
+    def _insert(self, avatar: Enrolled, actor: str) -> list[str]:
+        """Writes the row, in place of one of the same picture; the blobs that this one left."""
         row = {column.name: getattr(avatar, column.name) for column in avatars.c}
+        same = (avatars.c.name == avatar.name) & (avatars.c.image_sha256 == avatar.image_sha256)
         with self._database.write() as connection:
+            before = connection.execute(sa.select(avatars).where(same)).all()
+            connection.execute(avatars.delete().where(same))
             connection.execute(avatars.insert().values(row))
             self._log.append(
                 connection,
@@ -155,6 +166,7 @@ class Enrolments:
                 picture=avatar.image_sha256,
             )
             self._database.bump(connection)
+        return [blob for row in before for blob in (row.picture_blob, row.landmarks_blob)]
 
 
 def _type_of(picture: bytes) -> str:

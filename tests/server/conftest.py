@@ -54,7 +54,7 @@ async def serving(settings: Settings, pipeline: Any, source: Any) -> AsyncIterat
     houses: list[House] = []
 
     async def open_house(settings: Settings) -> House:
-        houses.append(House(settings, pipeline, Avatars(source, FakeOwn())))
+        houses.append(House(settings, pipeline, Avatars(source, FakeOwn(source))))
         return houses[0]
 
     client = TestClient(TestServer(build(settings, open_house)))
