@@ -199,7 +199,9 @@ def finish(partial: Path, seal: Seal) -> Path | None:
 
 
 def recover(folder: Path, seal: Seal) -> list[Path]:
-    """Finishes what an earlier process left behind in the folder."""
+    """Finishes what an earlier process left behind in the folder, and removes its scratch."""
+    for scratch in folder.glob(".*.mp4*"):  # killed while it copied or signed; the part is there
+        scratch.unlink(missing_ok=True)
     found = [finish(partial, seal) for partial in sorted(folder.glob("*" + PARTIAL))]
     return [path for path in found if path is not None]
 
