@@ -71,7 +71,8 @@ def decoding_graph(vae: MotionVae, threads: int = 1) -> Session:
         for part, column in enumerate(g.ops("Split", PART_COUNT, columns, axis=0,
                                             num_outputs=PART_COUNT))
     ]  # fmt: skip
-    states = g.reshape(g.op("Concat", *parts, axis=1), 1, -1, STATE_DIM)
+    in_room = g.op("Concat", *parts, axis=1)
+    states = g.reshape(g.op("MatMul", in_room, g.constant(vae.from_room)), 1, -1, STATE_DIM)
     g.output("states", states, 1, "frames", STATE_DIM)
     return g.session(threads)
 

@@ -119,8 +119,8 @@ class AvatarStream:
         """Pad with silence so that every sample pushed so far gets its frames."""
         config = self._model.config
         due = self.samples_pushed - self._skipped
-        latents = -(-due // config.samples_per_latent)
-        wanted = latents * config.samples_per_latent + config.look_ahead_samples
+        steps = -(-due // self.samples_per_step)
+        wanted = steps * self.samples_per_step + config.look_ahead_samples
         self.push(np.zeros(max(0, wanted - due), np.float32))
 
     def set_prompt(self, prompt: str) -> None:

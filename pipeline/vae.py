@@ -14,9 +14,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import VaeConfig
-from pipeline.state import PARTS, SLICES, STATE_DIM
+from pipeline.state import INDEX, PARTS, SLICES, STATE_DIM
 
 PART_COUNT: Final = len(PARTS)
+_CARRIES: Final = {  # what turns the eyes when the lids' own part does not
+    "gaze_yaw": ("head_yaw", "spine_yaw"),
+    "gaze_pitch": ("head_pitch", "spine_pitch"),
+}
+
+
+def carried_gaze(sign: float) -> Tensor:
+    """(88, 88): states @ this adds ``sign`` times the turns of head and spine to the gaze.
+
+    Latents hold where the eyes look in the room, states where they look from the head: a steady
+    look is a constant then, whatever the head does.
+    """
+    matrix = torch.eye(STATE_DIM)
+    for gaze, turns in _CARRIES.items():
+        matrix[[INDEX[turn] for turn in turns], INDEX[gaze]] = sign
+    return matrix
 
 
 class PartCoder(nn.Module):
@@ -45,6 +61,8 @@ class MotionVae(nn.Module):
     state_std: Tensor
     latent_mean: Tensor
     latent_std: Tensor
+    to_room: Tensor
+    from_room: Tensor
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
@@ -57,6 +75,8 @@ class MotionVae(nn.Module):
         self.decoders = nn.ModuleList(
             PartCoder(self.channels, size, config.width, self.history + 1) for size in sizes
         )
+        self.register_buffer("to_room", carried_gaze(1.0), persistent=False)
+        self.register_buffer("from_room", carried_gaze(-1.0), persistent=False)
         self.register_buffer("state_mean", torch.zeros(STATE_DIM))
         self.register_buffer("state_std", torch.ones(STATE_DIM))
         self.register_buffer("latent_mean", torch.zeros(self.channels, 1, 1, PART_COUNT))
@@ -64,7 +84,7 @@ class MotionVae(nn.Module):
 
     def moments(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the raw posterior, each (B, C, T, 1, 5)."""
-        x = (states - self.state_mean) / self.state_std
+        x = (states @ self.to_room - self.state_mean) / self.state_std
         outs = []
         for part, encoder in zip(PARTS, self.encoders, strict=True):
             grouped = x[..., SLICES[part]].unflatten(1, (-1, self.stride)).flatten(2)
@@ -82,7 +102,7 @@ class MotionVae(nn.Module):
         for i, decoder in enumerate(self.decoders):
             out = decoder(latents[:, :, :, 0, i].transpose(1, 2))  # (B, T, size)
             outs.append(out.unflatten(2, (self.stride, -1)).flatten(1, 2))
-        return torch.cat(outs, dim=2) * self.state_std + self.state_mean
+        return (torch.cat(outs, dim=2) * self.state_std + self.state_mean) @ self.from_room
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, C, T, 1, 5) -> states (B, stride T, 88); the first latent is its own past."""

@@ -19,6 +19,7 @@ from pipeline.config import ModelConfig
 from pipeline.vae import MotionVae
 from training.corpus import STRIDE, Take, load_takes
 
+SPECULATIVE: Final = 0.15  # of live chunks: what comes before the speech is known
 DELIVERIES: Final = ("flat", "plain", "emphatic", "silence", "noise")
 
 
@@ -96,8 +97,9 @@ class Crops:
     def chunks(self, rng: np.random.Generator, batch: int, length: int, live: bool) -> Batch:
         """Chunks as the schedules meet them; needs ``hear`` first.
 
-        ``live`` chunks hear only their first latent, or nothing (a speculation, which also lacks
-        the latent that is made beside it); half of the others have no context (inside a window).
+        ``live`` chunks hear what a tick shows, and perhaps a latent more, or nothing (a
+        speculation, which also lacks the latents that are made beside it); half of the others
+        have no context (inside a window).
         """
         past, hop = self._config.chunks.context, self._config.chunks.live_hop
         latents, valid, audio, known, references, prompts = [], [], [], [], [], []
@@ -108,7 +110,7 @@ class Crops:
             ok = np.arange(start - past, start) >= 0
             heard = np.arange(start - past, start + length) >= 0
             if live:
-                speculative = rng.random() < 0.35
+                speculative = rng.random() < SPECULATIVE
                 if speculative:
                     ok[-hop:] = False
                 heard[past + (0 if speculative else hop + int(rng.integers(0, 2))) :] = False

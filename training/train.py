@@ -33,12 +33,12 @@ from pipeline.reference import REF_DIM
 from pipeline.vae import PART_COUNT
 from training.data import DELIVERIES, Batch, Crops, read_corpus
 
-LIVE_SHARE = 0.7  # of the steps: live chunks are harder, for they hear less of what follows
+LIVE_SHARE = 0.65  # of the steps: live chunks are harder, for they hear less of what follows
 PART_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0])
 EARS_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 0.3, 0.3])
 MANNER_WEIGHT = 0.2
 MANNER_AFTER = 8  # latents of a crop before its delivery can be told
-LIVE_LENGTHS = (1, 1, 2, 4)  # latents of a live chunk: what is shown, and tails of several lengths
+LIVE_LENGTHS = (2, 2, 2, 2, 3, 4)  # latents of a live chunk: what is shown, and tails
 
 
 class Trainer:
@@ -53,7 +53,7 @@ class Trainer:
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.steps = {"vae": 0, "audio": 0, "dit": 0}
         self.spent = {"vae": 0.0, "audio": 0.0, "dit": 0.0}
-        self.optimiser: torch.optim.Optimizer | None = None
+        self.optimisers: list[torch.optim.Optimizer] = []
         self.stage = ""
         self.resume()
 
@@ -70,27 +70,28 @@ class Trainer:
         self.manner.load_state_dict(saved["manner"])
         self.average = saved["average"]
         self.steps, self.spent = saved["steps"], saved["spent"]
-        self._optimiser_state = (saved["stage"], saved["optimiser"])
+        self._saved = (saved["stage"], saved["optimisers"])
 
-    _optimiser_state: tuple[str, dict | None] = ("", None)  # type: ignore[type-arg]
+    _saved: tuple[str, list[dict]] = ("", [])  # type: ignore[type-arg]
 
     def begin(self, stage: str, modules: list[nn.Module], rate: float) -> None:
         """Optimise ``modules`` from now on, going on with a saved state of the same stage."""
-        self.stage = stage
-        parameters = [p for module in modules for p in module.parameters()]
-        self.optimiser = torch.optim.AdamW(parameters, rate, betas=(0.9, 0.98), weight_decay=0.01)
-        if self._optimiser_state[0] == stage and self._optimiser_state[1] is not None:
-            self.optimiser.load_state_dict(self._optimiser_state[1])
+        self.stage, self.optimisers = stage, optimisers(modules, rate)
+        if self._saved[0] == stage:
+            for optimiser, state in zip(self.optimisers, self._saved[1], strict=True):
+                optimiser.load_state_dict(state)
 
     def descend(self, loss: Tensor, rate: float) -> None:
-        assert self.optimiser is not None
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
+        groups = [group for optimiser in self.optimisers for group in optimiser.param_groups]
+        parameters = [p for group in groups for p in group["params"]]
+        for parameter in parameters:
+            parameter.grad = None
         loss.backward()
-        parameters = self.optimiser.param_groups[0]["params"]
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        self.optimiser.step()
+        for group in groups:
+            group["lr"] = rate
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.steps[self.stage] += 1
         self._update_average()
 
@@ -115,11 +116,24 @@ class Trainer:
             "manner": self.manner.state_dict(),
             "average": self.average, "steps": self.steps, "spent": self.spent,
             "stage": self.stage,
-            "optimiser": self.optimiser.state_dict() if self.optimiser else None,
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }  # fmt: skip
         torch.save(state, part)
         part.replace(self.checkpoint)
         save_generator({k: v.cpu() for k, v in self.average.items()}, out)
+
+
+def optimisers(modules: list[nn.Module], rate: float) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the matrices of transformer blocks, AdamW for all the rest."""
+    blocks = [m for module in modules for m in getattr(module, "blocks", ())]
+    matrices = [p for block in blocks for p in block.parameters() if p.ndim == 2]
+    inside = {id(p) for p in matrices}
+    rest = [p for module in modules for p in module.parameters() if id(p) not in inside]
+    adam = torch.optim.AdamW(rest, rate, betas=(0.9, 0.98), weight_decay=0.01)
+    if not matrices:
+        return [adam]
+    decay, like_adam = 0.01, "match_rms_adamw"
+    return [adam, torch.optim.Muon(matrices, rate, weight_decay=decay, adjust_lr_fn=like_adam)]
 
 
 def schedule(progress: float, peak: float) -> float:
@@ -138,11 +152,14 @@ def timed(trainer: Trainer, stage: str, minutes: float, until: float) -> Iterato
 
 
 def vae_loss(model: Generator, states: Tensor) -> Tensor:
-    """Reconstruction of states and their velocities in normalised units, and a light KL."""
+    """Reconstruction of states and their velocities in normalised units, and a light KL.
+
+    The gaze counts in the room.
+    """
     vae = model.vae
     mean, log_var = vae.moments(states)
     latents = mean + torch.randn_like(mean) * torch.exp(0.5 * log_var)
-    error = (vae.decode_raw(latents) - states) / vae.state_std
+    error = ((vae.decode_raw(latents) - states) @ vae.to_room) / vae.state_std
     kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean()
     return error.square().mean() + 2.0 * error.diff(dim=1).square().mean() + 1e-3 * kl
 
@@ -150,7 +167,7 @@ def vae_loss(model: Generator, states: Tensor) -> Tensor:
 def train_vae(trainer: Trainer, states: list[np.ndarray], minutes: float, until: float) -> float:  # type: ignore[type-arg]
     """Returns the last loss; fixes the latent statistics at the end."""
     vae, frames = trainer.model.vae, 32
-    everything = np.concatenate(states)
+    everything = np.concatenate(states) @ vae.to_room.cpu().numpy()
     vae.state_mean.copy_(torch.from_numpy(everything.mean(0)))
     vae.state_std.copy_(torch.from_numpy(np.maximum(everything.std(0), 0.01)))
     trainer.begin("vae", [vae], 2e-3)
@@ -195,7 +212,7 @@ def manner_loss(trainer: Trainer, embedded: Tensor, deliveries: Tensor) -> Tenso
     return F.cross_entropy(told.flatten(0, 1), deliveries.repeat_interleave(told.shape[1]))
 
 
-def flow_loss(trainer: Trainer, batch: Batch, sigma: float = 0.1) -> Tensor:
+def flow_loss(trainer: Trainer, batch: Batch, sigma: float = 0.3) -> Tensor:
     """Velocity error of noisy chunks at random levels, the mouth counting double."""
     model, past = trainer.model, trainer.config.chunks.context
     latents, size = batch.latents, len(batch.latents)

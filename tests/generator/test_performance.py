@@ -103,8 +103,9 @@ def test_a_speculation_pulls_posture_but_the_last_step_belongs_to_the_speech():
     p = performance(c, c.continuum.trace)
     d.advance([p], [causal_plan(c, 0)])
     assert len(causal_plan(c, p.position).chunks) == 2
-    shown = d.advance([p], [causal_plan(c, p.position)])[0]
-    speech = p.audio.read(1, 1)[0] @ flow.weight
+    first = p.position
+    shown = d.advance([p], [causal_plan(c, first)])[0]
+    speech = p.audio.read(first, 1)[0] @ flow.weight
     torch.testing.assert_close(shown[:, 0].flatten(), speech[0], atol=1e-4, rtol=1e-4)
 
 

@@ -32,7 +32,10 @@ from pipeline.state import state
 from pipeline.stream import Avatar
 
 SIZE = 64
-TICK = 1280
+CONFIG = load_config("mini")
+LATENT = CONFIG.samples_per_latent
+TICK = CONFIG.chunks.live_hop * LATENT
+FRAMES = TICK // 640
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +94,15 @@ def speech(seconds: float, seed: int = 0) -> np.ndarray:
     return (rng.standard_normal(int(16_000 * seconds)) * 0.1).astype(np.float32)
 
 
-def test_a_tick_gives_two_frames_once_its_look_ahead_has_arrived(pipeline, avatar, grant):
+def test_a_tick_gives_its_frames_once_its_look_ahead_has_arrived(pipeline, avatar, grant):
     stream = pipeline.open(avatar, grant)
-    assert (stream.needs, stream.samples_per_step, stream.look_ahead) == (1920, TICK, 640)
-    stream.push(speech(0.12)[:-1])
+    assert (stream.needs, stream.samples_per_step, stream.look_ahead) == (TICK + 640, TICK, 640)
+    stream.push(speech(1.0)[: TICK + 639])
     assert not stream.ready and list(stream.step()) == []
     stream.push(np.zeros(1, np.float32))
     frames = list(stream.step())
-    assert [f.index for f in frames] == [0, 1] and [f.media_time for f in frames] == [0, 640]
+    assert [f.index for f in frames] == list(range(FRAMES))
+    assert [f.media_time for f in frames] == [640 * k for k in range(FRAMES)]
     assert frames[0].image.shape == (SIZE, SIZE, 3) and stream.media_time == TICK
 
 
@@ -121,11 +125,11 @@ def test_speech_that_waits_and_speech_that_trickles_in_give_as_many_frames(pipel
 
 def test_skipped_speech_makes_frame_numbers_jump(pipeline, avatar, grant):
     stream = pipeline.open(avatar, grant)
-    stream.push(speech(0.12))
+    stream.push(speech(1.0)[: TICK + 640])
     list(stream.step())
     stream.push(speech(1.0))
     dropped = stream.skip(8000)
-    assert dropped == 8000 // TICK * TICK
+    assert dropped == 8000 // LATENT * LATENT
     assert next(iter(stream.step())).media_time == TICK + dropped
 
 
@@ -177,7 +181,7 @@ def test_a_closed_stream_takes_and_gives_nothing(pipeline, avatar, grant):
 def test_revoking_consent_stops_a_running_stream(pipeline, avatar, grant, registry):
     stream = pipeline.open(avatar, grant)
     stream.push(speech(1.0))
-    assert len(list(stream.step())) == 2
+    assert len(list(stream.step())) == FRAMES
     registry.revoke("c1")
     with pytest.raises(ConsentRevoked):
         list(stream.step())

@@ -3,7 +3,7 @@
 import torch
 
 from pipeline.config import load_config
-from pipeline.state import STATE_DIM
+from pipeline.state import INDEX, STATE_DIM
 from pipeline.vae import MotionDecoder, MotionVae
 
 CONFIG = load_config("mini").vae
@@ -59,3 +59,13 @@ def test_reset_makes_the_next_latent_the_first():
     decoder.push(torch.randn_like(latents))
     decoder.reset()
     torch.testing.assert_close(decoder.push(latents), first)
+
+
+def test_latents_hold_the_look_in_the_room_whatever_the_head_does():
+    vae = make()
+    states = torch.zeros(1, 8, STATE_DIM)
+    states[0, :, INDEX["head_yaw"]] = torch.linspace(-0.3, 0.3, 8)
+    states[0, :, INDEX["gaze_yaw"]] = -states[0, :, INDEX["head_yaw"]]
+    face = vae.encode(states)[0, :, :, 0, 1]
+    torch.testing.assert_close(face, face[:, :1].expand_as(face))
+    torch.testing.assert_close(states @ vae.to_room @ vae.from_room, states)
