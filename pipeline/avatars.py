@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -102,11 +103,11 @@ def catalogue(root: Path = AVATARS) -> dict[str, BundledAvatar]:
     return {f.name: BundledAvatar(f.name, f) for f in folders if (f / "fit.json").is_file()}
 
 
-def find_avatar(name: str, root: Path = AVATARS) -> BundledAvatar:
-    """The avatar of this name; ``UnknownAvatar`` lists the known ones."""
+def find_avatar(name: str, root: Path = AVATARS, also: Iterable[str] = ()) -> BundledAvatar:
+    """The avatar of this name; ``UnknownAvatar`` lists the known ones, and ``also`` these."""
     known = catalogue(root)
     if name not in known:
-        names = ", ".join(known) or "none is installed"
+        names = ", ".join([*known, *also]) or "none is installed"
         raise UnknownAvatar(f"there is no avatar {name!r}; known ones: {names}")
     return known[name]
 

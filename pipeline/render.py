@@ -19,7 +19,7 @@ from typing import Any, NoReturn, Protocol, Self
 from tqdm import tqdm
 
 from pipeline.admission import SCHEDULES
-from pipeline.avatars import AVATARS, find_avatar
+from pipeline.avatars import AVATARS, catalogue, find_avatar
 from pipeline.choose import is_bundled, load_pipeline
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
 from pipeline.consent.command import add_registry_option
@@ -28,7 +28,7 @@ from pipeline.fit import Landmarks
 from pipeline.label import Label, Place, Style, removed
 from pipeline.media import AudioFile, Samples, open_audio
 from pipeline.mp4 import FPS, check_size, check_target
-from pipeline.picture import Picture, hash_picture, load_picture
+from pipeline.picture import Picture, hash_picture, hashed, load_picture
 from pipeline.provenance import Origin, Seal, consent_sha256, load_signer, sealing
 from pipeline.recording import Frame, Result, Stages, record
 
@@ -173,7 +173,7 @@ def _check_output(arguments: argparse.Namespace) -> None:
 def _person(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> Person:
     """Asks the gate first; a picture is decoded, and landmarks are read, only after it agreed."""
     if arguments.image is None:
-        return Person(gate.grant_bundled(find_avatar(arguments.avatar, avatars), Scope.RECORDING))
+        return _known(arguments, gate, avatars)
     file = hash_picture(arguments.image)
     grant = gate.grant(
         avatar=arguments.avatar,
@@ -185,6 +185,30 @@ def _person(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> 
     if not is_bundled(arguments.model):  # pixel models draw from the picture itself
         return Person(grant, picture)
     return Person(grant, picture, _landmarks(arguments.image, arguments.landmarks, picture))
+
+
+def _known(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> Person:
+    """A bundled avatar, or somebody whom this registry's operator has enrolled."""
+    enrolments = gate.registry.enrolments
+    own = {avatar.name: avatar for avatar in enrolments.all()}
+    found = own.get(arguments.avatar)
+    if found is None or found.name in catalogue(avatars):
+        bundled = find_avatar(arguments.avatar, avatars, also=own)
+        return Person(gate.grant_bundled(bundled, Scope.RECORDING))
+    grant = gate.grant(
+        avatar=found.name,
+        image_sha256=found.image_sha256,
+        scope=Scope.RECORDING,
+        consent_id=found.consent_id,
+    )
+    picture = load_picture(hashed(enrolments.picture(found), found.name))
+    if not is_bundled(arguments.model):
+        return Person(grant, picture)
+    from pipeline.sidecar import parse_landmarks
+
+    size = (picture.width, picture.height)
+    text = enrolments.landmarks(found)
+    return Person(grant, picture, parse_landmarks(text, f"the sidecar of {found.name}", *size))
 
 
 def _landmarks(image: Path, path: Path | None, picture: Picture) -> Landmarks:
@@ -236,7 +260,10 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m pipeline.render", description="An avatar speaks a file.")
     parser.add_argument(
-        "--avatar", required=True, metavar="NAME", help="a bundled avatar, or a name for --image"
+        "--avatar",
+        required=True,
+        metavar="NAME",
+        help="a bundled or enrolled avatar, or a name for --image",
     )
     parser.add_argument(
         "--audio", required=True, type=Path, metavar="IN", help="speech, any format"

@@ -84,7 +84,7 @@ class Desk:
                 _end(session, refusal)
             try:
                 seen = await loop.run_in_executor(self._clerk, self._housekeeping)
-                if revision is not None and seen != revision:
+                if seen != revision:  # the first time too: what came before it was not heard
                     await changed()
                 revision = seen
             except ContinuumError as failure:

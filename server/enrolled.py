@@ -30,10 +30,15 @@ class Everybody:
         self._own: dict[str, Enrolled] = {}
 
     def cards(self) -> list[Card]:
-        """Every avatar, the bundled ones first; one whose files are damaged is left out."""
+        """Every avatar, the bundled ones first; one whose files are damaged is left out.
+
+        So is one whose consent was revoked: what retention keeps of it is not for showing.
+        """
         bundled = self._bundled.cards()
+        gone = {r.id for r in self._gate.registry.all() if r.revoked_at is not None}
         taken = {card.id for card in bundled}
-        self._own = {a.name: a for a in self._enrolments.all() if a.name not in taken}
+        offered = (a for a in self._enrolments.all() if a.consent_id not in gone)
+        self._own = {a.name: a for a in offered if a.name not in taken}
         cards = list(bundled)
         for avatar in self._own.values():
             try:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from pipeline.avatars import BundledAvatar, write_consent
-from pipeline.consent import Kind, Registry
+from pipeline.consent import Kind, Registry, Scope
 from pipeline.consent.fingerprint import PLAIN
 from pipeline.consent.registry import new_record
 from pipeline.mp4 import Mp4Writer
@@ -84,7 +84,15 @@ class Studio:
         sidecar.write_text(json.dumps({"width": side, "height": side, "points": FACE}))
         return path
 
-    def consent(self, picture: Path) -> str:
+    def enrol(self, name: str, picture: Path, consent: str) -> None:
+        registry = Registry(self.registry)
+        landmarks = picture.with_name(f"{picture.stem}.landmarks.json").read_bytes()
+        registry.enrolments.add(
+            name, picture=picture.read_bytes(), landmarks=landmarks, consent_id=consent
+        )
+        registry.close()
+
+    def consent(self, picture: Path, scopes: Iterable[Scope] = Scope) -> str:
         registry = Registry(self.registry)
         digest = hashlib.sha256(picture.read_bytes()).hexdigest()
         record = new_record(
@@ -92,6 +100,7 @@ class Studio:
             kind=Kind.SELF,
             statement="I agree.",
             image_sha256=digest,
+            scopes=scopes,
             adult=True,
             fingerprint=PLAIN,
         )
@@ -221,6 +230,32 @@ def test_without_a_record_a_picture_is_refused_before_it_is_decoded(
     assert "consent" in studio.refused(image=picture)
     assert "c-0" in studio.refused(image=picture, consent="c-0")
     assert other in studio.refused(image=picture, consent=other)
+    assert studio.pipeline.calls == []
+
+
+def test_an_enrolled_avatar_speaks_under_its_name(studio: Studio) -> None:
+    picture = studio.picture()
+    consent = studio.consent(picture)
+    studio.enrol("me", picture, consent)
+    picture.unlink()
+    assert studio.run(avatar="me") == 0
+    avatar = studio.pipeline.avatar
+    assert avatar is not None and avatar.name == "me" and avatar.landmarks == FACE
+    assert avatar.grant.consent_id == consent and avatar.picture is not None
+    assert (avatar.picture.width, avatar.picture.height) == (200, 200)
+
+
+def test_an_enrolled_avatar_asks_the_gate(studio: Studio) -> None:
+    picture = studio.picture()
+    live = studio.consent(picture, scopes=[Scope.LIVE])
+    studio.enrol("me", picture, live)
+    assert "recording" in studio.refused(avatar="me")
+    said = studio.refused(avatar="nobody")
+    assert "ada, me" in said
+    registry = Registry(studio.registry)
+    registry.revoke(live)
+    registry.close()
+    assert "no avatar 'me'" in studio.refused(avatar="me")
     assert studio.pipeline.calls == []
 
 

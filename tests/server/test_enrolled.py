@@ -75,7 +75,7 @@ class Office:
         return [(e.actor, e.avatar) for e in self.registry.log.entries() if e.action == action]
 
 
-Serve = Callable[[], AbstractAsyncContextManager[Office]]
+Serve = Callable[..., AbstractAsyncContextManager[Office]]
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def serve(folder: Path) -> Serve:
     """A server of the folder's registry; a second one is a restart, or another machine."""
 
     @asynccontextmanager
-    async def running() -> AsyncIterator[Office]:
-        registry = Registry(folder / "r.sqlite", setup=Setup())
+    async def running(retention_s: float = 0.0) -> AsyncIterator[Office]:
+        registry = Registry(folder / "r.sqlite", setup=Setup(retention_s=retention_s))
         gate, pipeline, houses = ConsentGate(registry), Enroller(), list[House]()
 
         async def open_house(settings: Settings) -> House:
@@ -215,6 +215,29 @@ async def test_a_bundled_avatar_cannot_be_removed(serve: Serve) -> None:
         assert response.status == 409 and problem["type"] == "/problems/avatar-bundled"
         assert "revoke" in problem["detail"] and "mira" in await office.listed()
         assert office.entries("avatar.removed") == []
+
+
+async def test_what_retention_keeps_of_a_revoked_avatar_is_not_shown(serve: Serve) -> None:
+    async with serve(retention_s=1000.0) as office:
+        consent = await office.consent()
+        await office.enrol(consent, id="ada")
+        session = await office.house.create(Options("ada"))
+        assert (await office.http.delete(f"/v1/consents/{consent}")).status == 200
+        await until(lambda: "ada" not in office.house.avatars)
+        await until(lambda: not office.house.sessions)
+        assert session.ended_because[0] == "consent_revoked"
+        assert (await office.http.get("/v1/avatars/ada/picture")).status == 404
+        assert len(office.registry.vault.names()) == 2
+
+
+async def test_an_avatar_that_was_enrolled_while_the_server_started_is_listed(
+    serve: Serve,
+) -> None:
+    async with serve() as office:  # the first look at the registry is still to come
+        office.registry.enrolments.add(
+            "ada", picture=PICTURE, landmarks=LANDMARKS, consent_id="c-1"
+        )
+        await until(lambda: "ada" in office.house.avatars)
 
 
 async def test_an_avatar_of_the_shell_is_listed_called_and_removed(
