@@ -2,12 +2,14 @@
 
 Sessions are written into the audit log, in order, by one thread. Several times a second the grants
 of all sessions are asked whether they still hold, which costs microseconds; a session whose consent
-was withdrawn, here or by another process, is told so and ended.
+was withdrawn, here or by another process, is told so and ended. Sessions of a server that was
+killed are closed in the log by the next one to start.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +19,7 @@ from typing import Any, Final, Protocol
 from pipeline.consent import Registry
 from pipeline.errors import ConsentError, ContinuumError, RegistryUnavailable
 from server.errors import ConsentRequired, RegistryDown
+from server.presence import Presence
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +46,16 @@ class Desk:
         self._clerk = ThreadPoolExecutor(1, thread_name_prefix="desk")
         self._began: dict[str, float] = {}
         self._erased_at = float("-inf")
+        self._presence = Presence(registry.vault.folder / "servers" / registry.vault.blobs.name)
+        self._owes = False  # an entry that could not be written
+        self._clerk.submit(self._take_over)
 
     # -- what is told ------------------------------------------------------------------------
 
     def began(self, session: Running, avatar: str) -> None:
         """A session performs; its grant was in the log before."""
         self._began[session.id] = time.monotonic()
-        self._write("session.started", session, avatar)
+        self._write("session.started", session, avatar, server=self._presence.id)
 
     def ended(self, session: Running, avatar: str, code: str, why: str) -> None:
         """A session is over."""
@@ -65,7 +71,31 @@ class Desk:
         try:
             self.registry.log.record(action, actor=ACTOR, durable=False, **about)
         except ContinuumError as failure:
+            self._owes = True
             log.error("%s is not in the audit log: %s", action, failure)
+
+    def _take_over(self) -> None:
+        """Writes down the end of sessions whose server was killed."""
+        try:
+            self._presence.enter()
+            for server in self._presence.dead():
+                self._close_sessions_of(server)
+        except (ContinuumError, OSError) as failure:
+            log.error("sessions of killed servers stay open in the audit log: %s", failure)
+
+    def _close_sessions_of(self, server: str) -> None:
+        for entry in self.registry.log.unanswered("session.started", "session.ended"):
+            if json.loads(entry.detail).get("server") == server:
+                self.registry.log.record(
+                    "session.ended",
+                    actor=ACTOR,
+                    consent_id=entry.consent_id,
+                    avatar=entry.avatar,
+                    session=entry.session,
+                    code="server_ended",
+                    why="the server ended",
+                    server=server,
+                )
 
     # -- what is heard -----------------------------------------------------------------------
 
@@ -125,6 +155,7 @@ class Desk:
     def close(self) -> None:
         """Writes what waits, then closes the registry; blocking."""
         self._clerk.shutdown()
+        self._presence.leave(forgotten=not self._owes)
         self.registry.close()
 
 

@@ -172,6 +172,14 @@ class AuditLog:
                 return
             last = rows[-1].seq
 
+    def unanswered(self, began: str, ended: str) -> list[Entry]:
+        """Entries of action ``began`` whose session has no entry of action ``ended``, in order."""
+        answered = sa.select(audit.c.session).where(audit.c.action == ended)
+        open_ones = audit.c.action == began, audit.c.session.not_in(answered)
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(audit).where(*open_ones).order_by(audit.c.seq))
+            return [Entry(*row) for row in rows]
+
     def _newest(self, conditions: list[sa.ColumnElement[bool]], limit: int) -> Iterator[Entry]:
         query = sa.select(audit).where(*conditions).order_by(audit.c.seq.desc()).limit(limit)
         with self._database.read() as connection:
