@@ -107,13 +107,18 @@ class Vault:
         return name
 
     def get(self, name: str) -> bytes:
-        """A blob's content. Raises ``EvidenceInvalid`` for a missing or altered one."""
+        """A blob's content. Raises ``EvidenceInvalid`` for a missing or altered one, and
+        ``RegistryUnavailable`` for one that cannot be read."""
         try:
             sealed = (self.blobs / name).read_bytes()
             nonce, body = sealed[:_NONCE], sealed[_NONCE:]
             return self._cipher.decrypt(nonce, body, _MADE_FOR + name.encode())
         except FileNotFoundError as error:
             raise EvidenceInvalid(f"file {name} of the vault is missing") from error
+        except OSError as error:
+            raise RegistryUnavailable(
+                f"file {name} of the vault cannot be read ({error})"
+            ) from error
         except (InvalidTag, ValueError) as error:
             raise EvidenceInvalid(
                 f"file {name} of the vault was altered, or encrypted with another key"

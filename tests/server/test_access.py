@@ -89,6 +89,7 @@ async def token(served: Served, key: str, **fields: object) -> ClientResponse:
         ("GET", "/v1/avatars"),
         ("GET", "/v1/avatars/mira"),
         ("GET", "/v1/avatars/mira/picture"),
+        ("DELETE", "/v1/avatars/mira"),
         ("POST", "/v1/calls?avatar=mira"),
         ("OPTIONS", "/v1/calls"),
         ("POST", "/v1/sessions"),

@@ -240,6 +240,26 @@ async def test_an_avatar_that_was_enrolled_while_the_server_started_is_listed(
         await until(lambda: "ada" in office.house.avatars)
 
 
+@pytest.mark.parametrize("damage", ["missing", "altered", "unreadable"])
+async def test_an_avatar_whose_picture_cannot_be_read_is_left_out(
+    serve: Serve, damage: str
+) -> None:
+    async with serve() as office:
+        add = office.registry.enrolments.add
+        ada = add("ada", picture=PICTURE, landmarks=LANDMARKS, consent_id="c-1")
+        blob = office.registry.vault.blobs / ada.picture_blob
+        content = blob.read_bytes()
+        blob.unlink()
+        if damage == "altered":
+            blob.write_bytes(content[:-1])
+        if damage == "unreadable":
+            blob.mkdir()
+        add("bo", picture=OTHER, landmarks=LANDMARKS, consent_id="c-2")
+        await until(lambda: "bo" in office.house.avatars)
+        assert await office.listed() == ["mira", "tomo", "bo"]
+        assert (await office.enrol(await office.consent(), id="cy"))[0] == 201
+
+
 async def test_an_avatar_of_the_shell_is_listed_called_and_removed(
     serve: Serve, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
