@@ -13,7 +13,7 @@ from typing import Any
 import av
 from aiohttp import web
 
-from server import __version__, calls, enrolments, openapi, records, rtc
+from server import __version__, calls, enrolments, key_watch, openapi, records, rtc
 from server.access import Access, is_loopback
 from server.encode import h264_encoder
 from server.errors import NotFound, NotReady
@@ -54,6 +54,7 @@ def build(settings: Settings, open_house: OpenHouse) -> web.Application:
     app[QUOTA] = Quota(settings.sessions_per_key)
     app.cleanup_ctx.append(_house(open_house))
     app.cleanup_ctx.append(_recordings)
+    app.cleanup_ctx.append(_watch_keys)
     app.on_cleanup.append(_lock_up)
     app.add_routes(
         [
@@ -114,6 +115,16 @@ async def _recordings(app: web.Application) -> AsyncIterator[None]:
     yield
     await asyncio.gather(recovering, return_exceptions=True)
     await recordings.close()
+
+
+async def _watch_keys(app: web.Application) -> AsyncIterator[None]:
+    if (keyring := app[ACCESS].keyring) is None:
+        yield
+        return
+    watching = asyncio.create_task(key_watch.watch(keyring, app[QUOTA], app[HOUSE]), name="keys")
+    yield
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
 
 
 async def _warm(house: House) -> None:

@@ -41,6 +41,10 @@ class Quota:
         if caller.key:
             self._owners[session] = caller.key
 
+    def owner(self, session: str) -> str:
+        """The key that a session counts for; empty for a local caller's."""
+        return self._owners.get(session, "")
+
     def may_open(self, session: str, caller: Caller) -> bool:
         """Whether the caller's key, without the session's own token, opens it."""
         if caller.role is Role.OPERATOR:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import shutil
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientResponse
 
-from server import app
+from server import app, key_watch
 from server.access import May, asked, check_local, is_loopback
 from server.errors import LocalOnly, OriginRefused
 from server.keys import KeyStore, Role
 from server.logs import Machines, People
+from server.session import Session
 from server.settings import Settings, SettingsError
 from tests.server.caller import Caller
 from tests.server.conftest import Served
@@ -163,6 +165,34 @@ async def test_a_revoked_key_opens_nothing_from_that_moment(
     for text in (key, handed["token"]):
         response = await served.http.get("/v1/avatars", headers=bearer(text))
         assert response.status == 401 and await problem(response) == "unauthorized"
+
+
+def told_when_ended(session: Session) -> asyncio.Event:
+    event, before = asyncio.Event(), session.on_ended
+
+    def over(session: Session) -> None:
+        before(session)
+        event.set()
+
+    session.on_ended = over
+    return event
+
+
+async def test_a_revoked_key_takes_its_sessions_and_those_of_its_tokens_with_it(
+    served: Served, keys: dict[Role, str], tmp_path: Path
+) -> None:
+    key = keys[Role.APPLICATION]
+    handed = await (await token(served, key)).json()
+    for text, more in ((key, {}), (handed["token"], {"Origin": SHOP}), (keys[Role.USER], {})):
+        assert (await create(served, text, **more)).status == 201
+    *lost, kept = served.house.sessions
+    over = [told_when_ended(session) for session in lost]
+    KeyStore(tmp_path / "keys.sqlite").revoke(key.split("_")[1])
+    async with asyncio.timeout(10):
+        for event in over:
+            await event.wait()
+    assert {session.ended_because for session in lost} == {("session_ended", key_watch.WHY)}
+    assert served.house.sessions == [kept] and kept.running
 
 
 @pytest.mark.parametrize("changes", [{"sessions_per_key": 1}])
