@@ -110,7 +110,7 @@ def _behind_arms(alpha: F32, mine: Mask, trunk: Mask, unit: float) -> tuple[F32,
     arms = plate.grow(~mine & (alpha > 0.1), _SHADED * unit)
     if not arms.any():
         return np.where(mine, alpha, 0).astype(np.float32), mine
-    inside, outside = (alpha > 0.5) & ~arms, (alpha <= 0.5) & ~arms
+    inside, outside = (alpha > 0.5) & ~arms, alpha <= 0.5  # a gap beside a hand is no cloth
     guess = np.clip((_far(outside) - _far(inside)) / (4 * unit) + 0.5, 0, 1)
     guess *= np.clip((_WIDE * unit - _far(trunk)) / (2 * unit), 0, 1)
     return np.where(arms, guess, alpha).astype(np.float32), ~arms
