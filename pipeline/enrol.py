@@ -18,8 +18,8 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.anchor import IdentityAnchor, build_anchor
-from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
-from pipeline.consent.command import add_registry_option
+from pipeline.consent import ConsentGate, ConsentGrant, Scope
+from pipeline.consent.command import add_registry_option, registry_of
 from pipeline.detect import find_person, notes_of
 from pipeline.errors import ContinuumError, LandmarksInvalid, OutputUnwritable, PersonNotFound
 from pipeline.fit import Fit, Landmarks
@@ -112,7 +112,7 @@ def _enrol(arguments: argparse.Namespace) -> str:
     grant, registry = None, None
     try:
         if arguments.consent:
-            registry = Registry(arguments.registry)
+            registry = registry_of(arguments)
             grant = ConsentGate(registry).grant(
                 avatar=arguments.image.stem, image_sha256=file.sha256,
                 scope=Scope.RECORDING, consent_id=arguments.consent,

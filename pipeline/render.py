@@ -22,7 +22,7 @@ from pipeline.admission import SCHEDULES
 from pipeline.avatars import AVATARS, catalogue, find_avatar
 from pipeline.choose import is_bundled, load_pipeline
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
-from pipeline.consent.command import add_registry_option
+from pipeline.consent.command import add_registry_option, registry_of
 from pipeline.errors import ContinuumError, LabelInvalid, OutputUnwritable, SealUnusable
 from pipeline.fit import Landmarks
 from pipeline.label import Label, Place, Style, removed
@@ -109,7 +109,7 @@ def _render(arguments: argparse.Namespace, load: Callable[[], Pipeline], avatars
     check_size(*size)
     _check_output(arguments)
     audio = open_audio(arguments.audio)
-    registry = Registry(arguments.registry)
+    registry = registry_of(arguments)
     try:
         person = _person(arguments, ConsentGate(registry), avatars)
         stages = Stages()

@@ -259,6 +259,17 @@ def test_an_enrolled_avatar_asks_the_gate(studio: Studio) -> None:
     assert studio.pipeline.calls == []
 
 
+def test_a_picture_answers_to_the_policy_that_is_named(studio: Studio) -> None:
+    picture = studio.picture()
+    consent = studio.consent(picture)
+    policy = studio.folder / "policy.toml"
+    policy.write_text('[recording]\nchecks = ["voice"]\n')
+    assert "voice" in studio.refused(image=picture, consent=consent, policy=policy)
+    policy.write_text("[recording\n")
+    assert "policy" in studio.refused(image=picture, consent=consent, policy=policy)
+    assert studio.pipeline.calls == []
+
+
 def test_a_revoked_picture_is_refused(studio: Studio) -> None:
     picture = studio.picture()
     consent = studio.consent(picture)

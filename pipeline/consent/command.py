@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from pipeline.consent.policy import Policy, load_policy
 from pipeline.consent.records import DAY_S, ConsentRecord, Kind, Scope, new_record, sha256_of
-from pipeline.consent.registry import Registry
+from pipeline.consent.registry import Registry, Setup
 from pipeline.errors import ContinuumError, PictureMissing
 
 DEFAULT_REGISTRY: Final = Path("~/.local/share/continuum/consents.sqlite")
@@ -28,6 +29,15 @@ def add_registry_option(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|URL",
         help=f"consent registry (default {DEFAULT_REGISTRY})",
     )
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="the policy in force, as the server's setting"
+    )
+
+
+def registry_of(arguments: argparse.Namespace) -> Registry:
+    """The registry that ``add_registry_option`` names. Raises a ``ConsentError``."""
+    policy = load_policy(arguments.policy) if arguments.policy else Policy()
+    return Registry(arguments.registry, setup=Setup(policy=policy))
 
 
 def _where(text: str) -> Path | str:
@@ -38,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one sub-command; 0 on success, 2 with one line on stderr when it is refused."""
     arguments = _parser().parse_args(argv)
     try:
-        registry = Registry(arguments.registry)
+        registry = registry_of(arguments)
         try:
             print(arguments.run(registry, arguments))
         finally:
