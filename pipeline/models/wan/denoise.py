@@ -8,8 +8,9 @@ Letters: K chunks of a batch, C channels, T latents of a chunk, h and w.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,9 +20,13 @@ from pipeline.models.wan.cards import Guidance, Schedule
 from pipeline.models.wan.dit import Speech, WanDiT
 from pipeline.sampler import euler, predict_x0, renoise
 
+A = TypeVar("A")
+B = TypeVar("B")
+T = TypeVar("T")
 Velocity = Callable[[Tensor, int], Tensor]  # latents, step
 Agree = Callable[[Tensor], Tensor]
 Noise = Callable[[int], Tensor]
+Steps = Generator[tuple[Tensor, int], Tensor, Tensor]  # asks for the velocity of latents at a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +102,29 @@ def denoise(
     known: Tensor | None = None,
     agree: Agree = lambda x0: x0,
 ) -> Tensor:
-    """Clean latents (K, C, T, h, w).
+    """Clean latents (K, C, T, h, w) under the guided field ``velocity(x, step)``; see ``denoising``
+    for the rest."""
+    return answered(denoising(schedule, noise, known, agree), lambda asked: velocity(*asked))
 
-    ``velocity(x, step)`` is the guided field; ``noise(draw)`` the initial noise (0) and the fresh
-    noise of later steps; ``known`` (1, C, m, h, w) latents are written over the first m of the
-    first chunk before every step and at the end; ``agree`` harmonises the chunks' x0.
+
+def denoising(
+    schedule: Schedule,
+    noise: Noise,
+    known: Tensor | None = None,
+    agree: Agree = lambda x0: x0,
+) -> Steps:
+    """The loop that ends with clean latents, and asks whoever runs it for each velocity.
+
+    ``noise(draw)`` gives the initial noise (0) and the fresh noise of later steps; ``known`` (1, C,
+    m, h, w) latents are written over the first m of the first chunk before every step and at the
+    end; ``agree`` harmonises the chunks' x0.
     """
     levels = schedule.levels
     x, *fresh = (noise(draw) for draw in range(draws(schedule)))
     for step, (level, after) in enumerate(zip(levels, levels[1:], strict=False)):
         x = _given(x, known)
-        x0 = agree(predict_x0(x, velocity(x, step), level))
+        velocity = yield x, step
+        x0 = agree(predict_x0(x, velocity, level))
         if after == 0.0:
             x = x0
         elif schedule.sampler == "euler":
@@ -115,6 +132,17 @@ def denoise(
         else:
             x = renoise(x0, fresh[step], after)
     return _given(x, known)
+
+
+def answered(work: Generator[A, B, T], answer: Callable[[A], B]) -> T:
+    """What ``work`` returns once all that it asks for is answered."""
+    try:
+        asked = next(work)
+        while True:
+            asked = work.send(answer(asked))
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 def draws(schedule: Schedule) -> int:

@@ -30,7 +30,7 @@ from pipeline.models.wan.layers import (
     rotary_type,
     time_sinusoid,
 )
-from pipeline.models.wan.ring import KvRing
+from pipeline.models.wan.ring import Memory
 
 FLOAT32 = ("time_embedding.", "time_projection.", "modulation")  # float32 whatever the rest is
 Speech = Tensor | tuple[Tensor, Tensor]
@@ -190,7 +190,7 @@ class WanDiT(nn.Module):
         return Modulation([b.modulated(mod) for b in self._layers], self.head.modulated(embedded))
 
     def table(
-        self, size: torch.Size | tuple[int, ...], start: int = 0, ring: KvRing | None = None
+        self, size: torch.Size | tuple[int, ...], start: int = 0, ring: Memory | None = None
     ) -> Table:
         """Rotary positions of latents (B, C, T, h, w) numbered from ``start``, and of the past
         that ``ring`` keeps before them; the same for every step of a chunk."""
@@ -211,7 +211,7 @@ class WanDiT(nn.Module):
         *,
         start: int = 0,
         causal: Causal | None = None,
-        ring: KvRing | None = None,
+        ring: Memory | None = None,
         keep: bool = False,
         table: Table | None = None,
         shortcut: Shortcut | None = None,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.attention.cache import Reuse, propose
 from pipeline.guidance import Trial, change, learn_thresholds
+from pipeline.models.wan.ask import Turn
 from pipeline.models.wan.cards import Schedule
 from pipeline.models.wan.denoise import Branches, denoise
 from pipeline.models.wan.dit import Modulation, WanDiT
@@ -52,8 +53,8 @@ class _Noting(Field):
     trials: list[Trial]
     _last: list[Tensor]
 
-    def _fields(self, joined: Tensor, step: int) -> list[Tensor]:
-        fields = super()._fields(joined, step)
+    def _fields(self, joined: Tensor, step: int) -> Turn[list[Tensor]]:
+        fields = yield from super()._fields(joined, step)
         if step == 0:
             self.trials = []
         else:

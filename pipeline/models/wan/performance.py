@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -21,9 +22,10 @@ from torch import Tensor
 
 from pipeline.chunks import Chunk
 from pipeline.continuum import harmonise
+from pipeline.models.wan.ask import Turn, answer
 from pipeline.models.wan.cards import Card, Guidance, Schedule
 from pipeline.models.wan.condition import Reference, beside, frames_of, latents_of
-from pipeline.models.wan.denoise import Prompts, branches, denoise, timestep
+from pipeline.models.wan.denoise import Prompts, answered, branches, timestep
 from pipeline.models.wan.dit import Modulation, Speech, WanDiT
 from pipeline.models.wan.field import Field, Pace, Place
 from pipeline.models.wan.hearing import frame_windows, group_frames, latent_steps
@@ -56,7 +58,12 @@ class Performance(Protocol):
     @property
     def hop(self) -> int: ...
     def span(self) -> Span: ...
-    def advance(self, features: Tensor) -> Fresh: ...
+    def turn(self, features: Tensor) -> Turn[Fresh]: ...
+
+    @torch.no_grad()
+    def advance(self, features: Tensor) -> Fresh:
+        """A turn by itself; ``together`` runs those of several."""
+        return answered(self.turn(features), answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,7 @@ class Score:
         return drawn.to(self.device, non_blocking=True)
 
 
-class RingPerformance:
+class RingPerformance(Performance):
     """Blocks of latents under a ring of the past, as LiveTalk runs."""
 
     def __init__(self, score: Score, prompts: Prompts, block: int, ring: KvRing) -> None:
@@ -109,8 +116,7 @@ class RingPerformance:
         """The frames of the next block."""
         return Span(frames_of(self._start), frames_of(self._start + self._block))
 
-    @torch.no_grad()
-    def advance(self, features: Tensor) -> Fresh:
+    def turn(self, features: Tensor) -> Turn[Fresh]:
         """Speech features (frames of the span, C) -> the block's clean latents."""
         score, start, count = self._score, self._start, self._block
         opening = start == 0
@@ -123,21 +129,17 @@ class RingPerformance:
         place = Place(start, self._ring)
         velocity = Field(score.dit, lot, side, self._mods, score.pace, place)
         known = score.reference.latent if opening else None
-        clean = denoise(velocity, score.schedule, lambda d: score.noise(start, count, d), known)
-        self._remember(clean, side, lot.told[0])
+        noises = partial(score.noise, start, count)
+        clean = yield from velocity.clean(score.schedule, noises, known)
+        yield velocity.remember(clean)
         self._start += count
         return Fresh(clean)
-
-    def _remember(self, clean: Tensor, side: Tensor, told: list) -> None:  # type: ignore[type-arg]
-        """One more pass at level 0, whose keys and values the ring keeps."""
-        self._score.dit(torch.cat([clean, side], dim=1), self._mods[-1], told, start=self._start,
-                        ring=self._ring, keep=True)  # fmt: skip
 
 
 Recode = Callable[[], Tensor]  # the last frames shown, encoded as a clip of their own
 
 
-class ChunkPerformance:
+class ChunkPerformance(Performance):
     """Chunks of ``length`` latents that overlap by ``overlap``; ``window`` of them at once."""
 
     def __init__(
@@ -178,8 +180,7 @@ class ChunkPerformance:
         chunks = self._chunks()
         return Span(frames_of(chunks[0].start + 1) - 1, frames_of(chunks[-1].stop))
 
-    @torch.no_grad()
-    def advance(self, features: Tensor) -> Fresh:
+    def turn(self, features: Tensor) -> Turn[Fresh]:
         """Speech features (frames of the span, C) -> the new clean latents."""
         score, chunks = self._score, self._chunks()
         audio = self._hear(features.to(score.device), chunks)
@@ -195,7 +196,8 @@ class ChunkPerformance:
         def noise(draw: int) -> Tensor:
             return torch.cat([score.noise(c.start, c.length, draw) for c in chunks])
 
-        x = denoise(velocity, score.schedule, noise, known, lambda x0: harmonise(x0, chunks))
+        x = yield from velocity.clean(score.schedule, noise, known,
+                                      lambda x0: harmonise(x0, chunks))  # fmt: skip
         return Fresh(self._commit(x, chunks), recoded)
 
     def _hear(self, features: Tensor, chunks: list[Chunk]) -> Speech:

@@ -10,9 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+class Memory(Protocol):
+    """What a transformer asks of a ring, or of the rings of several streams at once."""
+
+    def places(self, start: int, fresh: int) -> Tensor: ...
+    def past(self, block: int, fresh: int) -> tuple[Tensor, Tensor] | None: ...
+    def keep(self, start: int, fresh: int, own: Sequence[tuple[Tensor, Tensor]]) -> None: ...
 
 
 @dataclass(slots=True)
