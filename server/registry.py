@@ -1,28 +1,39 @@
-"""The consent registry as the settings describe it, for the server and for the admin command."""
+"""The consent registry as the settings describe it, for the server and for the admin command.
+
+What the settings name, the registry remembers for everybody who opens it; what they leave empty is
+as it remembers it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pipeline.consent import Registry, Setup
-from pipeline.consent.policy import Policy, load_policy
+from pipeline.consent.policy import load_policy
 from pipeline.consent.records import DAY_S
-from pipeline.consent.senses import load_senses
 from server.settings import Settings
 
 
 def open_registry(settings: Settings) -> Registry:
     """Opens it. Raises the ``ConsentError`` that says what to mend."""
     policy = _path(settings.policy)
+    kept = settings.retention_days
     setup = Setup(
         vault=_path(settings.vault),
         operator_key=_path(settings.operator_key),
         evidence_key=_path(settings.evidence_key),
-        policy=load_policy(policy) if policy else Policy(),
-        senses=load_senses(_path(settings.face_model), _path(settings.age_model)),
-        retention_s=settings.retention_days * DAY_S,
+        face_model=_path(settings.face_model),
+        age_model=_path(settings.age_model),
+        retention_s=None if kept < 0 else kept * DAY_S,
+        policy=load_policy(policy) if policy else None,
     )
-    return Registry(settings.registry, setup=setup)
+    registry = Registry(settings.registry, setup=setup)
+    try:
+        registry.senses  # noqa: B018  a model that cannot be used is refused now, not when needed
+    except BaseException:
+        registry.close()
+        raise
+    return registry
 
 
 def _path(text: str) -> Path | None:

@@ -6,8 +6,9 @@ stands, ``gate`` turns one that does into a ``ConsentGrant``; docs/consent.md is
 
 from pipeline.consent.gate import ConsentGate
 from pipeline.consent.grant import ConsentGrant
+from pipeline.consent.premises import Setup
 from pipeline.consent.records import ConsentRecord, Kind, Outcome, Scope, sha256_of
-from pipeline.consent.registry import Registry, Setup
+from pipeline.consent.registry import Registry
 
 __all__ = [
     "ConsentGate",

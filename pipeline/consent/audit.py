@@ -28,6 +28,7 @@ _HEAD: Final = sa.select(state.c.value).where(_OWN).with_for_update()
 _SET_HEAD: Final = state.update().where(_OWN).values(value=sa.bindparam("head"))
 START: Final = ""  # what the first entry follows
 PAGE: Final = 1000
+_FIRST: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,28 @@ class AuditLog:
             if len(rows) < PAGE:
                 return
             last = rows[-1].seq
+
+    def newest(self, connection: sa.Connection, action: str, consent_id: str = "") -> Entry | None:
+        """The last entry of exactly this action, of one consent if it is named."""
+        query = sa.select(audit).where(audit.c.action == action)
+        if consent_id:
+            query = query.where(audit.c.consent_id == consent_id)
+        row = connection.execute(query.order_by(audit.c.seq.desc()).limit(1)).first()
+        return None if row is None else Entry(*row)
+
+    def owned(self) -> bool | None:
+        """Whether this vault signed how the log begins; None where nothing is written yet.
+
+        Several entries are looked at, so that one that was tampered with is left to ``verify``.
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(audit).order_by(audit.c.seq).limit(_FIRST)).all()
+        found = [Entry(*row) for row in rows]
+        return any(self._vault.vouches(*_signed(entry)) for entry in found) if found else None
+
+    def vouched(self, entry: Entry) -> bool:
+        """Whether an entry is what was written, by the operator."""
+        return entry.hash == entry.reckoned() and self._vault.vouches(*_signed(entry))
 
     def unanswered(self, began: str, ended: str) -> list[Entry]:
         """Entries of action ``began`` whose session has no entry of action ``ended``, in order."""

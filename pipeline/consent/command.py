@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pipeline.consent.policy import Policy, load_policy
+from pipeline.consent.policy import load_policy
 from pipeline.consent.records import DAY_S, ConsentRecord, Kind, Scope, new_record, sha256_of
 from pipeline.consent.registry import Registry, Setup
 from pipeline.errors import ContinuumError, PictureMissing
@@ -30,13 +30,13 @@ def add_registry_option(parser: argparse.ArgumentParser) -> None:
         help=f"consent registry (default {DEFAULT_REGISTRY})",
     )
     parser.add_argument(
-        "--policy", type=Path, metavar="FILE", help="the policy in force, as the server's setting"
+        "--policy", type=Path, metavar="FILE", help="asked on top of the registry's own policy"
     )
 
 
 def registry_of(arguments: argparse.Namespace) -> Registry:
     """The registry that ``add_registry_option`` names. Raises a ``ConsentError``."""
-    policy = load_policy(arguments.policy) if arguments.policy else Policy()
+    policy = load_policy(arguments.policy) if arguments.policy else None
     return Registry(arguments.registry, setup=Setup(policy=policy))
 
 

@@ -1,9 +1,10 @@
 """Where the registry's tables live: a SQLite file, or PostgreSQL by URL.
 
-Knows connections, transactions and schema versions; nothing of consent. Writes are one at a time
-in SQLite (``BEGIN IMMEDIATE``); in PostgreSQL whoever appends to the audit log waits for the one
-before. Everything that a driver raises leaves as ``RegistryUnavailable``, or as ``ConsentInvalid``
-when a text is at fault.
+Knows connections, transactions and schema versions; nothing of consent. Writes are one at a time,
+in SQLite by ``BEGIN IMMEDIATE``, in PostgreSQL by a lock that each takes first: nearly all append
+to the audit log, so none could go on beside another anyway, but two could wait for each other.
+Everything that a driver raises leaves as ``RegistryUnavailable``, or as ``ConsentInvalid`` when a
+text is at fault.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ import sqlalchemy as sa
 from pipeline.consent.schema import state
 from pipeline.errors import ConsentInvalid, RegistryUnavailable
 
-HEAD: Final = "0001"  # the newest migration
+HEAD: Final = "0002"  # the newest migration
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _LOOK_S: Final = 0.2  # how often a server elsewhere is asked whether anything has changed
 _WAIT_S: Final = 10
-_MIGRATING: Final = 0xC0415E47  # names the advisory lock
+_WRITING: Final = 0xC0415E47  # names the advisory lock
+_ALONE: Final = sa.select(sa.func.pg_advisory_xact_lock(_WRITING))
+_REVISION: Final = sa.select(state.c.value).where(state.c.name == "revision")
 
 
 class Database:
@@ -66,8 +69,10 @@ class Database:
                 driver: Any = connection.connection.dbapi_connection
                 driver.execute(f"PRAGMA synchronous = {level}")
             with writing.begin():
-                if not self.is_sqlite and not durable:
-                    writing.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                if not self.is_sqlite:
+                    writing.execute(_ALONE)
+                    if not durable:
+                        writing.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield writing
 
     def revision(self) -> int:
@@ -81,6 +86,13 @@ class Database:
         """Within a write: what the gate judges by is changing."""
         value = sa.cast(sa.cast(state.c.value, sa.BigInteger) + 1, sa.Text)
         connection.execute(state.update().where(state.c.name == "revision").values(value=value))
+
+    def changes(self, connection: sa.Connection | None = None) -> int:
+        """The revision as it stands now, or within a write."""
+        if connection is not None:
+            return int(connection.scalar(_REVISION) or 0)
+        with self.read() as reading:
+            return int(reading.scalar(_REVISION) or 0)
 
     def close(self) -> None:
         """From now on every question is answered with ``RegistryUnavailable``."""
@@ -116,22 +128,20 @@ class Database:
 
     def _ask_revision(self) -> int:
         with self._engine.connect() as connection:
-            query = sa.select(state.c.value).where(state.c.name == "revision")
-            return int(connection.scalar(query) or 0)
+            return int(connection.scalar(_REVISION) or 0)
 
-    def _migrate(self) -> bool:
-        """Brings the tables to the newest form; returns whether an older release's were found."""
+    def _migrate(self) -> str:
+        """Brings the tables to the newest form; the version that was found, "" if none was old."""
         with self._engine.connect() as connection:
             if self._version(connection) == HEAD:
-                return False
+                return ""
         with self.write() as connection:
-            if not self.is_sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
-            if self._version(connection) == HEAD:  # somebody else was faster
-                return False
-            old = sa.inspect(connection).has_table("consents")
+            found = self._version(connection)
+            if found == HEAD:  # somebody else was faster
+                return ""
+            first = sa.inspect(connection).has_table("consents")  # of the first releases
             _upgrade(connection)
-            return old
+            return found or ("0000" if first else "")
 
     def _version(self, connection: sa.Connection) -> str | None:
         if not sa.inspect(connection).has_table("alembic_version"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -52,11 +52,23 @@ class Likeness:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a picture was found to be like when the registry was at a revision."""
+
+    revision: int
+    found: tuple[Likeness, ...]
+
+
 class Denials:
     """The protections of one registry."""
 
     def __init__(
-        self, database: Database, log: AuditLog, clock: Callable[[], float], senses: Senses
+        self,
+        database: Database,
+        log: AuditLog,
+        clock: Callable[[], float],
+        senses: Callable[[], Senses],
     ) -> None:
         self._database, self._log, self._clock, self._senses = database, log, clock, senses
         self._names: tuple[int, list[tuple[str, frozenset[Name]]]] = (-1, [])
@@ -90,8 +102,11 @@ class Denials:
         denial = Denial(
             f"d-{secrets.token_hex(6)}", name, tuple(aliases), reason, bool(marks), self._clock()
         )
-        alike = [(i, score) for i, score in self._records_like(marks, face)]
+        revision = self._database.changes()
+        alike = self._records_like(marks, face)
         with self._database.write() as connection:
+            if self._database.changes(connection) != revision:  # records came in between
+                alike = self._records_like(marks, face)
             connection.execute(denials.insert().values(_row(denial, marks, face)))
             for consent_id, found in alike:
                 _keep(connection, consent_id, Likeness(denial.id, found.how, found.score))
@@ -207,25 +222,39 @@ class Denials:
 
     # -- likeness ----------------------------------------------------------------------------
 
-    def likenesses(self, record: ConsentRecord, face: bytes | None) -> list[Likeness]:
-        """What a record's picture is like: protected pictures, and those of other people."""
-        found = []
-        for other, marks, seen in self._others(record):
-            alike = compare(self._senses, (record.fingerprint, face), (marks, seen))
-            if alike is not None:
-                found.append(Likeness(other, *alike))
-        return found
+    def compared(self, record: ConsentRecord, face: bytes | None) -> Compared:
+        """What a record's picture is like: protected pictures, and those of other people.
+
+        Takes a while, so it is done before the transaction that writes the record.
+        """
+        revision = self._database.changes()
+        return Compared(revision, tuple(self._likenesses(record, face)))
 
     def note(
         self,
         connection: sa.Connection,
         record: ConsentRecord,
         face: bytes | None,
-        found: Iterable[Likeness],
+        compared: Compared | None,
     ) -> None:
-        """Keeps what was found, within the transaction that writes the record."""
+        """Keeps what was found, within the transaction that writes the record.
+
+        Compares again when somebody else wrote in between: of two copies that come at the same
+        moment, the second must find the first.
+        """
+        if compared is None:
+            return
+        found: Iterable[Likeness] = compared.found
+        if self._database.changes(connection) != compared.revision:
+            found = self._likenesses(record, face)
         for each in found:
             _keep(connection, record.id, each)
+
+    def _likenesses(self, record: ConsentRecord, face: bytes | None) -> Iterator[Likeness]:
+        for other, marks, seen in self._others(record):
+            alike = compare(self._senses(), (record.fingerprint, face), (marks, seen))
+            if alike is not None:
+                yield Likeness(other, *alike)
 
     def _others(self, record: ConsentRecord) -> list[tuple[str, bytes | None, bytes | None]]:
         protected = sa.select(denials.c.id, denials.c.fingerprint, denials.c.face)
@@ -250,7 +279,7 @@ class Denials:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         compared = (
-            (row.id, compare(self._senses, (marks, face), (row.fingerprint, row.face)))
+            (row.id, compare(self._senses(), (marks, face), (row.fingerprint, row.face)))
             for row in rows
         )
         return [(i, Likeness("", *found)) for i, found in compared if found is not None]
@@ -260,7 +289,7 @@ class Denials:
     ) -> tuple[bytes | None, bytes | None]:
         if picture is None:
             return None, None
-        return fingerprint_of(picture), self._senses.embedding(picture, points)
+        return fingerprint_of(picture), self._senses().embedding(picture, points)
 
     def _figures(self, connection: sa.Connection | None = None) -> int:
         query = sa.select(state.c.value).where(state.c.name == "figures")

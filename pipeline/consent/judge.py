@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from pipeline.consent.audit import Entry
 from pipeline.consent.records import ADULT_AGE, ConsentRecord, Kind, Outcome, Scope
 from pipeline.errors import (
     ConsentAgeUnknown,
@@ -72,7 +73,7 @@ class Judge:
         for name, outcome in record.checks.named().items():
             if outcome is Outcome.FAILED:
                 raise ConsentCheckFailed(f"consent {record.id}: the {name} check failed")
-        self.registry.setup.policy.examine(record, scope)
+        self.registry.policies.examine(record, scope)
         self._check_unprotected(record, avatar)
         return record
 
@@ -84,11 +85,30 @@ class Judge:
             )
         if not self.registry.vault.vouches(record.canonical(), record.signature):
             raise ConsentTampered(f"consent {record.id} is not what the operator signed")
+        if self._told("consent.revoked", record.id) is not None:
+            raise ConsentTampered(
+                f"consent {record.id} was revoked, as the audit log says; its row says otherwise"
+            )
+
+    def _told(self, action: str, consent_id: str) -> Entry | None:
+        """What the log says of a record: later acts are not signed with it, but told there."""
+        with self.registry.database.read() as connection:
+            return self.registry.log.newest(connection, action, consent_id)
+
+    def _is_lifted(self, consent_id: str) -> bool:
+        """Whether an override stands, in its table and in the log, where it is signed."""
+        if not self.registry.denials.overridden(consent_id):
+            return False
+        granted = self._told("override.granted", consent_id)
+        withdrawn = self._told("override.withdrawn", consent_id)
+        if granted is None or not self.registry.log.vouched(granted):
+            return False
+        return withdrawn is None or withdrawn.seq < granted.seq
 
     def _check_unprotected(self, record: ConsentRecord, avatar: str) -> None:
         denials = self.registry.denials
         named, alike = denials.named(record.subject, avatar), denials.alike(record.id)
-        if (named is None and not alike) or denials.overridden(record.id):
+        if (named is None and not alike) or self._is_lifted(record.id):
             return
         if named is not None:
             raise ConsentDenied(

@@ -1,20 +1,23 @@
 """Policies: what must have been verified before a face is used, for each scope.
 
 A policy can only ask for more than the gate always asks (a live, signed record of this very
-picture, an adult, nobody protected); there is none that asks for less.
+picture, an adult, nobody protected); there is none that asks for less. As a file:
+
+    territory = "DE"              # where this installation serves
 
     [live]                        # likewise [recording] and [publication]
     checks = ["face"]             # of transcript, face, voice: must have passed
     evidence = true               # a file in which the subject says the challenge code
     least_age = 21.0              # by the operator's age model
 
-    territory = "DE"              # where this installation serves; before the first table
+Pure. ``policies`` knows which one is in force.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +30,12 @@ from pipeline.errors import (
     ConsentUnverified,
     PolicyInvalid,
 )
+
+_KEYS: Final[dict[str, tuple[type, ...]]] = {
+    "checks": (list,),
+    "evidence": (bool,),
+    "least_age": (int, float),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +96,54 @@ class Policy:
     demands: Mapping[Scope, Demand] = field(default_factory=_default)
     territory: str = ""
 
-    def examine(self, record: ConsentRecord, scope: Scope) -> None:
-        """Raises the ``ConsentError`` that names what is missing for this scope."""
-        self.demands[scope].examine(record)
-        allowed = record.territory.split(",")
-        if record.territory and self.territory and self.territory not in allowed:
-            raise ConsentTerritoryDenied(
-                f"consent {record.id} is for {record.territory}, this installation serves"
-                f" {self.territory}: the subject must agree to it in a new record"
-            )
+    def __post_init__(self) -> None:
+        code = self.territory
+        if code and not (len(code) == 2 and code.isascii() and code.isalpha() and code.isupper()):
+            raise PolicyInvalid(f"territory is one country code as in DE, not {code!r}")
+
+    def content(self) -> dict[str, Any]:
+        """As the file says it, every key named."""
+        return {"territory": self.territory} | {
+            str(scope): {
+                "checks": sorted(demand.checks),
+                "evidence": demand.evidence,
+                "least_age": demand.least_age,
+            }
+            for scope, demand in self.demands.items()
+        }
+
+    def document(self) -> str:
+        """As JSON, which ``read`` reads back."""
+        return json.dumps(self.content(), sort_keys=True)
+
+    def toml(self) -> str:
+        """As a policy file, which ``load_policy`` reads back."""
+        content = self.content()
+        lines = [f"territory = {json.dumps(content.pop('territory'))}"]
+        for scope, table in content.items():
+            lines += ["", f"[{scope}]", *(f"{k} = {json.dumps(v)}" for k, v in table.items())]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def read(cls, document: str) -> Policy:
+        """Back from JSON. Raises ``PolicyInvalid``."""
+        return _parsed(json.loads(document), "the registry's policy")
+
+
+def examine(policies: Iterable[Policy], record: ConsentRecord, scope: Scope) -> None:
+    """Raises the ``ConsentError`` that names what one of the policies misses for this scope.
+
+    A record that is limited to some countries needs a policy that names where this is.
+    """
+    policies = list(policies)
+    for policy in policies:
+        policy.demands[scope].examine(record)
+    places, allowed = {p.territory for p in policies if p.territory}, record.territory.split(",")
+    if record.territory and not (places and places <= set(allowed)):
+        here = ", ".join(sorted(places)) or "it does not say where: `continuum policy set` does"
+        raise ConsentTerritoryDenied(
+            f"consent {record.id} is for {record.territory}; where this installation serves: {here}"
+        )
 
 
 def load_policy(path: Path) -> Policy:
@@ -104,30 +152,28 @@ def load_policy(path: Path) -> Policy:
         content = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise PolicyInvalid(f"policy {path} cannot be read: {error}") from error
+    return _parsed(content, f"policy {path}")
+
+
+def _parsed(content: dict[str, Any], name: str) -> Policy:
     territory = content.pop("territory", "")
     if not isinstance(territory, str):
-        raise PolicyInvalid(f"policy {path}: territory is a country code, not {territory!r}")
+        raise PolicyInvalid(f"{name}: territory is a country code, not {territory!r}")
     demands = _default()
-    for name, table in content.items():
-        if name not in set(Scope) or not isinstance(table, dict):
-            raise PolicyInvalid(f"policy {path}: there is no scope {name!r}: {', '.join(Scope)}")
-        demands[Scope(name)] = _demand(path, name, table)
+    for scope, table in content.items():
+        if scope not in set(Scope) or not isinstance(table, dict):
+            raise PolicyInvalid(f"{name}: there is no scope {scope!r}: {', '.join(Scope)}")
+        demands[Scope(scope)] = _demand(f"{name}: [{scope}]", table, demands[Scope(scope)])
     return Policy(demands, territory)
 
 
-def _demand(path: Path, name: str, table: dict[str, Any]) -> Demand:
-    known: dict[str, tuple[type, ...]] = {
-        "checks": (list,),
-        "evidence": (bool,),
-        "least_age": (int, float),
-    }
+def _demand(name: str, table: dict[str, Any], default: Demand) -> Demand:
     for key, value in table.items():
-        if key not in known or not isinstance(value, known[key]):
-            raise PolicyInvalid(
-                f"policy {path}: [{name}] takes {', '.join(known)}, not {key} = {value!r}"
-            )
+        kinds = _KEYS.get(key, ())
+        if not isinstance(value, kinds) or isinstance(value, bool) != (bool in kinds):
+            raise PolicyInvalid(f"{name} takes {', '.join(_KEYS)}, not {key} = {value!r}")
     return Demand(
-        frozenset(map(str, table.get("checks", ()))),
-        table.get("evidence", False),
-        float(table.get("least_age", 0.0)),
+        frozenset(map(str, table.get("checks", default.checks))),
+        table.get("evidence", default.evidence),
+        float(table.get("least_age", default.least_age)),
     )

@@ -8,21 +8,24 @@ questions and decides nothing: decisions are the gate's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.consent.audit import AuditLog
 from pipeline.consent.challenges import Challenges
 from pipeline.consent.clock import SteadyClock
 from pipeline.consent.database import Database
 from pipeline.consent.denials import Denials
 from pipeline.consent.enrolments import Enrolments
+from pipeline.consent.erasure import Erasure
 from pipeline.consent.likeness import fingerprint_of
-from pipeline.consent.policy import Policy
+from pipeline.consent.opening import remembered, settle, unlock
+from pipeline.consent.policies import Policies
+from pipeline.consent.premises import Setup, path
 from pipeline.consent.records import (
     Checks,
     ConsentRecord,
@@ -33,34 +36,17 @@ from pipeline.consent.records import (
     sha256_of,
 )
 from pipeline.consent.rows import COLUMNS, record_of, row_of
-from pipeline.consent.schema import avatars, consents, state
-from pipeline.consent.senses import Points, Senses
-from pipeline.consent.vault import Vault
-from pipeline.errors import ConsentInvalid, ConsentMismatch, ConsentMissing, ConsentRevoked
+from pipeline.consent.schema import consents
+from pipeline.consent.senses import Points, Senses, load_senses
+from pipeline.errors import (
+    ConsentInvalid,
+    ConsentMismatch,
+    ConsentMissing,
+    ConsentRevoked,
+    ConsentTampered,
+)
 
 __all__ = ["ConsentRecord", "Kind", "Registry", "Scope", "Setup", "new_record", "sha256_of"]
-
-VAULT: Final = Path("~/.local/share/continuum/vault")  # for registries that are no file
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What an operator configures; the default works on a fresh machine.
-
-    ``vault`` None is a folder beside the registry's file. ``retention_s`` is how long evidence,
-    picture and anchor stay after a revocation.
-    """
-
-    vault: Path | None = None
-    operator_key: Path | None = None
-    evidence_key: Path | None = None
-    policy: Policy = field(default_factory=Policy)
-    senses: Senses = field(default_factory=Senses)
-    retention_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.retention_s < 0:
-            raise ConsentInvalid(f"retention is 0 s or more, not {self.retention_s}")
 
 
 class Registry:
@@ -81,19 +67,34 @@ class Registry:
         self.where, self.clock = where, SteadyClock(clock)
         self.database = Database(where)
         try:
-            self.vault = Vault(
-                self.setup.vault or _vault_of(where),
-                self.setup.operator_key,
-                self.setup.evidence_key,
-            )
-            self.log = AuditLog(self.database, self.vault, self.clock)
-            self.challenges = Challenges(self.database, self.log, self.clock)
-            self.denials = Denials(self.database, self.log, self.clock, self.setup.senses)
-            self.enrolments = Enrolments(self.database, self.vault, self.log, self.clock)
             self._open()
         except BaseException:
             self.database.close()
             raise
+
+    def _open(self) -> None:
+        opened = unlock(self.database, self.clock, self.where, self.setup)
+        self.vault, self.log, self.orders = opened.vault, opened.log, opened.orders
+        common = (self.database, self.log, self.clock)
+        self.policies = Policies(self.orders, self.setup.policy)
+        self.challenges = Challenges(*common)
+        self.denials = Denials(*common, lambda: self.senses)
+        self.enrolments = Enrolments(self.database, self.vault, self.log, self.clock)
+        self._erasure = Erasure(self.database, self.vault, self.log, self.clock, self.enrolments)
+        if was := self.database.migrated:
+            self.log.record(
+                "registry.migrated", actor="registry", records=len(self.all()), version=was
+            )
+        self.denials.protect_public_figures()
+        self.premises = settle(self.database, opened, self.where, self.setup)
+        self._erasure.sweep()
+
+    @cached_property
+    def senses(self) -> Senses:
+        """What this installation can see, loaded when first asked for. ``PolicyInvalid``."""
+        if self.setup.senses is not None:
+            return self.setup.senses
+        return load_senses(path(self.premises.face_model), path(self.premises.age_model))
 
     @property
     def path(self) -> Path:
@@ -101,15 +102,6 @@ class Registry:
         if isinstance(self.where, str):
             raise ConsentInvalid(f"consent registry {self.database.shown} is no file")
         return self.where
-
-    def _open(self) -> None:
-        with self.database.read() as connection:
-            query = sa.select(state.c.value).where(state.c.name == "id")
-            self.vault.keep_for(str(connection.scalar(query)))
-        if self.database.migrated:
-            self.log.record("registry.migrated", actor="registry", records=len(self.all()))
-        self.denials.protect_public_figures()
-        self._sweep()
 
     def close(self) -> None:
         """Closes it; a closed registry answers ``RegistryUnavailable``."""
@@ -172,14 +164,14 @@ class Registry:
         face: bytes | None = None
         if picture is not None:
             record, face = self._seen(record, picture, points)
-        like = self.denials.likenesses(record, face)
+        like = self.denials.compared(record, face)
         with self.vault.writing():
             blob = None if evidence is None else self.vault.put(evidence)
             try:
                 with self.database.write() as connection:
                     record = self._bound(connection, record, evidence)
-                    self._insert(connection, record, blob, face)
                     self.denials.note(connection, record, face, like)
+                    self._insert(connection, record, blob, face)
                     self._tell(connection, "consent.recorded", record, actor)
             except BaseException:
                 if blob is not None:
@@ -195,6 +187,7 @@ class Registry:
         if unknown := sorted(set(outcomes) - set(known)):
             raise ConsentInvalid(f"there is no check {unknown[0]!r}, only {', '.join(known)}")
         record = self._alive(consent_id)
+        self._check_untouched(record)
         checks = Checks(**(record.checks.named() | dict(outcomes)))
         changed = replace(record, checks=checks, verified_by=by)
         return self._rewrite(record, changed, "consent.verified", actor)
@@ -209,8 +202,12 @@ class Registry:
         points: Points | None = None,
         actor: str = "operator",
     ) -> ConsentRecord:
-        """Adds to a record of an older release what this one asks for: picture, age, signature."""
+        """Adds to a record of an older release what this one asks for: picture, age, signature.
+
+        Raises ``ConsentTampered`` for one that was signed and is so no longer.
+        """
         record = self._alive(consent_id)
+        self._check_untouched(record)
         changed, face = self._seen(record, picture, points)
         changed = replace(
             changed, adult=adult or record.adult, birth_year=birth_year or record.birth_year
@@ -237,13 +234,7 @@ class Registry:
 
     def erase_due(self, *, actor: str = "retention") -> list[str]:
         """Erases evidence, picture and landmarks of consents revoked long enough ago; their ids."""
-        due = consents.c.revoked_at <= self.clock() - self.setup.retention_s
-        query = sa.select(consents.c.id).where(due, consents.c.erased_at.is_(None))
-        with self.database.read() as connection:
-            found = [str(name) for name in connection.scalars(query)]
-        for consent_id in found:
-            self._erase(consent_id, actor)
-        return found
+        return self._erasure.due(remembered(self.orders).retention_s, actor)
 
     def override(self, consent_id: str, reason: str, *, actor: str = "operator") -> None:
         """Lifts protections for a subject whose own consent was verified; audited.
@@ -264,9 +255,8 @@ class Registry:
                 f"the record is for picture {record.image_sha256[:12]}, this one is {digest[:12]}"
             )
         marks = fingerprint_of(picture)
-        senses = self.setup.senses
-        face = senses.embedding(picture, points)
-        years = senses.years(picture, points)
+        face = self.senses.embedding(picture, points)
+        years = self.senses.years(picture, points)
         return replace(record, fingerprint=marks, estimated_age=years), face
 
     def _bound(
@@ -301,13 +291,20 @@ class Registry:
         actor: str,
         face: bytes | None = None,
     ) -> ConsentRecord:
-        like = self.denials.likenesses(after, face) if face or not before.fingerprint else []
+        seen = face or not before.fingerprint
+        like = self.denials.compared(after, face) if seen else None
         after = self._signed(after)
         row = row_of(after) | ({} if face is None else {"face": face})
-        still = (consents.c.id == after.id) & consents.c.revoked_at.is_(None)
+        still = (
+            (consents.c.id == after.id)
+            & consents.c.revoked_at.is_(None)
+            & (consents.c.signature == before.signature)
+        )
         with self.database.write() as connection:
             if not connection.execute(consents.update().where(still).values(row)).rowcount:
-                raise ConsentRevoked(f"consent {after.id} was revoked: nothing can be added to it")
+                raise ConsentRevoked(
+                    f"consent {after.id} was revoked or changed meanwhile: look at it again"
+                )
             self.denials.note(connection, after, face, like)
             self.database.bump(connection)
             self._tell(connection, action, after, actor, before=before.digest)
@@ -333,50 +330,19 @@ class Registry:
             **more,
         )
 
+    def _check_untouched(self, record: ConsentRecord) -> None:
+        """Raises ``ConsentTampered``: nothing is signed anew that was changed in between.
+
+        Only records of the first releases were never signed.
+        """
+        acts = ("consent.recorded", "consent.verified", "consent.completed")
+        with self.database.read() as connection:
+            signed = any(self.log.newest(connection, act, record.id) for act in acts)
+        if signed and not self.vault.vouches(record.canonical(), record.signature):
+            raise ConsentTampered(f"consent {record.id} is not what the operator signed")
+
     def _alive(self, consent_id: str) -> ConsentRecord:
         record = self.get(consent_id)
         if record.revoked_at is not None:
             raise ConsentRevoked(f"consent {consent_id} was revoked: nothing can be added to it")
         return record
-
-    # -- erasing -----------------------------------------------------------------------------
-
-    def _erase(self, consent_id: str, actor: str) -> None:
-        here = consents.c.id == consent_id
-        query = sa.select(consents.c.evidence_blob).where(here, consents.c.erased_at.is_(None))
-        with self.database.write() as connection:
-            row = connection.execute(query.with_for_update()).first()
-            if row is None:  # another process was faster
-                return
-            blobs, names = self.enrolments.forget(connection, consent_id)
-            gone = {"erased_at": self.clock(), "evidence_blob": None, "face": None}
-            connection.execute(consents.update().where(here).values(gone))
-            self.database.bump(connection)
-            self.log.append(
-                connection, "consent.erased", actor=actor, consent_id=consent_id, avatars=names
-            )
-        for blob in filter(None, [*blobs, row.evidence_blob]):
-            self.vault.delete(blob)
-
-    def _sweep(self) -> None:
-        """Removes files that no row names: what a killed process left behind."""
-        with self.vault.alone() as alone:
-            if not alone:
-                return
-            with self.database.read() as connection:
-                known = _named(connection)
-            for name in self.vault.names() - known:
-                self.vault.delete(name)
-
-
-def _named(connection: sa.Connection) -> set[str]:
-    columns: Iterable[sa.ColumnElement[str]] = (
-        consents.c.evidence_blob,
-        avatars.c.picture_blob,
-        avatars.c.landmarks_blob,
-    )
-    return {name for column in columns for name in connection.scalars(sa.select(column)) if name}
-
-
-def _vault_of(where: Path | str) -> Path:
-    return VAULT.expanduser() if isinstance(where, str) else where.with_suffix(".vault")

@@ -89,6 +89,16 @@ overrides: Final = sa.Table(
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("granted_at", sa.Double, nullable=False),
 )
+orders: Final = sa.Table(
+    "orders",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("given_at", sa.Double, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+)
 audit: Final = sa.Table(
     "audit",
     metadata,

@@ -5,8 +5,8 @@
           evidence.key       AES-256, base64: encrypts what lies in blobs/
           blobs/<registry>/  evidence, enrolled pictures, landmarks
 
-Keys are made on first use, readable by the owner alone, or named by the settings. A blob is
-written whole or not at all; what a killed process left is swept away when nobody is writing.
+Keys are made for a registry that is new, readable by the owner alone, or named by the settings.
+A blob is written whole or not at all; what a killed process left is swept away when nobody writes.
 """
 
 from __future__ import annotations
@@ -43,17 +43,27 @@ _MADE_FOR: Final = b"continuum blob 1 "
 class Vault:
     """Keys and encrypted files of one installation; safe between threads and processes.
 
-    Raises ``RegistryUnavailable`` when the folder or a named key cannot be used.
+    Keys are only made where ``make`` says so. Raises ``RegistryUnavailable`` when the folder or a
+    key cannot be used.
     """
 
     def __init__(
-        self, folder: Path, operator_key: Path | None = None, evidence_key: Path | None = None
+        self,
+        folder: Path,
+        operator_key: Path | None = None,
+        evidence_key: Path | None = None,
+        make: bool = True,
     ) -> None:
         self.folder, self.blobs = folder, folder / "blobs"
+        signing, hiding = folder / "operator.pem", folder / "evidence.key"
         with _reported(folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            private = _read(operator_key) or _made(folder / "operator.pem", _new_operator_key)
-            secret = _read(evidence_key) or _made(folder / "evidence.key", _new_evidence_key)
+            if make:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                private = _read(operator_key) or _made(signing, _new_operator_key)
+                secret = _read(evidence_key) or _made(hiding, _new_evidence_key)
+            else:
+                private, secret = _held(operator_key or signing), _held(evidence_key or hiding)
+                _check_there(folder)
             self._operator = _private(private)
             self._cipher = AESGCM(_decoded(secret))
             self._trusted = [self._operator.public_key(), *_trusted(folder / "trusted")]
@@ -124,6 +134,14 @@ class Vault:
                 f"file {name} of the vault was altered, or encrypted with another key"
             ) from error
 
+    def opens(self, name: str) -> bool:
+        """Whether this vault's key is the one that a blob was encrypted with."""
+        try:
+            self.get(name)
+        except EvidenceInvalid:
+            return False
+        return True
+
     def delete(self, name: str) -> None:
         """Removes a blob; one that is gone is no error."""
         with _reported(self.folder):
@@ -166,6 +184,24 @@ def _reported(folder: Path) -> Iterator[None]:
 
 def _read(path: Path | None) -> bytes | None:
     return None if path is None else path.expanduser().read_bytes()
+
+
+_BRING_BACK: Final = "name the folder of its vault once in the settings, or bring it back"
+
+
+def _held(path: Path) -> bytes:
+    """The key in the file, which the registry was written with."""
+    try:
+        return path.expanduser().read_bytes()
+    except FileNotFoundError as error:
+        raise RegistryUnavailable(
+            f"there is no key at {path}, and a new one would not fit this registry: {_BRING_BACK}"
+        ) from error
+
+
+def _check_there(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RegistryUnavailable(f"there is no vault at {folder}: {_BRING_BACK}")
 
 
 def _made(path: Path, new: object) -> bytes:

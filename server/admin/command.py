@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.errors import ContinuumError
 from server import key_command, settings
-from server.admin import audit, avatar, consent, deny
+from server.admin import audit, avatar, consent, deny, policy
 from server.admin.output import Output
 from server.admin.shell import Shell, operator
 from server.keys import KeyStoreError
@@ -22,6 +22,7 @@ PARTS = {
     "avatar": (avatar, "whom servers of this registry offer"),
     "audit": (audit, "who did what"),
     "deny": (deny, "who is protected"),
+    "policy": (policy, "what must be verified"),
 }
 
 

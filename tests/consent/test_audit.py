@@ -162,7 +162,7 @@ def test_entries_are_never_changed_or_deleted(opened: Opened, where: Path | str)
             office.registry.database.write() as connection,
         ):
             connection.execute(act)
-    assert office.registry.log.verify() == 2
+    assert office.registry.log.verify() == 3
 
 
 def test_an_act_that_fails_leaves_no_entry_and_an_entry_that_fails_no_act(
@@ -190,7 +190,7 @@ def test_writers_take_their_turns(opened: Opened, where: Path | str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert office.registry.log.verify() == 21
+    assert office.registry.log.verify() == 22
 
 
 def test_grants_and_refusals_are_told_with_their_reasons(office: Office) -> None:

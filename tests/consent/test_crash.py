@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline.consent import Registry, fingerprint
+from pipeline.consent.erasure import named_files
 from pipeline.consent.records import Kind, new_record, sha256_of
-from pipeline.consent.registry import _named
 from pipeline.consent.schema import audit, consents
 from tests.consent.conftest import photo, png
 
@@ -48,7 +48,7 @@ def check(path: Path) -> int:
     try:
         entries = registry.log.verify(signatures=False)
         with registry.database.read() as connection:
-            named = _named(connection)
+            named = named_files(connection)
             told = {
                 action: _told(connection, action)
                 for action in ("consent.recorded", "consent.revoked", "consent.erased")

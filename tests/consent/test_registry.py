@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from pipeline.consent import Outcome, Registry
 from pipeline.consent.database import _MIGRATIONS, HEAD
 from pipeline.consent.fingerprint import PLAIN
+from pipeline.consent.policy import Policy
 from pipeline.consent.records import sha256_of
 from pipeline.consent.schema import metadata
 from pipeline.errors import (
@@ -43,6 +44,7 @@ def test_a_record_keeps_every_field_in_either_database(opened: Opened, where: Pa
     assert kept == replace(record, evidence_sha256=sha256_of(b"a recording"))
     assert office.registry.vault.vouches(kept.canonical(), kept.signature)
     assert office.registry.evidence(kept.id) == b"a recording"
+    office.registry.policies.set(Policy(territory="AT"))
     office.ask(kept).check()
     changed = office.registry.verify(kept.id, {"face": Outcome.PASSED}, "by eye")
     assert changed.checks.face is Outcome.PASSED and changed.verified_by == "by eye"

@@ -1,0 +1,105 @@
+"""Standing orders: what the operator has laid down for everybody who opens a registry.
+
+There are two kinds, ``policy`` and ``premises``. Orders are only added; the newest of its kind is
+in force in every process, running ones too. Each is signed, numbered and told in the audit log
+within the transaction that writes it. One that was changed, or taken away so that an older one
+would count again, is refused, and with it whatever needs it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from pipeline.consent.audit import AuditLog, Entry
+from pipeline.consent.database import Database
+from pipeline.consent.schema import orders, state
+from pipeline.consent.vault import Vault
+from pipeline.errors import ConsentTampered
+
+POLICY: Final = "policy"
+PREMISES: Final = "premises"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order. ``document`` is JSON, ``given_at`` seconds since the epoch."""
+
+    kind: str
+    number: int
+    document: str
+    given_at: float
+    actor: str
+    signature: bytes = b""
+
+    def canonical(self, registry_id: str) -> bytes:
+        """What is signed: the order, for this registry alone."""
+        content = (registry_id, self.kind, self.number, self.document, round(self.given_at * 1000))
+        return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Orders:
+    """The orders of one registry."""
+
+    def __init__(
+        self, database: Database, vault: Vault, log: AuditLog, clock: Callable[[], float]
+    ) -> None:
+        self._database, self._vault, self._log, self._clock = database, vault, log, clock
+
+    def in_force(self, kind: str) -> Order | None:
+        """The newest order of a kind; raises ``ConsentTampered`` unless it is what was given."""
+        with self._database.read() as connection:
+            told = self._log.newest(connection, f"{kind}.set")  # first: one given meanwhile counts
+            order = newest(connection, kind)
+            known = _registry_id(connection)
+        given, held = _number(told), order.number if order else 0
+        if held < given:
+            raise ConsentTampered(
+                f"{kind} number {given} is in the audit log, the registry holds number {held}:"
+                " somebody was at the database"
+            )
+        if order is not None and not self._vault.vouches(order.canonical(known), order.signature):
+            raise ConsentTampered(f"{kind} number {held} is not what the operator signed")
+        return order
+
+    def give(self, kind: str, document: str, *, actor: str, reason: str = "") -> Order:
+        """Puts an order in force; running sessions are judged by it within a second."""
+        with self._database.write() as connection:
+            self._database.bump(connection)  # first: it makes writers take their turns
+            before, told = newest(connection, kind), self._log.newest(connection, f"{kind}.set")
+            number = max(before.number if before else 0, _number(told)) + 1
+            order = Order(kind, number, document, self._clock(), actor)
+            signature = self._vault.sign(order.canonical(_registry_id(connection)))
+            order = Order(kind, number, document, order.given_at, actor, signature)
+            row = {column.name: getattr(order, column.name) for column in orders.c}
+            connection.execute(orders.insert().values(row))
+            self._log.append(
+                connection,
+                f"{kind}.set",
+                actor=actor,
+                number=number,
+                reason=reason,
+                **{kind: json.loads(document)},
+            )
+        return order
+
+
+def newest(connection: sa.Connection, kind: str) -> Order | None:
+    """The newest order of a kind as the table has it, not yet believed."""
+    query = sa.select(orders).where(orders.c.kind == kind).order_by(orders.c.number.desc()).limit(1)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return Order(row.kind, row.number, row.document, row.given_at, row.actor, bytes(row.signature))
+
+
+def _number(told: Entry | None) -> int:
+    return int(json.loads(told.detail)["number"]) if told is not None else 0
+
+
+def _registry_id(connection: sa.Connection) -> str:
+    return str(connection.scalar(sa.select(state.c.value).where(state.c.name == "id")))
