@@ -28,7 +28,8 @@ class Acceleration:
     thresholds of the CFG cache. ``reuse``: attention by step and block. ``linears``: quantisation,
     with the layers that keep their precision, and calibrated scales. ``offload``: gibibytes of the
     device for blocks, 0 for all of them. ``launch``: regional compilation; CUDA graphs up to so
-    many tokens. ``vae``: memory layout, fused norms, latent rows a strip (0: whole frames).
+    many tokens. ``streams``: how many live ones are one batch at most. ``vae``: memory layout,
+    fused norms, latent rows a strip (0: whole frames).
     """
 
     name: str = "plain"
@@ -44,6 +45,7 @@ class Acceleration:
     offload_gib: float = 0.0
     launch_compile: bool = False
     launch_graph_tokens: int = 0
+    streams_together: int = 1
     vae_channels_last: bool = False
     vae_fused_norms: bool = False
     vae_strip_rows: int = 0
@@ -52,6 +54,9 @@ class Acceleration:
         if self.offload_gib and (self.launch_graph_tokens or self.launch_compile):
             raise ValueError(f"{self.name}: streamed weights change their place: offload excludes "
                              "graphs and compilation")  # fmt: skip
+        if self.streams_together < 1:
+            raise ValueError(f"{self.name}: together must be at least 1, not "
+                             f"{self.streams_together}")  # fmt: skip
         if self.offload_gib < 0 or self.vae_strip_rows < 0 or self.launch_graph_tokens < 0:
             raise ValueError(f"{self.name}: offload_gib {self.offload_gib}, strip_rows "
                              f"{self.vae_strip_rows} and graph_tokens {self.launch_graph_tokens} "

@@ -8,9 +8,11 @@ bound on the error, from runs that the caller makes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -44,6 +46,15 @@ class Reuse:
         ))  # fmt: skip
 
 
+class Recalling(Protocol):
+    """What a transformer asks of a cache. Caches of equal ``state`` recall alike."""
+
+    @property
+    def state(self) -> Hashable: ...
+    def recall(self, step: int, block: int) -> Tensor | None: ...
+    def keep(self, step: int, block: int, output: Tensor) -> None: ...
+
+
 class AttentionCache:
     """The attention outputs of one chunk's blocks. ``hits`` counts what was not computed."""
 
@@ -51,6 +62,11 @@ class AttentionCache:
         self._reuse = reuse
         self._kept: dict[int, Tensor] = {}
         self.hits = 0
+
+    @property
+    def state(self) -> Hashable:
+        """What decides about the next recall: the table, and the blocks whose output is held."""
+        return self._reuse, frozenset(self._kept)
 
     def recall(self, step: int, block: int) -> Tensor | None:
         """The output to use again, or None: compute it."""
@@ -65,6 +81,28 @@ class AttentionCache:
             self._kept[block] = output
         else:
             self._kept.pop(block, None)
+
+
+class JointCache:
+    """The caches of several streams, each with its rows of a batch; all of the same state."""
+
+    def __init__(self, caches: Sequence[Recalling], rows: Sequence[int]) -> None:
+        self._caches, self._rows = list(caches), list(rows)
+
+    @property
+    def state(self) -> Hashable:
+        return tuple(cache.state for cache in self._caches)
+
+    def recall(self, step: int, block: int) -> Tensor | None:
+        """The outputs to use again, row by row, or None: compute them."""
+        outputs = [cache.recall(step, block) for cache in self._caches]
+        there = [output for output in outputs if output is not None]
+        return torch.cat(there) if there else None
+
+    def keep(self, step: int, block: int, output: Tensor) -> None:
+        """Hand every cache its rows."""
+        for cache, own in zip(self._caches, output.split(self._rows), strict=True):
+            cache.keep(step, block, own)
 
 
 Error = Callable[[Reuse], float]

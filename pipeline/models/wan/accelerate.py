@@ -36,11 +36,13 @@ CHECK_TOKENS: Final = 1024  # of an attention's self-check
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What runs, and what is to be told about it. ``decode`` is None for whole frames."""
+    """What runs, and what is to be told about it. ``decode`` is None for whole frames, ``streams``
+    how many live streams are one batch at most."""
 
     pace: Pace
-    decode: DecodeStep | None
-    notices: tuple[str, ...]
+    decode: DecodeStep | None = None
+    notices: tuple[str, ...] = ()
+    streams: int = 1
 
 
 def accelerate(dit: WanDiT, vae: WanVae, how: Acceleration, device: torch.device | str) -> Applied:
@@ -63,7 +65,7 @@ def accelerate(dit: WanDiT, vae: WanVae, how: Acceleration, device: torch.device
     graphs = Graphs(CudaRecorder(), how.launch_graph_tokens) if how.launch_graph_tokens else None
     pace = Pace(attends, how.guidance_batched, how.guidance_thresholds,
                 Reuse(how.reuse_steps) if how.reuse_steps else None, graphs)  # fmt: skip
-    return Applied(pace, step, (*notices, *told))
+    return Applied(pace, step, (*notices, *told), how.streams_together)
 
 
 def _settle(dit: WanDiT, how: Acceleration, place: torch.device) -> Iterator[str]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.attention.cache import AttentionCache
+from pipeline.attention.cache import Recalling
 from pipeline.attention.exact import Attend, attend
 from pipeline.models.wan.block import Block, Causal, Hint, Reach
 from pipeline.models.wan.config import AddedAudio, WanConfig, family
@@ -49,7 +49,7 @@ class Shortcut:
     """How one forward may save work; the default saves nothing."""
 
     attend: Attend = attend  # of self-attention
-    reuse: AttentionCache | None = None  # what self-attention gave at the steps before `step`
+    reuse: Recalling | None = None  # what self-attention gave at the steps before `step`
     step: int = 0
 
 

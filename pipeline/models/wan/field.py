@@ -20,7 +20,7 @@ from pipeline.models.wan.cards import Schedule
 from pipeline.models.wan.denoise import Agree, Branches, Noise, answered, denoising
 from pipeline.models.wan.dit import Modulation, Shortcut, WanDiT
 from pipeline.models.wan.graphs import Graphs
-from pipeline.models.wan.ring import KvRing, Memory
+from pipeline.models.wan.ring import Memory
 
 
 @dataclass(frozen=True, slots=True)

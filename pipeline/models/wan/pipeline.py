@@ -34,9 +34,10 @@ from pipeline.models.wan.names import vae_rename
 from pipeline.models.wan.performance import Score, perform
 from pipeline.models.wan.sight import load_picture_encoder
 from pipeline.models.wan.speech import SAMPLE_RATE, SpeechEncoder, SpeechWindow
-from pipeline.models.wan.stream import FrameDecoder, FrameMemory, Parts, WanAvatar, WanStream
+from pipeline.models.wan.stream import FrameMemory, Parts, WanAvatar, WanStream, step_together
 from pipeline.models.wan.text import load_prompt_encoder
 from pipeline.models.wan.tiny import TinyDecoder, TinyStream
+from pipeline.models.wan.together import FrameDecoder
 from pipeline.models.wan.vae import VaeDecoder, WanVae, vae_from_shapes
 from pipeline.models.wan.warm import warm_up
 from pipeline.picture import Picture, hash_picture, load_picture
@@ -91,11 +92,16 @@ class Manner:
 
 
 class WanEngine:
-    """Steps many live streams, one after another: a chunk of one fills the device."""
+    """Steps many live streams, those in the same shape at most ``most`` at a time as one batch."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
 
     def step(self, streams: Sequence[WanStream]) -> list[list[AvatarFrame]]:
         """One chunk of every stream that is ready; an empty list for each of the others."""
-        return [list(stream.step()) for stream in streams]
+        ready = [stream for stream in streams if stream.ready]
+        made = dict(zip(map(id, ready), step_together(ready, self._most), strict=True))
+        return [made.get(id(stream), []) for stream in streams]
 
 
 class WanPipeline:
@@ -107,9 +113,9 @@ class WanPipeline:
         self, model: WanModel, manner: Manner | None = None, applied: Applied | None = None
     ) -> None:
         self.model, self.manner = model, manner or Manner()
-        self.applied = applied or Applied(Pace(), None, ())
+        self.applied = applied or Applied(Pace())
         self.accepted = Accepted()
-        self.engine = WanEngine()
+        self.engine = WanEngine(self.applied.streams)
         self.label = Label()  # burnt into every frame; another one, or none, is the operator's
         self.notices: list[str] = []  # forced uses, for the log and the health report
 

@@ -84,3 +84,30 @@ class KvRing:
             blocks.append((k, v))
         self.blocks = blocks
         self.times = [self.times[i] for i in slots] + list(range(start, start + fresh))
+
+
+class JointRing:
+    """The rings of several streams as one memory: each with its next latent, and its rows of the
+    batch. Their visible latents have to be equally many."""
+
+    def __init__(self, rings: Sequence[tuple[Memory, int, int]]) -> None:
+        self._rings = list(rings)
+
+    def places(self, start: int, fresh: int) -> Tensor:
+        """Those of the first one: streams are only joined where they agree."""
+        return self._rings[0][0].places(start, fresh)
+
+    def past(self, block: int, fresh: int) -> tuple[Tensor, Tensor] | None:
+        """What the block remembers of every stream, row by row."""
+        pasts = [ring.past(block, fresh) for ring, _, _ in self._rings]
+        there = [past for past in pasts if past is not None]
+        if not there:
+            return None
+        return torch.cat([k for k, _ in there]), torch.cat([v for _, v in there])
+
+    def keep(self, start: int, fresh: int, own: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Hand every ring its rows, which it takes in at its own place."""
+        rows = [count for _, _, count in self._rings]
+        split = [(k.split(rows), v.split(rows)) for k, v in own]
+        for i, (ring, first, _) in enumerate(self._rings):
+            ring.keep(first, fresh, [(k[i], v[i]) for k, v in split])

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -20,23 +20,18 @@ from torch import Tensor
 
 from pipeline.errors import AudioNotFinite, StreamClosed, StreamOverrun
 from pipeline.label import Label
+from pipeline.models.wan.ask import Turn
 from pipeline.models.wan.condition import Reference
 from pipeline.models.wan.denoise import Prompts
 from pipeline.models.wan.performance import Fresh, Performance
 from pipeline.models.wan.speech import SAMPLE_RATE, SpeechWindow
+from pipeline.models.wan.together import FrameDecoder, decode_together, together
 from pipeline.stream import AvatarFrame
 
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGrant
 
 BACKLOG_S: Final = 30
-
-
-class FrameDecoder(Protocol):
-    """Latents to frames in [-1, 1], remembering."""
-
-    def reset(self) -> None: ...
-    def push(self, latents: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +83,6 @@ class Parts:
 class WanStream:
     """One avatar performing. Built by ``WanPipeline.open`` from a consent grant."""
 
-    look_ahead: Final = 0  # what a chunk hears, it shows
-
     def __init__(
         self,
         avatar: WanAvatar,
@@ -108,7 +101,9 @@ class WanStream:
         self._waiting = 0  # samples in _pending
         self._heard = 0  # samples given to the speech encoder
         self._skipped = 0  # samples dropped unheard, whole frames
+        self._gaps: list[tuple[int, int]] = []  # before which frame, how many samples of them
         self._shown = 0  # frames generated
+        self._made: Fresh | None = None  # latents of the next frames
         self._seconds = {"hear": 0.0, "denoise": 0.0, "decode": 0.0}
         self._closed = False
 
@@ -138,17 +133,21 @@ class WanStream:
         self._pending.append(kept)
         self._waiting = len(kept)
         self._skipped += dropped
+        self._gaps = [gap for gap in self._gaps if gap[0] > self._shown]
+        self._gaps.append((self._heard // size, dropped))
         return dropped
 
     def interrupt(self) -> None:
-        """Drop everything waiting; the avatar goes on from silence."""
+        """Drop everything waiting; the avatar goes on from silence, also where it had heard more
+        than it has shown."""
         self.skip(self._waiting)
+        self._parts.speech.hush(self._shown)
 
     def flush(self) -> None:
         """Pad with silence so that every sample pushed so far gets its frames."""
         due = self.samples_pushed - self._skipped
-        stop = self._performance.span().stop
-        while stop * self.samples_per_frame < due:
+        stop, ahead = self._performance.span().stop, self._performance.ahead
+        while (stop - ahead) * self.samples_per_frame < due:
             stop += self._performance.hop
         self.push(np.zeros(max(stop * self.samples_per_frame - due, 0), np.float32))
 
@@ -164,6 +163,11 @@ class WanStream:
         return self._performance.hop * self.samples_per_frame
 
     @property
+    def look_ahead(self) -> int:
+        """Samples behind the last frame of a step that must have been pushed too."""
+        return self._performance.ahead * self.samples_per_frame
+
+    @property
     def needs(self) -> int:
         """``samples_pushed`` from which on the next ``step`` generates."""
         return self._skipped + self._performance.span().stop * self.samples_per_frame
@@ -176,7 +180,7 @@ class WanStream:
     @property
     def media_time(self) -> int:
         """Media time up to which frames were generated."""
-        return self._skipped + self._shown * self.samples_per_frame
+        return self._media(self._shown)
 
     @property
     def backlog(self) -> int:
@@ -186,26 +190,14 @@ class WanStream:
     @property
     def ready(self) -> bool:
         """Whether ``step`` would generate."""
-        return not self._closed and self.samples_pushed >= self.needs
+        heard = self._made is not None or self.samples_pushed >= self.needs
+        return heard and not self._closed
 
     def step(self) -> Iterator[AvatarFrame]:
         """The frames of the next chunk, or nothing if not ``ready``. Raises a ``ConsentError``
         once the grant no longer holds."""
-        if not self.ready:
-            return
-        self.grant.check(image_sha256=self.avatar.image_sha256)
-        span = self._performance.span()
-        with self._busy("hear"):
-            features = self._hear(span.start, span.stop)
-        with self._busy("denoise"):
-            fresh = self._performance.advance(features)
-        with self._busy("decode"):
-            images = self._decode(fresh)
-        first = self.media_time // self.samples_per_frame
-        self._shown += len(images)
-        for i, image in enumerate(images):
-            index = first + i
-            yield AvatarFrame(self._label.stamp(image), index, index * self.samples_per_frame)
+        if self.ready:
+            yield from step_together([self], 1)[0]
 
     def metrics(self) -> dict[str, float]:
         """Seconds of work by stage since the beginning, and frames made."""
@@ -217,7 +209,56 @@ class WanStream:
         self._pending.clear()
         self._waiting = 0
 
+    # -- a step, in the hands of ``step_together`` ----------------------------------------------
+
+    def check(self) -> None:
+        """Raise a ``ConsentError`` once the grant no longer holds."""
+        self.grant.check(image_sha256=self.avatar.image_sha256)
+
+    def begin(self) -> Turn[Fresh]:
+        """Hear the next chunk's speech; its generation, which asks for forwards. A chunk that was
+        generated and not shown, because something failed in between, is not generated again."""
+        if self._made is not None:
+            return self._generate(None)
+        span = self._performance.span()
+        return self._generate(self._hear(span.start, span.stop))
+
+    def _generate(self, features: Tensor | None) -> Turn[Fresh]:
+        if features is not None:
+            self._made = yield from self._performance.turn(features)
+        assert self._made is not None
+        return self._made
+
+    def place(self, fresh: Fresh) -> FrameDecoder:
+        """The decoder that the new latents go to next, at their place in the video."""
+        if fresh.lead is not None:  # shown by the chunk before
+            self._parts.decoder.reset()
+            self._parts.decoder.push(fresh.lead)
+        return self._parts.decoder
+
+    def show(self, frames: Tensor) -> list[AvatarFrame]:
+        """Decoded frames (1, 3, T, H, W), labelled and numbered."""
+        self._parts.memory.add(frames)
+        images = to_pixels(frames)
+        times = [self._media(self._shown + i) for i in range(len(images))]
+        self._shown += len(images)
+        self._made = None
+        return [
+            AvatarFrame(self._label.stamp(image), at // self.samples_per_frame, at)
+            for image, at in zip(images, times, strict=True)
+        ]
+
+    def spend(self, stage: str, seconds: float) -> None:
+        """Count work that was done for this stream."""
+        self._seconds[stage] += seconds
+
     # -- inside ------------------------------------------------------------------------------
+
+    def _media(self, frame: int) -> int:
+        """The sample at which a frame starts that is still to be shown: what was dropped before
+        its own speech was heard counts."""
+        later = sum(dropped for before, dropped in self._gaps if before > frame)
+        return frame * self.samples_per_frame + self._skipped - later
 
     def _take(self) -> NDArray[np.float32]:
         joined = np.concatenate([*self._pending, np.zeros(0, np.float32)])
@@ -233,16 +274,28 @@ class WanStream:
         self._waiting = len(waiting) - need
         return self._parts.speech.read(start, stop)
 
-    def _decode(self, fresh: Fresh) -> NDArray[np.uint8]:
-        if fresh.lead is not None:  # shown by the chunk before
-            self._parts.decoder.reset()
-            self._parts.decoder.push(fresh.lead)
-        frames = self._parts.decoder.push(fresh.latents)
-        self._parts.memory.add(frames)
-        return to_pixels(frames)
 
-    @contextmanager
-    def _busy(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self._seconds[stage] += time.perf_counter() - began
+def step_together(streams: Sequence[WanStream], most: int) -> list[list[AvatarFrame]]:
+    """One chunk of every stream, all ``ready``, at most ``most`` of them in one batch. Raises a
+    ``ConsentError`` before anything is heard if a grant no longer holds; whatever fails later, the
+    streams can be stepped again."""
+    for stream in streams:
+        stream.check()
+    with _shared(streams, "hear"):
+        turns = [stream.begin() for stream in streams]
+    with _shared(streams, "denoise"):
+        fresh = together(turns, most)
+    with _shared(streams, "decode"):
+        decoders = [s.place(new) for s, new in zip(streams, fresh, strict=True)]
+        frames = decode_together(decoders, [new.latents for new in fresh], most)
+        return [s.show(made) for s, made in zip(streams, frames, strict=True)]
+
+
+@contextmanager
+def _shared(streams: Sequence[WanStream], stage: str) -> Iterator[None]:
+    """Time spent for all of them, told to each as its share."""
+    began = time.perf_counter()
+    yield
+    share = (time.perf_counter() - began) / max(len(streams), 1)
+    for stream in streams:
+        stream.spend(stage, share)

@@ -334,16 +334,16 @@ class VaeDecoder:
     """
 
     def __init__(self, vae: WanVae, step: DecodeStep | None = None) -> None:
-        self._step = step or vae.decode_step
+        self.step = step or vae.decode_step
         self.reset()
 
     def reset(self) -> None:
         """The next latent starts a video."""
-        self._past: Past = {}
+        self.past: Past = {}
 
     @torch.no_grad()
     def push(self, latents: Tensor) -> Tensor:
         """Latents (B, 16, T, h, w) -> their frames (B, 3, T', 8 h, 8 w) in [-1, 1]."""
-        steps = [self._step(latents[:, :, i : i + 1], self._past)
+        steps = [self.step(latents[:, :, i : i + 1], self.past)
                  for i in range(latents.shape[2])]  # fmt: skip
         return torch.cat(steps, dim=2)
