@@ -20,6 +20,7 @@ from pipeline.consent.erasure import named_files
 from pipeline.consent.orders import PREMISES, Orders, newest
 from pipeline.consent.premises import Premises, Setup, path
 from pipeline.consent.schema import state
+from pipeline.consent.senses import load_senses
 from pipeline.consent.vault import Vault
 from pipeline.errors import RegistryUnavailable
 
@@ -60,7 +61,8 @@ def unlock(
 def settle(database: Database, opened: Unlocked, where: Path | str, setup: Setup) -> Premises:
     """Remembers what ``setup`` names that is new; returns what is in force.
 
-    Raises ``ConsentTampered``, or ``RegistryUnavailable`` for keys that do not fit.
+    Raises ``ConsentTampered``, ``RegistryUnavailable`` for keys that do not fit, ``PolicyInvalid``
+    for models that cannot be used.
     """
     _check_owned(opened.log, opened.vault, database)  # of two who made keys at once, one goes on
     held = remembered(opened.orders)
@@ -69,6 +71,8 @@ def settle(database: Database, opened: Unlocked, where: Path | str, setup: Setup
         return held
     if (wanted.vault, wanted.evidence_key) != (held.vault, held.evidence_key):
         _check_opens(opened.vault, database)
+    if (wanted.face_model, wanted.age_model) != (held.face_model, held.age_model):
+        load_senses(path(wanted.face_model), path(wanted.age_model))
     opened.orders.give(PREMISES, wanted.document(), actor=ACTOR)
     return wanted
 

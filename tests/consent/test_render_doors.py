@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from pipeline.avatars import BundledAvatar, write_consent
-from pipeline.consent import Kind, Outcome, Registry, Scope
+from pipeline.consent import Kind, Outcome, Registry, Scope, Setup
 from pipeline.consent.fingerprint import PLAIN
+from pipeline.consent.policy import Demand, Policy
 from pipeline.consent.records import new_record
 from tests.test_render_cli import Studio, write_wav
 
@@ -98,6 +99,18 @@ def test_such_a_record_renders_nothing(room: Room, never: str) -> None:
     room.write(**NEVER[never])
     room.ask()
     assert room.pipeline.calls == [], "the model was loaded"
+
+
+def test_the_registrys_policy_and_vault_count_without_being_named(room: Room) -> None:
+    served = Registry(room.registry, setup=Setup(vault=room.folder / "far"))
+    served.policies.set(Policy({scope: Demand(frozenset({"voice"})) for scope in Scope}))
+    room.write()
+    assert "voice" in room.ask()
+    assert room.pipeline.calls == []
+    served.verify(RECORD, {"voice": Outcome.PASSED}, "by ear")
+    assert room.run(image=room.folder / "me.png", consent=RECORD) == 0
+    assert served.log.verify() > 0 and not room.registry.with_suffix(".vault").exists()
+    served.close()
 
 
 @pytest.mark.parametrize("consent", ["c-none", "", "no registry"])
