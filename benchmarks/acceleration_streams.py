@@ -1,0 +1,130 @@
+"""Rows of the acceleration table on whole models, as ``--speed`` runs them: frames a second,
+several live streams as one batch, what memory that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from benchmarks.acceleration import Figures, Row, Skipped, compared, relative
+from benchmarks.acceleration_subject import SPEECH, Peak, Subject
+from pipeline.acceleration import profile
+from pipeline.models.wan.accelerate import Applied, accelerate
+from pipeline.models.wan.dit import WanDiT
+from pipeline.models.wan.field import Pace
+from pipeline.models.wan.performance import ChunkPerformance
+from pipeline.models.wan.together import decode_together, together
+from pipeline.models.wan.vae import VaeDecoder, WanVae, published_vae
+
+STREAMS: Final = 4
+
+
+class Stage:
+    """A whole model under a profile, and live streams of it that hear noise."""
+
+    def __init__(self, s: Subject, name: str) -> None:
+        self.subject, how = s, profile(name)
+        if name.startswith("gpu") and not s.cuda:
+            raise Skipped("the profile is for a CUDA device")
+        self.dit = s.full("cpu" if how.offload_gib else s.device)
+        self.vae = small_vae(s)
+        self.applied: Applied = accelerate(self.dit, self.vae, how, s.device)
+
+    def streams(self, count: int) -> list[tuple[ChunkPerformance, VaeDecoder]]:
+        """Fresh ones, each with its own picture, prompt and noise."""
+        return [
+            (self.subject.performer(self.dit, self.applied.pace, k),
+             VaeDecoder(self.vae, self.applied.decode))
+            for k in range(count)
+        ]  # fmt: skip
+
+
+def small_vae(s: Subject) -> WanVae:
+    """The decoder; thin for ``tiny``."""
+    config = published_vae()
+    with torch.device(s.device):
+        vae = WanVae(replace(config, width=16) if s.options.model == "tiny" else config)
+    return vae.eval().requires_grad_(False).to(s.dtype)
+
+
+def advance(
+    streams: Sequence[tuple[ChunkPerformance, VaeDecoder]], most: int, decode: bool
+) -> list[Tensor]:
+    """One chunk of every stream: clean latents, or their frames."""
+    turns = []
+    for run, _ in streams:
+        span = run.span()
+        draw = torch.Generator().manual_seed(span.start)
+        turns.append(run.turn(torch.randn(span.stop - span.start, SPEECH, generator=draw)))
+    latents = [fresh.latents for fresh in together(turns, most)]
+    if not decode:
+        return latents
+    return decode_together([decoder for _, decoder in streams], latents, most)
+
+
+def stream_rows(s: Subject) -> Iterator[Row]:
+    """Batches of streams of the model as it is, then the profiles."""
+
+    def batch(decode: bool) -> Figures:
+        dit, vae = s.full(s.device), small_vae(s)
+
+        def four() -> list[tuple[ChunkPerformance, VaeDecoder]]:
+            return [(s.performer(dit, Pace(), k), VaeDecoder(vae)) for k in range(STREAMS)]
+
+        error = max(
+            relative(ours, alone)
+            for ours, alone in zip(advance(four(), STREAMS, decode), advance(four(), 1, decode),
+                                   strict=True)
+        )  # fmt: skip
+        apart, joint = four(), four()
+        slow, quick = compared(
+            [partial(advance, apart, 1, decode), partial(advance, joint, STREAMS, decode)],
+            s.device, s.options.repeats,
+        )  # fmt: skip
+        made = STREAMS * joint[0][0].hop
+        note = f"{made / quick:.2f} frames/s of {STREAMS} streams, {made / slow:.2f} apart"
+        return Figures(slow / quick, error, note=note)
+
+    def whole(name: str) -> Figures:
+        stage = Stage(s, name)
+        peak = Peak(s.cuda)
+        runs = stage.streams(1)
+        times = compared([partial(advance, runs, 1, False), partial(advance, runs, 1, True)],
+                         s.device, s.options.repeats)  # fmt: skip
+        rates = [runs[0][0].hop / taken for taken in times]
+        note = f"{rates[0]:.2f} frames/s, {rates[1]:.2f} with decoding{peak.note()}"
+        return Figures(None, None, note=note)
+
+    def offloaded() -> Figures:
+        """What is left of the speed of the same quantised weights, resident."""
+        if not s.cuda:
+            raise Skipped("the profile is for a CUDA device")
+        how, taken = profile("gpu-24gb"), []
+        for gib in (0.0, how.offload_gib):
+            dit = s.full("cpu")
+            applied = accelerate(dit, small_vae(s), replace(how, offload_gib=gib), s.device)
+            taken.append(_chunk_time(s, dit, applied))
+        return Figures(taken[0] / taken[1], None, note=f"{taken[1]:.2f} s a chunk")
+
+    yield Row("streams", f"{STREAMS} in one batch", partial(batch, False))
+    yield Row("streams", f"{STREAMS} in one batch, decoded too", partial(batch, True))
+    yield Row("whole", "--speed cpu", partial(_on_cpu, s, whole))
+    yield Row("whole", "--speed gpu-80gb", partial(whole, "gpu-80gb"))
+    yield Row("whole", "--speed gpu-24gb", partial(whole, "gpu-24gb"))
+    yield Row("whole", "gpu-24gb over the same resident", offloaded)
+
+
+def _on_cpu(s: Subject, whole: Callable[[str], Figures]) -> Figures:
+    if s.cuda:
+        raise Skipped("the profile is for a CPU")
+    return whole("cpu")
+
+
+def _chunk_time(s: Subject, dit: WanDiT, applied: Applied) -> float:
+    runs = [(s.performer(dit, applied.pace, 0), VaeDecoder(small_vae(s)))]
+    return compared([partial(advance, runs, 1, False)], s.device, s.options.repeats)[0]
