@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -159,7 +160,8 @@ def _describe_transformer(report: Report, source: Source, path: Path) -> None:
     total = sum(p.numel() for p in model.parameters())
     report.memory = {name: 4 * wide + kind.itemsize * (total - wide)
                      for name, kind in TYPES.items()}  # fmt: skip
-    _name_candidates(report, candidates(config.layout, len(shapes), total))
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    _name_candidates(report, candidates(config.layout, sizes))
 
 
 def _name_candidates(report: Report, cards: tuple[Card, ...]) -> None:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from pipeline.admission import SCHEDULES
 from pipeline.avatars import AVATARS, catalogue, find_avatar
-from pipeline.choose import is_bundled, load_pipeline
+from pipeline.choose import add_model_options, is_bundled, load_chosen
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
 from pipeline.consent.command import add_registry_option, registry_of
 from pipeline.errors import ContinuumError, LabelInvalid, OutputUnwritable, SealUnusable
@@ -78,9 +78,7 @@ class Person:
 
 def load_model(arguments: argparse.Namespace) -> Pipeline:
     """The model asked for. Imported when it is needed: bad input is refused within a moment."""
-    return load_pipeline(
-        arguments.model, arguments.checkpoint, arguments.device, arguments.force, arguments.speed
-    )
+    return load_chosen(arguments)
 
 
 def main(
@@ -269,23 +267,7 @@ def _parser() -> argparse.ArgumentParser:
         "--audio", required=True, type=Path, metavar="IN", help="speech, any format"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="OUT.mp4", help="H.264 + AAC")
-    parser.add_argument(
-        "--model",
-        default="mini",
-        metavar="NAME|PATH",
-        help="a bundled model, or the path of a published checkpoint (docs/models.md)",
-    )
-    parser.add_argument(
-        "--checkpoint", metavar="NAME", help="which one --model PATH is, where it could be several"
-    )
-    parser.add_argument("--device", default="cpu", help="cpu or cuda, for --model PATH")
-    parser.add_argument(
-        "--speed", default="plain", metavar="PROFILE",
-        help="accelerations of --model PATH: plain, cpu, gpu-24gb or gpu-80gb",
-    )  # fmt: skip
-    parser.add_argument(
-        "--force", action="store_true", help="try sizes that --model PATH was not trained for"
-    )
+    add_model_options(parser)
     parser.add_argument("--prompt", default="", metavar="TEXT", help='manner, as "calm, friendly"')
     parser.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="same seed, same video (default 0)"

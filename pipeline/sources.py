@@ -279,9 +279,9 @@ class RenamedSource:
 class Part:
     """Some tensors of a source, the others unread."""
 
-    def __init__(self, source: Source, prefix: str) -> None:
+    def __init__(self, source: Source, wanted: Callable[[str], bool]) -> None:
         self._source = source
-        self.infos = {k: v for k, v in source.infos.items() if k.startswith(prefix)}
+        self.infos = {k: v for k, v in source.infos.items() if wanted(k)}
 
     def read(self, name: str) -> Tensor:
         return self._source.read(name)

@@ -12,7 +12,8 @@ from client import latency
 from client.latency import Run
 from pipeline.consent import Registry
 from pipeline.models.wan.cards import Recipe, Schedule
-from pipeline.models.wan.pipeline import Manner, WanPipeline
+from pipeline.models.wan.manner import Manner
+from pipeline.models.wan.pipeline import WanPipeline
 from server import marks
 from server.beat import Beat
 from server.consents import Bundled, Performers

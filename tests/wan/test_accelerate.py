@@ -20,8 +20,8 @@ from pipeline.models.wan.denoise import denoise
 from pipeline.models.wan.dit import WanDiT
 from pipeline.models.wan.field import Field, Pace
 from pipeline.models.wan.graphs import Graphs
-from pipeline.models.wan.performance import perform
 from pipeline.models.wan.pipeline import WanPipeline
+from pipeline.models.wan.recipes import perform
 from pipeline.models.wan.warm import warm_up
 from pipeline.offload import BlockStream
 from pipeline.quantize import Int8Linear

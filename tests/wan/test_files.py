@@ -18,7 +18,9 @@ from pipeline.errors import (
 )
 from pipeline.models.wan.cards import card
 from pipeline.models.wan.files import find_files
-from pipeline.models.wan.pipeline import Manner, WanModel, WanPipeline, fit_picture
+from pipeline.models.wan.loading import WanModel
+from pipeline.models.wan.manner import Manner
+from pipeline.models.wan.pipeline import WanPipeline, fit_picture
 from tests.wan.whole import listener, model, picture, speech
 
 transformers = pytest.importorskip("transformers")

@@ -39,7 +39,9 @@ def test_the_same_seed_gives_the_same_frames_however_the_speech_is_cut(
     assert not np.array_equal(first[1:9], live(320, 2)[1:9])
 
 
-@pytest.mark.parametrize("name", ["livetalk-1.3b", "flashtalk-14b"])
+@pytest.mark.parametrize(
+    "name", ["livetalk-1.3b", "flashtalk-14b", "avatarforcing-1.3b", "liveact-18b"]
+)
 def test_a_stream_says_to_the_sample_what_its_next_step_needs(
     grant: ConsentGrant, name: str
 ) -> None:
@@ -54,13 +56,15 @@ def test_a_stream_says_to_the_sample_what_its_next_step_needs(
         assert stream.ready
         ends.append(stream.needs)
         frames = list(stream.step())
-        assert frames[-1].media_time + stream.samples_per_frame == stream.media_time == ends[-1]
+        assert frames[-1].media_time + stream.samples_per_frame == stream.media_time
+        assert stream.media_time == ends[-1] - stream.look_ahead
     assert set(np.diff(ends)) == {stream.samples_per_step}
     assert stream.skip(10**6) % stream.samples_per_frame == 0
 
 
-def test_a_live_call_shows_what_a_rendering_shows(grant: ConsentGrant) -> None:
-    pipeline = WanPipeline(model("flashtalk-14b"))
+@pytest.mark.parametrize("name", ["flashtalk-14b", "avatarforcing-1.3b", "liveact-18b"])
+def test_a_live_call_shows_what_a_rendering_shows(grant: ConsentGrant, name: str) -> None:
+    pipeline = WanPipeline(model(name))
     rendered = render(pipeline, grant, 1.8, schedule="causal")
     stream = pipeline.open(pipeline.enrol(picture(), grant), grant, "calm", 3)
     live = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -15,18 +16,26 @@ from scipy.io import wavfile
 from pipeline.consent import ConsentGrant, Kind, Registry
 from pipeline.consent.registry import new_record
 from pipeline.models.wan.cards import Schedule, card
-from pipeline.models.wan.pipeline import Manner, WanPipeline
+from pipeline.models.wan.manner import Manner
+from pipeline.models.wan.pipeline import WanPipeline
 from pipeline.render import main as render_command
 from tests.wan.whole import model, picture, render, speech
 
 
 @pytest.mark.parametrize(
-    ("name", "rate"), [("livetalk-1.3b", 16), ("flashtalk-14b", 25), ("omniavatar-1.3b", 25)]
+    ("name", "rate"),
+    [
+        ("livetalk-1.3b", 16),
+        ("flashtalk-14b", 25),
+        ("omniavatar-1.3b", 25),
+        ("avatarforcing-1.3b", 25),
+        ("liveact-18b", 25),
+    ],
 )
 def test_a_recording_gets_its_frames_at_the_models_own_rate(
     grant: ConsentGrant, name: str, rate: int
 ) -> None:
-    schedule = Schedule(2, 5.0, card(name).schedule.sampler, "bfloat16")
+    schedule = replace(card(name).schedule, steps=2, of=0, at=())
     pipeline = WanPipeline(model(name, schedule=schedule))
     frames = render(pipeline, grant, 1.43)
     assert pipeline.frame_rate == rate

@@ -12,7 +12,8 @@ from torch import Tensor
 from pipeline.consent import ConsentGrant
 from pipeline.models.wan.cards import Card, Recipe, card
 from pipeline.models.wan.config import AddedAudio, AttendedAudio
-from pipeline.models.wan.pipeline import WanModel, WanPipeline
+from pipeline.models.wan.loading import WanModel
+from pipeline.models.wan.pipeline import WanPipeline
 from pipeline.models.wan.speech import SpeechEncoder
 from pipeline.picture import Picture
 from tests import wan_small as small
@@ -52,6 +53,8 @@ def small_card(name: str, **changes: object) -> Card:
         "livetalk-1.3b": Recipe("ring", block=2, window=5, sink=2),
         "omniavatar-1.3b": Recipe("overlap", frames=21, overlap=5),
         "flashtalk-14b": Recipe("motion", frames=21, overlap=5),
+        "avatarforcing-1.3b": Recipe("rolling", block=2, window=10, sink=1),
+        "liveact-18b": card("liveact-18b").recipe,
     }
     values: dict[str, object] = {"sizes": (SIZE,), "recipe": recipes[name]}
     return replace(card(name), **(values | changes))  # type: ignore[arg-type]

@@ -114,6 +114,7 @@ def join(told: Sequence[list[Hint]]) -> list[Hint]:
             added=None if hints[0].added is None
             else torch.cat([hint.added for hint in hints if hint.added is not None]),
             audio=_pairs([hint.audio for hint in hints if hint.audio]) if hints[0].audio else None,
+            deaf=hints[0].deaf,
         )
         for hints in zip(*told, strict=True)
     ]  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.attention.exact import Attend, attend
 from pipeline.models.wan.config import AttendedAudio, WanConfig
@@ -130,6 +131,7 @@ class Hint:
     image: KeyValue | None = None
     added: Tensor | None = None  # (B, T, D), layout A
     audio: KeyValue | None = None  # layout B
+    deaf: int = 0  # first latents that hear nothing of it
 
 
 Passed = tuple[Tensor, Tensor, KeyValue | None]  # tokens, what attention gave, own keys and values
@@ -177,6 +179,10 @@ class Block(nn.Module):
         x = gated(x, attended, gate1)
         x = x + self.cross_attn(self.norm3(x), hint.text, hint.image)
         if hint.audio is not None:
-            x = x + self.audio_cross_attn(self.norm_x(x), hint.audio)
+            heard = self.audio_cross_attn(self.norm_x(x), hint.audio)
+            if hint.deaf:
+                heard = heard.unflatten(1, (reach.frames, -1))
+                heard = F.pad(heard[:, hint.deaf :], (0, 0, 0, 0, hint.deaf, 0)).flatten(1, 2)
+            x = x + heard
         y = self.ffn(modulate(x, self.norm2, shift2, scale2))
         return gated(x, y, gate2), attended, own

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import ModelDamaged, ModelMismatch, ModelUnknown
-from pipeline.schedule import levels
+from pipeline.schedule import levels, shift_level
 
 CARDS: Final = Path(__file__).parent / "checkpoints"
 RECIPES: Final = ("ring", "motion", "overlap", "rolling", "memory")
+MERGING: Final = ".memory_proj_"  # of names
 T = TypeVar("T")
 
 
@@ -36,23 +37,31 @@ class License:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """``steps`` of the noise levels of ``of`` steps after the shift."""
+    """``steps`` of the noise levels of ``of`` steps after the shift; ``at`` names the levels before
+    the shift where they are not evenly spaced."""
 
     steps: int
     shift: float
     sampler: str
     time_dtype: str
     of: int = 0
+    at: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sampler not in ("euler", "renoise"):
             raise ValueError(f"sampler must be 'euler' or 'renoise', not {self.sampler!r}")
         if self.of and self.of < self.steps:
             raise ValueError(f"{self.steps} steps cannot be chosen of {self.of}")
+        falls = all(a > b for a, b in zip(self.at, (*self.at[1:], 0.0), strict=False))
+        if self.at and not (len(self.at) == self.steps and self.at[0] == 1.0 and falls):
+            raise ValueError(f"{self.steps} steps need as many levels that fall from 1, not "
+                             f"{list(self.at)}")  # fmt: skip
 
     @property
     def levels(self) -> tuple[float, ...]:
         """Falling levels from 1, with 0 at the end."""
+        if self.at:
+            return (*(shift_level(level, self.shift) for level in self.at), 0.0)
         return (*levels(self.of or self.steps, self.shift)[: self.steps], 0.0)
 
 
@@ -67,17 +76,23 @@ class Recipe:
     """How chunks follow each other in the published run."""
 
     kind: str
-    block: int = 0  # ring: latents a block
-    window: int = 0
-    sink: int = 0
-    frames: int = 0  # motion, overlap: video frames a chunk
+    block: int = 0  # ring, rolling, memory: latents a block
+    window: int = 0  # of which attention sees so many, new ones among them
+    sink: int = 0  # the oldest of them, never forgotten
+    newest: int = 0  # memory: of the past, kept whole
+    merge: int = 0  # memory: keys made one, between sink and newest
+    frames: int = 0  # motion, overlap: video frames a chunk; memory: of the reference's clip
     overlap: int = 0  # of which known from the chunk before
 
     def __post_init__(self) -> None:
         if self.kind not in RECIPES:
             raise ValueError(f"recipe must be one of {RECIPES}, not {self.kind!r}")
-        if self.frames and (self.frames % 4 != 1 or self.overlap % 4 != 1):
+        chunked = self.kind in ("motion", "overlap")
+        if self.frames and (self.frames % 4 != 1 or (chunked and self.overlap % 4 != 1)):
             raise ValueError(f"frames {self.frames} and overlap {self.overlap} must be 1 + 4 n")
+        if not chunked and not 0 < self.block <= self.window - self.sink:
+            raise ValueError(f"a block of {self.block} does not fit into {self.window} beside a "
+                             f"sink of {self.sink}")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +112,17 @@ class Card:
     tensors: int
     parameters: int
     tflop_per_frame: float
-    runnable: bool
     license: License
     files: Mapping[str, str]
     schedule: Schedule
     guidance: Guidance
     recipe: Recipe
     adapter: Adapter | None = None
-    reason: str = ""  # why it is not runnable
 
     def __post_init__(self) -> None:
-        if self.runnable == bool(self.reason):
-            raise ValueError(f"{self.name}: runnable is {self.runnable} and its reason "
-                             f"{self.reason!r}")  # fmt: skip
+        if 16_000 % self.frame_rate:
+            raise ValueError(f"a frame at {self.frame_rate} fps is no whole number of the 16,000 "
+                             "samples of a second")  # fmt: skip
 
     def check_use(self, width: int, height: int, frame_rate: int, force: bool = False) -> str:
         """Refuse what the weights were not trained for; forced, return a warning instead."""
@@ -121,8 +134,6 @@ class Card:
             problems.append(f"{width}x{height} is not one of its sizes ({known})")
         if frame_rate != self.frame_rate:
             problems.append(f"{frame_rate} fps is not its {self.frame_rate}")
-        if not self.runnable:
-            raise ModelMismatch(f"{self.title} can be loaded but not run: {self.reason}")
         text = f"{self.title} was not trained for this: " + "; ".join(problems)
         if problems and not force:
             raise ModelMismatch(f"{text}. Add --force to try nevertheless")
@@ -150,7 +161,8 @@ def read_card(path: Path) -> Card:
     values = {"name": path.stem, **tomllib.loads(path.read_text())}
     for key, cls in _PARTS.items():
         if key in values:
-            values[key] = _build(cls, values[key], f"{path.name} [{key}]")
+            told = {k: tuple(v) if isinstance(v, list) else v for k, v in values[key].items()}
+            values[key] = _build(cls, told, f"{path.name} [{key}]")
     values["sizes"] = tuple((w, h) for w, h in values.get("sizes", []))
     return _build(Card, values, path.name)
 
@@ -170,9 +182,19 @@ def card(name: str) -> Card:
     return found[0]
 
 
-def candidates(layout: str, tensors: int, parameters: int) -> tuple[Card, ...]:
-    """Cards whose merged transformer has these counts: several may share an architecture."""
+def counted(sizes: Mapping[str, int]) -> tuple[int, int]:
+    """Tensors and parameters by which cards are told apart, of the elements of every tensor:
+    without the convolutions of a merged past, which not every copy carries."""
+    own = [size for name, size in sizes.items() if MERGING not in name]
+    return len(own), sum(own)
+
+
+def candidates(layout: str, sizes: Mapping[str, int]) -> tuple[Card, ...]:
+    """Cards whose merged transformer has tensors of these sizes: several may share an
+    architecture."""
+    merges = any(MERGING in name for name in sizes)
     return tuple(
         c for c in all_cards()
-        if (c.layout, c.tensors, c.parameters) == (layout, tensors, parameters)
+        if (c.layout, c.tensors, c.parameters) == (layout, *counted(sizes))
+        and (c.recipe.merge or not merges)
     )  # fmt: skip

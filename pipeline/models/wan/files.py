@@ -11,6 +11,7 @@ from pipeline.errors import ModelUnknown
 from pipeline.models.wan.cards import Card
 
 TOKENIZER: Final = "umt5-xxl"
+TINY: Final = ("taew2_1.safetensors", "taew2_1.pth")
 WHAT: Final = {
     "base": "the base transformer", "transformer": "the transformer", "adapter": "the adapter",
     "vae": "the autoencoder", "text": "the prompt encoder", "speech": "the speech encoder",
@@ -32,12 +33,15 @@ class WanFiles:
     tiny: Path | None = None
 
 
-def find_files(path: Path, card: Card, given: Mapping[str, Path] | None = None) -> WanFiles:
+def find_files(
+    path: Path, card: Card, given: Mapping[str, Path] | None = None, decoder: str = "full"
+) -> WanFiles:
     """Look for what ``card`` needs in ``path``, and beside it; ``given`` paths come first.
 
     ``path`` is the folder of the weights, or one that holds several such folders, or the
-    transformer (the adapter, where the card has one) itself. Raises ``ModelUnknown`` listing all
-    that is missing and where it was looked for.
+    transformer (the adapter, where the card has one) itself. ``decoder`` is "full", "tiny" (looked
+    for like the rest), or the path of a small decoder. Raises ``ModelUnknown`` listing all that is
+    missing and where it was looked for.
     """
     folder = path if path.is_dir() else path.parent
     places = [folder, *_folders(folder), folder.parent, *_folders(folder.parent)]
@@ -50,6 +54,8 @@ def find_files(path: Path, card: Card, given: Mapping[str, Path] | None = None) 
         if what not in found and (hit := _find(places, name)) is not None:
             found[what] = hit
     missing = [f"{WHAT.get(what, what)} ({wanted[what]})" for what in wanted if what not in found]
+    if decoder != "full" and "tiny" not in found:
+        missing += _seek_tiny(decoder, places, found)
     if missing:
         raise ModelUnknown(f"{card.title} also needs {', '.join(missing)}; looked in {folder} and "
                            f"the folders in and beside it")  # fmt: skip
@@ -59,6 +65,21 @@ def find_files(path: Path, card: Card, given: Mapping[str, Path] | None = None) 
         speech=found["speech"], adapter=found.get("adapter"), image=found.get("image"),
         tiny=found.get("tiny"),
     )  # fmt: skip
+
+
+def _seek_tiny(decoder: str, places: list[Path], found: dict[str, Path]) -> list[str]:
+    """Adds the small decoder to what was ``found``, or returns that it is missing."""
+    if decoder != "tiny":
+        named = Path(decoder).expanduser()
+        if not named.is_file():
+            return [f"the small decoder ({decoder})"]
+        found["tiny"] = named
+        return []
+    hits = [hit for name in TINY if (hit := _find(places, name)) is not None]
+    if not hits:
+        return [f"the small decoder ({' or '.join(TINY)})"]
+    found["tiny"] = hits[0]
+    return []
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What one performance remembers, and how it goes on: three ways, in latents alone.
+"""What one performance remembers, and how it goes on, in latents alone. Two ways are here:
 
     RingPerformance    block-causal checkpoints: keys and values of the past in a ring
     ChunkPerformance   bidirectional checkpoints, chunk after chunk: the last latents of one are
@@ -7,6 +7,7 @@
                        and harmonised at equal noise level (Neural Continuum Sync), before the
                        next window goes on from their end.
 
+A rolling window is in ``rolling.py``, a merged past in ``merged.py``; ``recipes.py`` chooses.
 A latent k of a performance covers video frames 4k - 3 ... 4k, latent 0 the reference alone.
 """
 
@@ -23,8 +24,8 @@ from torch import Tensor
 from pipeline.chunks import Chunk
 from pipeline.continuum import harmonise
 from pipeline.models.wan.ask import Turn, answer
-from pipeline.models.wan.cards import Card, Guidance, Schedule
-from pipeline.models.wan.condition import Reference, beside, frames_of, latents_of
+from pipeline.models.wan.cards import Guidance, Schedule
+from pipeline.models.wan.condition import Reference, beside, frames_of
 from pipeline.models.wan.denoise import Prompts, answered, branches, timestep
 from pipeline.models.wan.dit import Modulation, Speech, WanDiT
 from pipeline.models.wan.field import Field, Pace, Place
@@ -57,6 +58,11 @@ class Performance(Protocol):
 
     @property
     def hop(self) -> int: ...
+    @property
+    def ahead(self) -> int:
+        """Frames that a turn hears beyond those that it gives."""
+        return 0
+
     def span(self) -> Span: ...
     def turn(self, features: Tensor) -> Turn[Fresh]: ...
 
@@ -225,22 +231,3 @@ class ChunkPerformance(Performance):
         self._tail = torch.cat([self._tail, fresh], dim=2)[:, :, -self._overlap :]
         self._end = covered
         return fresh
-
-
-def perform(
-    score: Score,
-    prompts: Prompts,
-    card: Card,
-    window: int = 1,
-    relative: bool = True,
-    recode: Recode | None = None,
-) -> Performance:
-    """The performance that a checkpoint's recipe asks for."""
-    recipe = card.recipe
-    if recipe.kind == "ring":
-        ring = KvRing(recipe.window, recipe.sink, relative)
-        return RingPerformance(score, prompts, recipe.block, ring)
-    if recipe.kind in ("motion", "overlap"):
-        return ChunkPerformance(score, prompts, latents_of(recipe.frames),
-                                latents_of(recipe.overlap), window, recode)  # fmt: skip
-    raise ValueError(f"no way to run the recipe {recipe.kind!r}")

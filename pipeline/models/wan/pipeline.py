@@ -6,8 +6,7 @@ asks for a ``ConsentGrant``. Frames come at the checkpoint's own rate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,80 +14,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from pipeline.acceleration import Acceleration, profile
 from pipeline.admission import admit
 from pipeline.avatars import find_avatar
-from pipeline.errors import ModelMismatch, ModelUnknown
-from pipeline.inspect import inspect, transformer_source
 from pipeline.label import Label
 from pipeline.models.wan.accelerate import Accepted, Applied, accelerate
 from pipeline.models.wan.cards import Card, card
 from pipeline.models.wan.condition import Reference, encode_reference
 from pipeline.models.wan.denoise import Prompts
-from pipeline.models.wan.dit import WanDiT, keep_float32
 from pipeline.models.wan.field import Pace
-from pipeline.models.wan.files import WanFiles, find_files
-from pipeline.models.wan.names import vae_rename
-from pipeline.models.wan.performance import Score, perform
-from pipeline.models.wan.sight import load_picture_encoder
-from pipeline.models.wan.speech import SAMPLE_RATE, SpeechEncoder, SpeechWindow
+from pipeline.models.wan.files import find_files
+from pipeline.models.wan.loading import WanModel, load_model, only_candidate
+from pipeline.models.wan.manner import Manner, check_manner
+from pipeline.models.wan.performance import Score
+from pipeline.models.wan.recipes import perform
+from pipeline.models.wan.speech import SAMPLE_RATE, SpeechWindow
 from pipeline.models.wan.stream import FrameMemory, Parts, WanAvatar, WanStream, step_together
-from pipeline.models.wan.text import load_prompt_encoder
-from pipeline.models.wan.tiny import TinyDecoder, TinyStream
+from pipeline.models.wan.tiny import TinyStream
 from pipeline.models.wan.together import FrameDecoder
-from pipeline.models.wan.vae import VaeDecoder, WanVae, vae_from_shapes
+from pipeline.models.wan.vae import VaeDecoder
 from pipeline.models.wan.warm import warm_up
 from pipeline.picture import Picture, hash_picture, load_picture
-from pipeline.sources import Part, RenamedSource, open_weights
 from pipeline.stream import AvatarFrame
-from pipeline.weights import load_into
 
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGrant
 
 HEARD_S: Final = 8  # seconds of speech that are heard together
 UNWANTED: Final = "blurred, distorted face, extra fingers, frozen picture, subtitles, low quality"
-CARRIES: Final = ("latents", "frames")
 Speech = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class WanModel:
-    """The networks of a checkpoint."""
-
-    card: Card
-    dit: WanDiT
-    vae: WanVae
-    speech: SpeechEncoder
-    prompt: Callable[[str], Tensor]
-    picture: Callable[[Tensor], Tensor] | None = None
-    tiny: TinyDecoder | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How to run it, where there is a choice.
-
-    ``carry``: the latents that one chunk gives the next, as they are, or as published from its
-    frames, encoded again. ``positions``: of a ring, "relative" (without an end) or "absolute" (as
-    published, to 1024 latents). ``window``: chunks denoised together when rendering a file.
-    """
-
-    carry: str = "latents"
-    positions: str = "relative"
-    window: int = 1
-    force: bool = False
-
-    def __post_init__(self) -> None:
-        if self.carry not in CARRIES:
-            raise ValueError(f"carry must be one of {CARRIES}, not {self.carry!r}")
-        if self.positions not in ("relative", "absolute"):
-            raise ValueError(f"positions must be relative or absolute, not {self.positions!r}")
-        if self.carry == "frames" and self.window != 1:
-            raise ValueError(f"chunks that carry frames follow one another: window "
-                             f"{self.window} must be 1")  # fmt: skip
 
 
 class WanEngine:
@@ -113,6 +68,7 @@ class WanPipeline:
         self, model: WanModel, manner: Manner | None = None, applied: Applied | None = None
     ) -> None:
         self.model, self.manner = model, manner or Manner()
+        check_manner(model.card, self.manner, model.tiny is not None)
         self.applied = applied or Applied(Pace())
         self.accepted = Accepted()
         self.engine = WanEngine(self.applied.streams)
@@ -129,14 +85,17 @@ class WanPipeline:
         manner: Manner | None = None,
         given: Mapping[str, Path] | None = None,
         speed: str | Acceleration = "plain",
+        decoder: str = "full",
     ) -> WanPipeline:
         """Load the checkpoint at ``path``; ``name`` is its card (or the card's name), needed where
         the tensors could be several; ``speed`` the profile of accelerations, or what is switched
-        on. Raises ``ModelUnknown``, ``ModelMismatch``, ``ModelTooLarge``, ``ModelDamaged``,
+        on; ``decoder`` "full", "tiny", or the path of a small one. Raises ``ModelUnknown``,
+        ``ModelMismatch``, ``ModelTooLarge``, ``ModelDamaged``,
         ``ModelUnsafe`` or ``BackendRefused``.
         """
-        chosen = card(name) if isinstance(name, str) else name or _only_candidate(path)
-        files = find_files(path, chosen, given)
+        chosen = card(name) if isinstance(name, str) else name or only_candidate(path)
+        check_manner(chosen, manner or Manner(), decoder != "full")
+        files = find_files(path, chosen, given, decoder)
         folder = path if path.is_dir() else path.parent
         how = profile(speed, folder) if isinstance(speed, str) else speed
         model = load_model(files, chosen, device, dtype, "cpu" if how.offload_gib else device)
@@ -170,6 +129,8 @@ class WanPipeline:
         """Where it runs, how, and under which licence."""
         title, dtype = self.model.card.title, str(self.model.dit.dtype).removeprefix("torch.")
         told = "".join(f"; {notice}" for notice in self.applied.notices)
+        if self.model.tiny is not None:
+            told += "; small decoder (TAEHV, MIT): faster and softer than its own"
         return f"{title} on {self.device} in {dtype}{told}; licence: {self.license}"
 
     def set_effort(self, effort: int) -> None:
@@ -295,66 +256,3 @@ def fit_picture(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[n
     scaled = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
     return np.asarray(scaled.crop((left, top, left + width, top + height)), np.uint8).copy()
-
-
-def _only_candidate(path: Path) -> Card:
-    report = inspect(path)
-    if len(report.candidates) == 1:
-        return card(report.candidates[0])
-    if report.candidates:
-        raise ModelUnknown(f"{path} may be {', '.join(report.candidates)}: name one")
-    raise ModelMismatch(f"{path} is no published checkpoint: {report.kind}; "
-                        + "; ".join(report.problems))  # fmt: skip
-
-
-def load_model(
-    files: WanFiles, chosen: Card, device: str, dtype: torch.dtype, home: str | None = None
-) -> WanModel:
-    """All networks, strictly; nothing is read before everything was found and fits. The transformer
-    and the prompt encoder are at ``home`` where that is not the device that computes."""
-    dit = load_transformer(files, chosen, home or device, dtype)
-    limit, near = dit.config.text_tokens, home or device
-    return WanModel(
-        card=chosen,
-        dit=dit,
-        vae=load_vae(files.vae, device, dtype),
-        speech=SpeechEncoder.load(files.speech, chosen.layout, device),
-        prompt=load_prompt_encoder(files.text, files.tokenizer, limit, torch.bfloat16, near),
-        picture=load_picture_encoder(files.image, device=device) if files.image else None,
-        tiny=_tiny(files.tiny, device) if files.tiny else None,
-    )
-
-
-def load_transformer(files: WanFiles, chosen: Card, device: str, dtype: torch.dtype) -> WanDiT:
-    """The transformer, adapter merged, checked against its card before a tensor is read."""
-    alpha = chosen.adapter.alpha if chosen.adapter else None
-    source, config = transformer_source(files.transformer, files.adapter, alpha)
-    count = sum(info.numel for info in source.infos.values())
-    told, found = (chosen.layout, chosen.parameters), (config.layout, count)
-    if told != found:
-        raise ModelMismatch(
-            f"{chosen.title} has layout {told[0]} and {told[1]:,} parameters, these weights have "
-            f"layout {found[0]} and {found[1]:,}"
-        )
-    with torch.device("meta"):
-        dit = WanDiT(config)
-    load_into(dit, source, dtype=dtype, device=device, keep_float32=keep_float32)
-    return dit.eval()
-
-
-def load_vae(path: Path, device: str, dtype: torch.dtype) -> WanVae:
-    """The autoencoder, under original or diffusers names."""
-    raw = open_weights(path)
-    source = RenamedSource(raw, vae_rename(raw.infos))
-    with torch.device("meta"):
-        vae = WanVae(vae_from_shapes({k: v.shape for k, v in source.infos.items()}))
-    load_into(vae, source, dtype=dtype, device=device)
-    return vae.eval()
-
-
-def _tiny(path: Path, device: str) -> TinyDecoder:
-    raw = open_weights(path)
-    with torch.device("meta"):
-        decoder = TinyDecoder()
-    load_into(decoder, Part(raw, "decoder."), dtype=torch.float32, device=device)
-    return decoder.eval()

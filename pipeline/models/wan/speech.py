@@ -133,6 +133,10 @@ class SpeechWindow:
         heard = self._kept[: (stop - self._start) * self._size]
         return self._encoder.features(heard, stop - self._start)[start - self._start :]
 
+    def hush(self, start: int) -> None:
+        """From frame ``start`` on, silence was heard instead."""
+        self._kept[max(start - self._start, 0) * self._size :] = 0
+
     def _forget(self, before: int) -> None:
         drop = max(before - self._start, 0)
         self._kept = self._kept[drop * self._size :]

@@ -7,11 +7,15 @@ frame. Parameters carry the original names, ``decoder.N.*``; the file's encoder 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from pipeline.sources import Part, Source, open_weights
+from pipeline.weights import load_into
 
 WIDTHS: Final = (256, 128, 64, 64)
 GROWTH: Final = (1, 2, 2)  # frames out of one, per stage
@@ -82,6 +86,22 @@ class TinyDecoder(nn.Module):
             else:
                 x = layer(x) if isinstance(layer, Grow) else _flat(layer, x)
         return x.clamp(0, 1)
+
+
+def decoder_part(source: Source) -> Part:
+    """The decoder's tensors of a file that holds an encoder too; anything else stays in, to be
+    refused as unexpected."""
+    return Part(source, lambda name: not name.startswith("encoder."))
+
+
+def load_tiny(path: Path, device: torch.device | str = "cpu") -> TinyDecoder:
+    """From its published file, strictly; float32 on a CPU, float16, as published, elsewhere.
+    Raises a ``ModelError``."""
+    with torch.device("meta"):
+        decoder = TinyDecoder()
+    dtype = torch.float32 if torch.device(device).type == "cpu" else torch.float16
+    load_into(decoder, decoder_part(open_weights(path)), dtype=dtype, device=device)
+    return decoder.eval()
 
 
 class TinyStream:

@@ -9,7 +9,8 @@ from pipeline.models.wan.condition import Reference, latents_of
 from pipeline.models.wan.denoise import Prompts
 from pipeline.models.wan.dit import WanDiT
 from pipeline.models.wan.field import Pace
-from pipeline.models.wan.performance import Score, perform
+from pipeline.models.wan.performance import Score
+from pipeline.models.wan.recipes import perform
 
 
 def warm_up(dit: WanDiT, card: Card, pace: Pace, size: tuple[int, int], window: int = 1) -> int:
@@ -28,7 +29,8 @@ def warm_up(dit: WanDiT, card: Card, pace: Pace, size: tuple[int, int], window: 
     words = like.new_zeros(1, 1, config.text_dim)
     score = Score(dit, card.schedule, card.guidance, reference, seed=0, pace=pace)
     performance = perform(score, Prompts(words, words), card, window)
-    chunks = 2 if recipe.kind != "ring" else -(-recipe.window // recipe.block) + 1
+    chunks = -(-recipe.window // recipe.block) + 1 if recipe.kind == "ring" else 2
+    chunks += recipe.kind in ("rolling", "memory")
     for _ in range(chunks):
         span = performance.span()
         performance.advance(like.new_zeros(span.stop - span.start, config.audio.channels))

@@ -1,0 +1,92 @@
+"""The networks of a checkpoint, from its files: strictly, and refused before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import ModelMismatch, ModelUnknown
+from pipeline.inspect import inspect, transformer_source
+from pipeline.models.wan.cards import Card, card, counted
+from pipeline.models.wan.dit import WanDiT, keep_float32
+from pipeline.models.wan.files import WanFiles
+from pipeline.models.wan.names import vae_rename
+from pipeline.models.wan.sight import load_picture_encoder
+from pipeline.models.wan.speech import SpeechEncoder
+from pipeline.models.wan.text import load_prompt_encoder
+from pipeline.models.wan.tiny import TinyDecoder, load_tiny
+from pipeline.models.wan.vae import WanVae, vae_from_shapes
+from pipeline.sources import RenamedSource, open_weights
+from pipeline.weights import load_into
+
+
+@dataclass(frozen=True, slots=True)
+class WanModel:
+    """The networks of a checkpoint."""
+
+    card: Card
+    dit: WanDiT
+    vae: WanVae
+    speech: SpeechEncoder
+    prompt: Callable[[str], Tensor]
+    picture: Callable[[Tensor], Tensor] | None = None
+    tiny: TinyDecoder | None = None
+
+
+def only_candidate(path: Path) -> Card:
+    report = inspect(path)
+    if len(report.candidates) == 1:
+        return card(report.candidates[0])
+    if report.candidates:
+        raise ModelUnknown(f"{path} may be {', '.join(report.candidates)}: name one")
+    raise ModelMismatch(f"{path} is no published checkpoint: {report.kind}; "
+                        + "; ".join(report.problems))  # fmt: skip
+
+
+def load_model(
+    files: WanFiles, chosen: Card, device: str, dtype: torch.dtype, home: str | None = None
+) -> WanModel:
+    """All networks, strictly; nothing is read before everything was found and fits. The transformer
+    and the prompt encoder are at ``home`` where that is not the device that computes."""
+    dit = load_transformer(files, chosen, home or device, dtype)
+    limit, near = dit.config.text_tokens, home or device
+    return WanModel(
+        card=chosen,
+        dit=dit,
+        vae=load_vae(files.vae, device, dtype),
+        speech=SpeechEncoder.load(files.speech, chosen.layout, device),
+        prompt=load_prompt_encoder(files.text, files.tokenizer, limit, torch.bfloat16, near),
+        picture=load_picture_encoder(files.image, device=device) if files.image else None,
+        tiny=load_tiny(files.tiny, device) if files.tiny else None,
+    )
+
+
+def load_transformer(files: WanFiles, chosen: Card, device: str, dtype: torch.dtype) -> WanDiT:
+    """The transformer, adapter merged, checked against its card before a tensor is read."""
+    alpha = chosen.adapter.alpha if chosen.adapter else None
+    source, config = transformer_source(files.transformer, files.adapter, alpha)
+    _, count = counted({name: info.numel for name, info in source.infos.items()})
+    told, found = (chosen.layout, chosen.parameters), (config.layout, count)
+    if told != found:
+        raise ModelMismatch(
+            f"{chosen.title} has layout {told[0]} and {told[1]:,} parameters, these weights have "
+            f"layout {found[0]} and {found[1]:,}"
+        )
+    with torch.device("meta"):
+        dit = WanDiT(config)
+    load_into(dit, source, dtype=dtype, device=device, keep_float32=keep_float32)
+    return dit.eval()
+
+
+def load_vae(path: Path, device: str, dtype: torch.dtype) -> WanVae:
+    """The autoencoder, under original or diffusers names."""
+    raw = open_weights(path)
+    source = RenamedSource(raw, vae_rename(raw.infos))
+    with torch.device("meta"):
+        vae = WanVae(vae_from_shapes({k: v.shape for k, v in source.infos.items()}))
+    load_into(vae, source, dtype=dtype, device=device)
+    return vae.eval()

@@ -1,0 +1,38 @@
+"""The performance that a checkpoint's recipe asks for."""
+
+from __future__ import annotations
+
+from pipeline.models.wan.cards import Card
+from pipeline.models.wan.condition import latents_of
+from pipeline.models.wan.denoise import Prompts
+from pipeline.models.wan.merged import MergedPerformance
+from pipeline.models.wan.performance import (
+    ChunkPerformance,
+    Performance,
+    Recode,
+    RingPerformance,
+    Score,
+)
+from pipeline.models.wan.ring import KvRing
+from pipeline.models.wan.rolling import RollingPerformance
+
+
+def perform(
+    score: Score,
+    prompts: Prompts,
+    card: Card,
+    window: int = 1,
+    relative: bool = True,
+    recode: Recode | None = None,
+) -> Performance:
+    """``window`` and ``recode`` are for bidirectional checkpoints, ``relative`` for a ring."""
+    recipe = card.recipe
+    if recipe.kind == "ring":
+        ring = KvRing(recipe.window, recipe.sink, relative)
+        return RingPerformance(score, prompts, recipe.block, ring)
+    if recipe.kind == "rolling":
+        return RollingPerformance(score, prompts, recipe.block, recipe.window, recipe.sink)
+    if recipe.kind == "memory":
+        return MergedPerformance(score, prompts, recipe)
+    return ChunkPerformance(score, prompts, latents_of(recipe.frames), latents_of(recipe.overlap),
+                            window, recode)  # fmt: skip
