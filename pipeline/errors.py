@@ -28,6 +28,7 @@
     ├── AvatarError
     │   ├── UnknownAvatar         no avatar has this name
     │   ├── AvatarNameInvalid     a name that is taken, or cannot be one
+    │   ├── AvatarsFull           as many are enrolled as may be
     │   └── AvatarDamaged         a bundled avatar's folder is incomplete or altered
     ├── PictureError          the reference picture
     │   ├── PictureMissing, PictureUnreadable, PictureTooSmall, PictureTooLarge,
@@ -179,6 +180,10 @@ class UnknownAvatar(AvatarError):
 
 class AvatarNameInvalid(AvatarError):
     code = "avatar_name_invalid"
+
+
+class AvatarsFull(AvatarError):
+    code = "avatars_full"
 
 
 class AvatarDamaged(AvatarError):

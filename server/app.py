@@ -200,9 +200,11 @@ async def avatar(request: web.Request) -> web.Response:
 
 async def picture(request: web.Request) -> web.Response:
     """Its reference picture."""
-    card = request.app[HOUSE].avatars.card(request.match_info["avatar"])
+    avatars = request.app[HOUSE].avatars
+    card = avatars.card(request.match_info["avatar"])
     headers = {"Cache-Control": "private, no-cache"}  # a revoked picture is not shown from a cache
-    return web.Response(body=card.picture, content_type=card.picture_type, headers=headers)
+    body = await avatars.picture(card.id)
+    return web.Response(body=body, content_type=card.picture_type, headers=headers)
 
 
 async def page(request: web.Request) -> web.StreamResponse:

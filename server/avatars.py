@@ -7,20 +7,24 @@ what is kept is the enrolled avatar, because enrolling takes seconds and a grant
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from server.errors import UnknownAvatar
+
+READY: Final = 32  # avatars kept ready; one of ``mini`` takes 25 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a person sees before the call."""
+    """What a person sees before the call. ``picture`` is a file, or what reads it; blocking."""
 
     id: str
     name: str
     description: str
-    picture: bytes
+    picture: bytes | Callable[[], bytes]
     picture_type: str
     edition: str = ""  # another one with every enrolment
 
@@ -49,13 +53,17 @@ class Source(Protocol):
 
 
 class Avatars:
-    """Cards by id, and avatars made ready on first use. ``own`` enrols and removes people."""
+    """Cards by id, and avatars made ready on first use. ``own`` enrols and removes people.
 
-    def __init__(self, source: Source, own: Any = None) -> None:
+    ``ready`` avatars stay in memory, those that were called last; the others are made ready anew.
+    """
+
+    def __init__(self, source: Source, own: Any = None, ready: int = READY) -> None:
         self._source = source
         self.own = own
+        self._most = ready
         self._cards: dict[str, Card] = {}
-        self._ready: dict[str, object] = {}
+        self._ready: OrderedDict[str, object] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
         self._loading = asyncio.Lock()  # what was read first must not come last
 
@@ -85,6 +93,11 @@ class Avatars:
             )
         return self._cards[avatar]
 
+    async def picture(self, avatar: str) -> bytes:
+        """The reference picture's file. Raises ``UnknownAvatar``, ``AvatarUnusable``."""
+        held = self.card(avatar).picture
+        return held if isinstance(held, bytes) else await asyncio.to_thread(held)
+
     async def open(self, avatar: str, session: str = "") -> tuple[object, object]:
         """The avatar and a fresh grant for it, which is bound to the session."""
         card = self.card(avatar)
@@ -94,5 +107,12 @@ class Avatars:
             if ready is None:
                 ready = await asyncio.to_thread(self._source.enrol, avatar, grant)
                 if self._cards.get(avatar) == card:  # neither removed nor enrolled anew meanwhile
-                    self._ready[avatar] = ready
+                    self._keep(avatar, ready)
+            elif avatar in self._ready:
+                self._ready.move_to_end(avatar)
         return ready, grant
+
+    def _keep(self, avatar: str, ready: object) -> None:
+        self._ready[avatar] = ready
+        while len(self._ready) > self._most:
+            self._ready.popitem(last=False)

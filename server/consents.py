@@ -18,8 +18,10 @@ from pipeline.consent import ConsentGate, Registry, Scope
 from pipeline.errors import (
     AvatarError,
     AvatarNameInvalid,
+    AvatarsFull,
     ConsentError,
     ContinuumError,
+    EvidenceInvalid,
     ModelError,
     PictureError,
     RegistryUnavailable,
@@ -30,6 +32,7 @@ from server.avatars import Avatars, Card
 from server.desk import Desk
 from server.errors import (
     AvatarRefused,
+    AvatarsTaken,
     AvatarUnusable,
     ConsentRequired,
     ModelUnusable,
@@ -49,8 +52,10 @@ TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 PROBLEMS: Final[tuple[tuple[type[ContinuumError], type[ServerError]], ...]] = (
     (RegistryUnavailable, RegistryDown),
+    (EvidenceInvalid, AvatarUnusable),
     (ConsentError, ConsentRequired),
     (NoSuchAvatar, UnknownAvatar),
+    (AvatarsFull, AvatarsTaken),
     (AvatarNameInvalid, AvatarRefused),
     (AvatarError, AvatarUnusable),
     (PictureError, PictureRefused),
@@ -160,6 +165,8 @@ def open_house(settings: Settings) -> House:
             settings.device,
             settings.force,
             settings.speed,
+            settings.decoder,
+            settings.recipe,
         )
     except ContinuumError as failure:
         registry.close()
@@ -173,7 +180,8 @@ def open_house(settings: Settings) -> House:
         settings.picture_s, settings.picture_mb, settings.picture_pixels, settings.picture_bytes
     )
     everybody = Everybody(Bundled(pipeline, registry), pipeline, gate, bounds)
-    avatars = Avatars(everybody, OwnPictures(gate, bounds))
+    own = OwnPictures(gate, bounds, settings.avatars_max)
+    avatars = Avatars(everybody, own, settings.avatars_ready)
     from server.marking import Marking  # imports this module
 
     house = House(settings, Performers(pipeline), avatars, Desk(registry))

@@ -117,7 +117,7 @@ class Desk:
                 if seen != revision:  # the first time too: what came before it was not heard
                     await changed()
                 revision = seen
-            except ContinuumError as failure:
+            except (ContinuumError, RegistryDown) as failure:  # asked again at the next look
                 log.error("the consent registry does not answer: %s", failure)
 
     async def stands(self, session: Running) -> None:

@@ -8,16 +8,30 @@ the server runs.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.consent import ConsentGate, Scope
-from pipeline.consent.enrolments import Enrolled
+from pipeline.consent.enrolments import Enrolled, Enrolments
 from pipeline.errors import ContinuumError
 from pipeline.picture import Bounds
 from server.avatars import Card, Source
 from server.consents import translated
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Reads a picture from the vault when it is asked for: memory is not where people are kept."""
+
+    enrolments: Enrolments
+    avatar: Enrolled
+
+    def __call__(self) -> bytes:
+        """The file. Raises ``AvatarUnusable`` or ``RegistryDown``."""
+        with translated():
+            return self.enrolments.picture(self.avatar)
 
 
 class Everybody:
@@ -28,24 +42,21 @@ class Everybody:
         self._bounds = bounds
         self._enrolments = gate.registry.enrolments
         self._own: dict[str, Enrolled] = {}
+        self._sound: set[str] = set()  # pictures that could be read
 
     def cards(self) -> list[Card]:
         """Every avatar, the bundled ones first; one whose files are damaged is left out.
 
-        So is one whose consent was revoked: what retention keeps of it is not for showing.
+        So is one whose consent was revoked: what retention keeps of it is not for showing. Raises
+        ``RegistryDown``; then everything stays as it was.
         """
         bundled = self._bundled.cards()
-        gone = {r.id for r in self._gate.registry.all() if r.revoked_at is not None}
+        with translated():
+            offered = self._enrolments.offered()
         taken = {card.id for card in bundled}
-        offered = (a for a in self._enrolments.all() if a.consent_id not in gone)
-        self._own = {a.name: a for a in offered if a.name not in taken}
-        cards = list(bundled)
-        for avatar in self._own.values():
-            try:
-                cards.append(self._card(avatar))
-            except ContinuumError as failure:
-                log.error("avatar %s is left out: %s", avatar.name, failure)
-        return cards
+        self._own = {a.name: a for a in offered if a.name not in taken and self._is_sound(a)}
+        self._sound &= {avatar.picture_blob for avatar in offered}
+        return [*bundled, *map(self._card, self._own.values())]
 
     def grant(self, avatar: str, session: str = "") -> object:
         """A live grant for a session. Raises what ``translated`` makes of a refusal."""
@@ -76,12 +87,23 @@ class Everybody:
             points = parse_landmarks(text, "the sidecar", *size)
             return self._pipeline.enrol(picture, grant, landmarks=points)
 
+    def _is_sound(self, avatar: Enrolled) -> bool:
+        """Whether its picture can be read; looked at once."""
+        if avatar.picture_blob not in self._sound:
+            try:
+                self._enrolments.picture(avatar)
+            except ContinuumError as failure:
+                log.error("avatar %s is left out: %s", avatar.name, failure)
+                return False
+            self._sound.add(avatar.picture_blob)
+        return True
+
     def _card(self, avatar: Enrolled) -> Card:
         return Card(
             avatar.name,
             avatar.title,
             avatar.description,
-            self._enrolments.picture(avatar),
+            Stored(self._enrolments, avatar),
             avatar.picture_type,
             avatar.landmarks_blob,
         )

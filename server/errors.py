@@ -8,9 +8,10 @@
     ├── Forbidden               403   known, but not allowed
     │   ├── LocalOnly, OriginRefused, RecordingRefused
     ├── NotFound                404
-    │   ├── UnknownAvatar, UnknownSession, UnknownPeer, UnknownConsent
+    │   ├── UnknownAvatar, UnknownSession, UnknownPeer, UnknownConsent, UnknownRecording
     ├── SourceTaken             409
     ├── AvatarBundled           409   it came with the model and cannot be removed
+    ├── AvatarsTaken            409   as many avatars are enrolled as may be
     ├── RecordingState          409   recorded already, or not recorded
     ├── TooLarge                413
     ├── UnsupportedMediaType    415
@@ -121,6 +122,10 @@ class SourceTaken(ServerError):
 
 class AvatarBundled(ServerError):
     status, type, title = 409, "/problems/avatar-bundled", "Bundled avatars cannot be removed"
+
+
+class AvatarsTaken(ServerError):
+    status, type, title = 409, "/problems/avatars-taken", "As many avatars are enrolled as may be"
 
 
 class RecordingState(ServerError):

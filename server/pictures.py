@@ -25,8 +25,8 @@ DESCRIPTION: Final = "A picture of one's own."
 class OwnPictures:
     """Blocking calls, seconds each; one computation at a time."""
 
-    def __init__(self, gate: ConsentGate, bounds: Bounds) -> None:
-        self._gate, self._bounds = gate, bounds
+    def __init__(self, gate: ConsentGate, bounds: Bounds, most: int | None = None) -> None:
+        self._gate, self._bounds, self._most = gate, bounds, most
         self._enrolments = gate.registry.enrolments
         self._busy = threading.Lock()
 
@@ -70,6 +70,7 @@ class OwnPictures:
                 description=DESCRIPTION,
                 taken=catalogue(),
                 anew=True,
+                most=self._most,
                 actor=actor,
             )
         return avatar

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from aiohttp import BodyPartReader, web
@@ -127,18 +128,19 @@ async def audit(request: web.Request) -> web.StreamResponse:
 
 
 async def _export(request: web.Request, wanted: Filter) -> web.StreamResponse:
+    entries = _registry(request).log.entries(wanted)
+    page = await _do(request, lambda _: _lines(entries))  # what fails, fails before it begins
     response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
     await response.prepare(request)
-    entries = _registry(request).log.entries(wanted)
-    while page := await asyncio.to_thread(_lines, entries):
+    while page:
         await response.write(page)
+        page = await asyncio.to_thread(_lines, entries)
     await response.write_eof()
     return response
 
 
 def _lines(entries: Iterator[Any]) -> bytes:
-    taken = [entry.line() + "\n" for entry, _ in zip(entries, range(MAX_PAGE), strict=False)]
-    return "".join(taken).encode()
+    return "".join(entry.line() + "\n" for entry in islice(entries, MAX_PAGE)).encode()
 
 
 def describe(record: ConsentRecord, now: float) -> dict[str, object]:

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from pipeline.consent.audit import AuditLog
 from pipeline.consent.database import Database
 from pipeline.consent.records import sha256_of
-from pipeline.consent.schema import avatars
+from pipeline.consent.schema import avatars, consents
 from pipeline.consent.vault import Vault
-from pipeline.errors import AvatarNameInvalid, UnknownAvatar
+from pipeline.errors import AvatarNameInvalid, AvatarsFull, UnknownAvatar
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
@@ -58,13 +58,14 @@ class Enrolments:
         description: str = "",
         taken: Iterable[str] = (),
         anew: bool = False,
+        most: int | None = None,
         actor: str = "operator",
     ) -> Enrolled:
         """Keeps picture and landmarks (JSON) under a name; ask the gate before.
 
         ``taken`` are names that bundled avatars have. With ``anew`` the very picture may be
-        enrolled under its name again, with other landmarks or another record. Raises
-        ``AvatarNameInvalid``.
+        enrolled under its name again, with other landmarks or another record. ``most`` is how many
+        avatars there may be. Raises ``AvatarNameInvalid`` or ``AvatarsFull``.
         """
         self._check_name(name, taken, sha256_of(picture) if anew else None)
         kind = _type_of(picture)
@@ -82,7 +83,7 @@ class Enrolments:
                 enrolled_at=self._clock(),
             )
             try:
-                left = self._insert(avatar, actor)
+                left = self._insert(avatar, most, actor)
             except BaseException:
                 for blob in blobs:
                     self._vault.delete(blob)
@@ -93,9 +94,17 @@ class Enrolments:
 
     def all(self) -> list[Enrolled]:
         """Every enrolled avatar by name."""
+        return self._select()
+
+    def offered(self) -> list[Enrolled]:
+        """Those whose consent was not revoked: what retention keeps is not for showing."""
+        gone = sa.select(consents.c.id).where(consents.c.revoked_at.is_not(None))
+        return self._select(avatars.c.consent_id.not_in(gone))
+
+    def _select(self, *conditions: sa.ColumnElement[bool]) -> list[Enrolled]:
+        query = sa.select(avatars).where(*conditions).order_by(avatars.c.name)
         with self._database.read() as connection:
-            rows = connection.execute(sa.select(avatars).order_by(avatars.c.name)).all()
-        return [Enrolled(*row) for row in rows]
+            return [Enrolled(*row) for row in connection.execute(query)]
 
     def get(self, name: str) -> Enrolled:
         """Raises ``UnknownAvatar``."""
@@ -149,7 +158,7 @@ class Enrolments:
         if name in set(taken) or any(avatar.image_sha256 != again for avatar in held):
             raise AvatarNameInvalid(f"there is an avatar {name!r} already: choose another name")
 
-    def _insert(self, avatar: Enrolled, actor: str) -> list[str]:
+    def _insert(self, avatar: Enrolled, most: int | None, actor: str) -> list[str]:
         """Writes the row, in place of one of the same picture; the blobs that this one left."""
         row = {column.name: getattr(avatar, column.name) for column in avatars.c}
         same = (avatars.c.name == avatar.name) & (avatars.c.image_sha256 == avatar.image_sha256)
@@ -157,6 +166,7 @@ class Enrolments:
             before = connection.execute(sa.select(avatars).where(same)).all()
             connection.execute(avatars.delete().where(same))
             connection.execute(avatars.insert().values(row))
+            _check_room(connection, most)
             self._log.append(
                 connection,
                 "avatar.enrolled",
@@ -167,6 +177,16 @@ class Enrolments:
             )
             self._database.bump(connection)
         return [blob for row in before for blob in (row.picture_blob, row.landmarks_blob)]
+
+
+def _check_room(connection: sa.Connection, most: int | None) -> None:
+    """Within the transaction that enrols one: writers take their turns, so this is exact."""
+    count = int(connection.scalar(sa.select(sa.func.count()).select_from(avatars)) or 0)
+    if most is not None and count > most:
+        raise AvatarsFull(
+            f"{count - 1} avatars are enrolled, {most} may be: remove one"
+            " (`continuum avatar remove`) or raise avatars_max"
+        )
 
 
 def _type_of(picture: bytes) -> str:

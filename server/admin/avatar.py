@@ -57,6 +57,7 @@ def _add(shell: Shell, arguments: argparse.Namespace) -> None:
         title=arguments.title,
         description=arguments.description,
         taken=catalogue(),
+        most=shell.avatars_max,
         actor=shell.actor,
     )
     row = {"name": avatar.name, "title": avatar.title, "consent_id": avatar.consent_id}

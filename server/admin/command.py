@@ -45,9 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _act(arguments: argparse.Namespace) -> int:
-    registry = open_registry(_settings(arguments))
+    chosen = _settings(arguments)
+    registry = open_registry(chosen)
+    shell = Shell(registry, Output(arguments.json), operator(), chosen.avatars_max)
     try:
-        arguments.run(Shell(registry, Output(arguments.json), operator()), arguments)
+        arguments.run(shell, arguments)
     finally:
         registry.close()
     return 0

@@ -17,6 +17,7 @@ class Shell:
     registry: Registry
     output: Output
     actor: str
+    avatars_max: int
 
 
 def operator() -> str:

@@ -24,6 +24,7 @@ from server.avatars import Avatars, Card
 from server.consents import translated
 from server.desk import Desk
 from server.house import House
+from server.records import MAX_PAGE
 from server.session import Options
 from server.settings import Settings
 from tests.consent.conftest import photo, png
@@ -159,11 +160,17 @@ async def test_what_is_no_picture_or_no_form_is_refused(office: Office) -> None:
 
 
 async def test_the_whole_log_is_exported_and_can_be_proved(office: Office) -> None:
+    with office.registry.database.write() as connection:
+        for _ in range(2 * MAX_PAGE):  # so that it takes several pages
+            office.registry.log.append(connection, "test.entry", actor="a test")
     for _ in range(3):
         await office.session()
     text = await (await office.http.get("/v1/audit?format=jsonl")).text()
     lines = text.splitlines()
-    assert len(lines) >= 6 and first_break(lines) is None
+    assert first_break(lines) is None
+    assert len(lines) >= 2 * MAX_PAGE + 6
+    asked = await (await office.http.get("/v1/audit?format=jsonl&action=test")).text()
+    assert len(asked.splitlines()) == 2 * MAX_PAGE
 
 
 async def test_revoking_elsewhere_ends_a_running_session_within_a_second(office: Office) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.consent import ConsentGate, Registry, Setup
+from pipeline.errors import RegistryUnavailable
 from pipeline.picture import Bounds
 from server.admin.command import main
 from server.app import build
@@ -88,13 +89,13 @@ def serve(folder: Path) -> Serve:
     """A server of the folder's registry; a second one is a restart, or another machine."""
 
     @asynccontextmanager
-    async def running(retention_s: float = 0.0) -> AsyncIterator[Office]:
+    async def running(retention_s: float = 0.0, most: int | None = None) -> AsyncIterator[Office]:
         registry = Registry(folder / "r.sqlite", setup=Setup(retention_s=retention_s))
         gate, pipeline, houses = ConsentGate(registry), Enroller(), list[House]()
 
         async def open_house(settings: Settings) -> House:
             everybody = Everybody(FakeSource(), pipeline, gate, Bounds())
-            avatars = Avatars(everybody, OwnPictures(gate, Bounds()))
+            avatars = Avatars(everybody, OwnPictures(gate, Bounds(), most))
             houses.append(House(settings, Performers(pipeline), avatars, Desk(registry)))
             return houses[0]
 
@@ -283,3 +284,95 @@ async def test_an_avatar_of_the_shell_is_listed_called_and_removed(
             await caller.event("error", code="session_ended")
         await until(lambda: not office.house.sessions)
         assert await office.listed() == ["mira", "tomo"]
+
+
+def goes_down(office: Office, monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+    """From the moment at which ``act`` is committed, the registry cannot be read."""
+    enrolments, database = office.registry.enrolments, office.registry.database
+    real = getattr(enrolments, act)
+
+    @contextmanager
+    def down() -> Iterator[None]:
+        raise RegistryUnavailable("the disk is gone")
+        yield
+
+    def acting(*given: Any, **named: Any) -> Any:
+        done = real(*given, **named)
+        monkeypatch.setattr(database, "read", down)
+        return done
+
+    monkeypatch.setattr(enrolments, act, acting)
+
+
+async def test_a_registry_that_fails_after_an_enrolment_is_a_problem_and_not_a_wreck(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve() as office:
+        consent = await office.consent()
+        goes_down(office, monkeypatch, "add")
+        status, problem = await office.enrol(consent, id="ada")
+        assert (status, problem["type"]) == (503, "/problems/registry-down")
+        assert problem["retryable"] and problem["code"] == "registry_unavailable"
+        assert await office.listed() == ["mira", "tomo"], "who was on offer still is"
+        monkeypatch.undo()
+        await until(lambda: "ada" in office.house.avatars)  # the desk looks again by itself
+        assert (await office.enrol(consent, id="ada"))[0] == 201, "to ask again does no harm"
+        assert len(office.registry.vault.names()) == 2
+        assert office.registry.log.verify() > 0
+
+
+async def test_a_registry_that_fails_after_a_removal_still_ends_the_sessions(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve() as office:
+        await office.enrol(await office.consent(), id="ada")
+        await office.house.create(Options("ada"))
+        goes_down(office, monkeypatch, "remove")
+        gone = await office.http.delete("/v1/avatars/ada")
+        assert gone.status == 503
+        assert (await gone.json())["type"] == "/problems/registry-down"
+        monkeypatch.undo()
+        await until(lambda: not office.house.sessions and "ada" not in office.house.avatars)
+        assert office.registry.vault.names() == set()
+        assert (await office.http.delete("/v1/avatars/ada")).status == 404
+
+
+async def test_an_export_of_a_registry_that_is_down_is_a_problem(serve: Serve) -> None:
+    async with serve() as office:
+        office.registry.close()
+        for query in ("format=jsonl", "limit=3"):
+            response = await office.http.get(f"/v1/audit?{query}")
+            assert response.status == 503
+            assert (await response.json())["type"] == "/problems/registry-down"
+
+
+async def test_no_more_are_enrolled_than_may_be(
+    serve: Serve, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serve(most=1) as office:
+        consent = await office.consent()
+        assert (await office.enrol(consent, id="ada"))[0] == 201
+        status, problem = await office.enrol(consent, id="bo")
+        assert (status, problem["type"]) == (409, "/problems/avatars-taken")
+        assert problem["code"] == "avatars_full" and "1 may be" in problem["detail"]
+        assert (await office.enrol(consent, id="ada"))[0] == 201, "anew takes no more room"
+        assert len(office.registry.vault.names()) == 2 and office.registry.log.verify() > 0
+        (folder / "c.toml").write_text("avatars_max = 1\n")
+        (folder / "me.png").write_bytes(PICTURE)
+        (folder / "me.landmarks.json").write_bytes(LANDMARKS)
+        image = ("--image", str(folder / "me.png"), "--consent", consent)
+        house = ("--config", str(folder / "c.toml"), "--registry", str(folder / "r.sqlite"))
+        assert await asyncio.to_thread(main, ["avatar", "add", "cy", *image, *house]) == 2
+        assert "remove one" in capsys.readouterr().err
+
+
+async def test_pictures_are_read_when_they_are_asked_for(serve: Serve) -> None:
+    async with serve() as office:
+        await office.enrol(await office.consent(), id="ada")
+        held = office.house.avatars.card("ada").picture
+        assert not isinstance(held, bytes) and held() == PICTURE
+        (blob,) = (a.picture_blob for a in office.registry.enrolments.all())
+        (office.registry.vault.blobs / blob).write_bytes(b"altered")
+        shown = await office.http.get("/v1/avatars/ada/picture")
+        assert shown.status == 503
+        assert (await shown.json())["type"] == "/problems/avatar-unusable"
