@@ -7,12 +7,11 @@ checkpoint it may be, under which licence, and what to bring besides.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,10 @@ from pipeline.models.wan.cards import Card, candidates, card
 from pipeline.models.wan.config import WanConfig, config_from_shapes
 from pipeline.models.wan.dit import WanDiT, keep_float32
 from pipeline.models.wan.names import NESTS, transformer_rename, unwrapped, vae_rename
+from pipeline.models.wan.published import compared, sha256_of
+from pipeline.models.wan.sight import vision_differences
+from pipeline.models.wan.text import original_text, text_shapes
+from pipeline.models.wan.tiny import TinyDecoder, decoder_part
 from pipeline.models.wan.vae import WanVae, published_vae
 from pipeline.sources import (
     RenamedSource,
@@ -58,6 +61,7 @@ class Report:
     licenses: dict[str, str] = field(default_factory=dict)
     bring: dict[str, str] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
+    published: dict[str, str] = field(default_factory=dict)  # beside what is known of the file
 
 
 _MARKS: Final = {  # a name that only this kind of file has
@@ -100,10 +104,13 @@ def inspect(path: Path, checksums: bool = False) -> Report:
     )
     if report.kind == "transformer":
         _describe_transformer(report, source, path)
-    elif report.kind == "vae":
-        with torch.device("meta"):
-            vae = WanVae(published_vae())
-        _compare(report, expected_shapes(vae), RenamedSource(source, vae_rename(infos)))
+    elif report.kind in _PARTS:
+        try:
+            _fault(report, _PARTS[report.kind](source))
+        except ModelMismatch as error:
+            _fault(report, str(error))
+        except ModuleNotFoundError as missing:
+            report.problems.append(f"not compared tensor by tensor: {missing.name} is missing")
     elif report.kind == "unknown":
         report.complete = False
         report.problems.append(
@@ -113,8 +120,37 @@ def inspect(path: Path, checksums: bool = False) -> Report:
     if not report.memory:
         report.memory = {name: report.parameters * kind.itemsize for name, kind in TYPES.items()}
     if checksums:
-        report.sha256 = {file.name: _sha256(file) for file in files}
+        report.sha256 = {file.name: sha256_of(file) for file in files}
+    for file in files:
+        words, fault = compared(file, report.sha256.get(file.name, ""))
+        report.published[file.name] = words
+        _fault(report, f"{file.name} is {words}" if fault else "")
     return report
+
+
+def _vae_differences(source: Source) -> str:
+    with torch.device("meta"):
+        vae = WanVae(published_vae())
+    return differences(expected_shapes(vae), RenamedSource(source, vae_rename(source.infos)).infos)
+
+
+def _tiny_differences(source: Source) -> str:
+    with torch.device("meta"):
+        decoder = TinyDecoder()
+    return differences(expected_shapes(decoder), decoder_part(source).infos)
+
+
+def _text_differences(source: Source) -> str:
+    named = original_text(source)
+    return differences(text_shapes(named), named.infos)
+
+
+_PARTS: Final[dict[str, Callable[[Source], str]]] = {
+    "vae": _vae_differences,
+    "tiny decoder": _tiny_differences,
+    "text encoder": _text_differences,
+    "image encoder": vision_differences,
+}
 
 
 def transformer_folder(path: Path) -> Path:
@@ -153,7 +189,7 @@ def _describe_transformer(report: Report, source: Source, path: Path) -> None:
         return
     shapes = expected_shapes(model)
     report.layout, report.config = config.layout, asdict(config)
-    _compare(report, shapes, merged)
+    _fault(report, differences(shapes, merged.infos))
     report.tensors = len(merged.infos)
     report.parameters = sum(info.numel for info in merged.infos.values())
     wide = sum(p.numel() for name, p in model.named_parameters() if keep_float32(name))
@@ -180,16 +216,10 @@ def _name_candidates(report: Report, cards: tuple[Card, ...]) -> None:
         )
 
 
-def _compare(report: Report, shapes: Mapping[str, tuple[int, ...]], source: Source) -> None:
-    wrong = differences(shapes, source.infos)
+def _fault(report: Report, wrong: str) -> None:
     if wrong:
         report.complete = False
         report.problems.append(wrong)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def fits(report: Report, device: str = "cpu") -> dict[str, bool]:
@@ -208,12 +238,16 @@ def text(report: Report) -> str:
         f"  complete  {'yes' if report.complete else 'NO'}",
         *(f"  problem   {problem}" for problem in report.problems),
     ]
+    free, fitting = free_memory("cpu"), fits(report)
     for name, size in report.memory.items():
-        lines.append(f"  needs     {gib(size)} in {name}, for the weights")
+        room = "fits" if fitting[name] else "does not fit"
+        lines.append(f"  needs     {gib(size)} in {name}, for the weights; {room} into the "
+                     f"{gib(free)} that are free here")  # fmt: skip
     for name, license_text in report.licenses.items():
         lines.append(f"  may be    {name}: {license_text}")
     lines += [f"  bring     {what}: {name}" for what, name in report.bring.items()]
     lines += [f"  sha256    {digest}  {name}" for name, digest in report.sha256.items()]
+    lines += [f"  published {name}: {words}" for name, words in report.published.items()]
     return "\n".join(lines)
 
 

@@ -276,6 +276,17 @@ class RenamedSource:
         return self._source.read(self._raw[name])
 
 
+class Hollow:
+    """A source whose tensors are shapes alone, on the meta device: nothing is read."""
+
+    def __init__(self, source: Source) -> None:
+        self.infos = source.infos
+
+    def read(self, name: str) -> Tensor:
+        info = self.infos[name]
+        return torch.empty(info.shape, dtype=info.dtype, device="meta")
+
+
 class Part:
     """Some tensors of a source, the others unread."""
 

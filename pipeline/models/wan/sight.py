@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from pipeline.errors import ModelMismatch
 from pipeline.models.wan.config import family
-from pipeline.sources import Source, open_weights
+from pipeline.models.wan.pretrained import pretrained
+from pipeline.sources import Hollow, Source, TensorInfo, open_weights
+from pipeline.weights import differences, expected_shapes
 
 _BLOCK = {
     "norm1": "layer_norm1", "norm2": "layer_norm2", "attn.proj": "self_attn.out_proj",
@@ -55,7 +57,7 @@ def load_picture_encoder(
 
     model: Any
     if weights.is_dir() and (weights / "config.json").is_file():
-        model = CLIPVisionModel.from_pretrained(weights, local_files_only=True, dtype=dtype)
+        model = pretrained(CLIPVisionModel, weights, dtype)
     else:
         state = vision_state(open_weights(weights))
         model = CLIPVisionModel(CLIPVisionConfig(**vision_sizes(state)))
@@ -90,15 +92,35 @@ def vision_state(source: Source) -> dict[str, Tensor]:
 
 def vision_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The sizes of a CLIP vision tower from its tensors."""
-    width, _, patch, _ = state["embeddings.patch_embedding.weight"].shape
-    tokens = state["embeddings.position_embedding.weight"].shape[0]
+    try:
+        width, _, patch, _ = state["embeddings.patch_embedding.weight"].shape
+        tokens = state["embeddings.position_embedding.weight"].shape[0]
+        inner = state["encoder.layers.0.mlp.fc1.weight"].shape[0]
+    except KeyError as error:
+        raise ModelMismatch(f"this is not the family's CLIP: {error} is missing") from error
     depth = 1 + max(int(n.split(".")[2]) for n in state if n.startswith("encoder.layers."))
     return {
         "hidden_size": width, "patch_size": patch, "num_hidden_layers": depth,
-        "image_size": round((tokens - 1) ** 0.5) * patch,
-        "intermediate_size": state["encoder.layers.0.mlp.fc1.weight"].shape[0],
+        "image_size": round((tokens - 1) ** 0.5) * patch, "intermediate_size": inner,
         "num_attention_heads": max(width // 80, 1), "hidden_act": "gelu",
     }  # fmt: skip
+
+
+def vision_differences(source: Source) -> str:
+    """What of the published picture encoder is missing, unexpected or mis-shaped; nothing is read.
+    One of transformers' own is compared when it is loaded."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    if not any(name.startswith("visual.") for name in source.infos):
+        return ""
+    state = vision_state(Hollow(source))
+    with torch.device("meta"):
+        model: Any = CLIPVisionModel(CLIPVisionConfig(**vision_sizes(state)))
+    wanted = {name.removeprefix("vision_model."): shape
+              for name, shape in expected_shapes(model).items()}  # fmt: skip
+    nowhere = Path("visual")
+    return differences(wanted, {name: TensorInfo(tuple(value.shape), value.dtype, nowhere)
+                                for name, value in state.items()})  # fmt: skip
 
 
 def fill_vision(model: Any, state: Mapping[str, Tensor]) -> None:

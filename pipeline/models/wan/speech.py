@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.errors import ModelUnknown
+from pipeline.models.wan.pretrained import pretrained
 
 SAMPLE_RATE: Final = 16_000
 LAYOUTS: Final = ("A", "B")
@@ -64,9 +65,7 @@ class SpeechEncoder:
             raise ModelUnknown(f"{folder} holds no wav2vec2 (no config.json)")
         told = folder / "preprocessor_config.json"
         settings = json.loads(told.read_text()) if told.is_file() else {}
-        model: Any = Wav2Vec2Model.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32
-        )
+        model = pretrained(Wav2Vec2Model, folder, torch.float32)
         return cls(model.to(device), layout, bool(settings.get("do_normalize", True)))
 
     @property

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from pipeline.errors import ModelMismatch, ModelUnknown
 from pipeline.models.wan.names import text_from_original, unwrapped
+from pipeline.models.wan.pretrained import pretrained
 from pipeline.sources import RenamedSource, Source, open_weights
+from pipeline.weights import expected_shapes
 
 Tokenize = Callable[[str], list[int]]
 
@@ -46,7 +48,7 @@ def load_prompt_encoder(
     if not tokenizer.is_dir():
         raise ModelUnknown(f"{tokenizer} does not exist: the prompt needs its tokenizer")
     if weights.is_dir() and (weights / "config.json").is_file():
-        model = UMT5EncoderModel.from_pretrained(weights, local_files_only=True, dtype=dtype)
+        model = pretrained(UMT5EncoderModel, weights, dtype)
     else:
         source = original_text(open_weights(weights))
         with torch.device("meta"):
@@ -77,6 +79,17 @@ def text_sizes(source: Source) -> dict[str, Any]:
         "num_layers": depth, "num_heads": heads, "relative_attention_num_buckets": buckets,
         "feed_forward_proj": "gated-gelu",
     }  # fmt: skip
+
+
+def text_shapes(source: Source) -> dict[str, tuple[int, ...]]:
+    """What a umT5 encoder of these sizes consists of; its embedding counts once."""
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    with torch.device("meta"):
+        model: Any = UMT5EncoderModel(UMT5Config(**text_sizes(source)))
+    names: dict[str, tuple[int, ...]] = expected_shapes(model)
+    names.pop("encoder.embed_tokens.weight", None)
+    return names
 
 
 def fill_text(model: Any, source: Source, dtype: torch.dtype) -> None:
