@@ -63,6 +63,15 @@ def _place(posed, normals, vertex, offset, relight, seen, twin, facing, light, v
         vertices[r, SHADE] = known * (one + change) + (one - known) * bright
 
 
+@njit(**COMPILED)
+def _hide(rows, follow, more, seen, out):  # type: ignore[no-untyped-def]
+    """How far rows are still seen when lids and lips have unfolded by ``more`` (3,)."""
+    zero, one = np.float32(0.0), np.float32(1.0)
+    for k in range(rows.shape[0]):
+        away = follow[k, 0] * more[0] + follow[k, 1] * more[1] + follow[k, 2] * more[2]
+        out[rows[k]] = seen[rows[k]] * (one - min(max(away / _FOLDED, zero), one))
+
+
 class Painter:
     """Draws frames of one anchor, at its size."""
 
@@ -126,6 +135,5 @@ class Painter:
 
     def _unfold(self, state: F32) -> None:
         """What the picture shows of open lids and closed lips is hidden as they unfold."""
-        folds = self.anchor.folds
-        more = folds.follow @ np.maximum(unfolded(state) - self._unfolded, 0)
-        self._seen[folds.rows] = self.anchor.seen[folds.rows] * (1 - np.clip(more / _FOLDED, 0, 1))
+        folds, more = self.anchor.folds, np.maximum(unfolded(state) - self._unfolded, 0)
+        _hide(folds.rows, folds.follow, more, self.anchor.seen, self._seen)

@@ -37,6 +37,7 @@ from pipeline.runtime import accelerate
 from pipeline.stream import Avatar, AvatarFrame, AvatarStream
 
 DEFAULT_SIZE: Final = (512, 512)
+_AHEAD: Final = 32  # frames that wait to be painted or taken: painters go on while chunks are made
 
 
 class AvatarEngine:
@@ -200,7 +201,7 @@ def _painted(
     try:
         for k, state in enumerate(poses):
             queue.append(pools[k % 2].submit(painters[k % 2].paint, state))
-            if len(queue) > 2 * len(painters):
+            if len(queue) > _AHEAD:
                 yield frame(painted)
                 painted += 1
         while queue:

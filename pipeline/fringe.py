@@ -36,8 +36,9 @@ from pipeline.vertex import (
 ROW_SHIFT: Final = 13  # a pixel is row << 13 | column
 COLUMN: Final = (1 << ROW_SHIFT) - 1
 
-# Slots of the tables: floats, then words.
-_OWN, _TWIN, _OWN_PART, _TWIN_PART, _RED, _GREEN, _BLUE, _COVER = 0, 2, 4, 5, 6, 7, 8, 9
+_SURE: Final = np.float32(0.9999)
+# Slots of the tables: floats, of which _TWIN to _TWIN_PART are guesses, then words.
+_OWN, _OWN_PART, _COVER, _TWIN, _RED, _GREEN, _BLUE, _TWIN_PART = 0, 2, 3, 4, 6, 7, 8, 9
 _OWN_TEXEL, _TWIN_TEXEL = 0, 4
 
 
@@ -79,7 +80,7 @@ def _gather(mesh, lists, start, count, floats):  # type: ignore[no-untyped-def]
     """What the vertices say of each fragment, into the tables."""
     vertices, looks, faces = mesh
     pixels, owners = lists
-    one, half = np.float32(1.0), np.float32(0.5)
+    zero, one, half = np.float32(0.0), np.float32(1.0), np.float32(0.5)
     share = one / np.float32(SAMPLES)
     for i in range(count):
         pixel, owner = pixels[start + i], owners[start + i]
@@ -90,20 +91,24 @@ def _gather(mesh, lists, start, count, floats):  # type: ignore[no-untyped-def]
         w = weights(a, b, c, x, y)
         cover = share * np.float32(owner >> OWNER_BITS) * _mix(a, b, c, COVER, w)
         seen = _mix(a, b, c, SEEN, w)
-        d, e, g = looks[i0], looks[i1], looks[i2]
-        twin = (one - seen) * _mix(d, e, g, MIRROR_SEEN - HALF, w)
-        fill = one - seen - twin
         k = cover * _mix(a, b, c, SHADE, w)
         floats[slot(_OWN, i)] = _mix(a, b, c, U, w)
         floats[slot(_OWN + 1, i)] = _mix(a, b, c, V, w)
+        floats[slot(_OWN_PART, i)] = seen * k
+        floats[slot(_COVER, i)] = cover
+        if seen > _SURE:  # the picture shows it: neither its twin nor its fill counts
+            for part in range(_TWIN, _TWIN_PART + 1):
+                floats[slot(part, i)] = zero
+            continue
+        d, e, g = looks[i0], looks[i1], looks[i2]
+        twin = (one - seen) * _mix(d, e, g, MIRROR_SEEN - HALF, w)
+        fill = one - seen - twin
         floats[slot(_TWIN, i)] = _mix(d, e, g, MIRROR_U - HALF, w)
         floats[slot(_TWIN + 1, i)] = _mix(d, e, g, MIRROR_V - HALF, w)
-        floats[slot(_OWN_PART, i)] = seen * k
         floats[slot(_TWIN_PART, i)] = twin * k
         floats[slot(_RED, i)] = fill * k * _mix(d, e, g, RED - HALF, w)
         floats[slot(_GREEN, i)] = fill * k * _mix(d, e, g, GREEN - HALF, w)
         floats[slot(_BLUE, i)] = fill * k * _mix(d, e, g, BLUE - HALF, w)
-        floats[slot(_COVER, i)] = cover
 
 
 @njit(**COMPILED)

@@ -47,6 +47,7 @@ MAX_SIDE: Final = 4096
 # less than veryfast, at the same error and a fifth more bytes; without one, three times the bytes.
 _X264: Final = {
     "preset": "superfast", "crf": "20", "mbtree": "1", "rc-lookahead": "10", "b_strategy": "0",
+    "weightp": "none",
 }  # fmt: skip
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 

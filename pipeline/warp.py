@@ -173,6 +173,24 @@ def _triangle(skin, texels, places, corner, fade, tables, n, picture):  # type: 
 
 
 @njit(**COMPILED)
+def _hidden(moved, quad, settled):  # type: ignore[no-untyped-def]
+    """Whether all pixels that the quad may touch are settled."""
+    a, b, c, d = quad
+    ax, bx, cx, dx = moved[a, 0], moved[b, 0], moved[c, 0], moved[d, 0]
+    ay, by, cy, dy = moved[a, 1], moved[b, 1], moved[c, 1], moved[d, 1]
+    x0, y0 = max(0, int(min(ax, bx, cx, dx)) - 1), max(0, int(min(ay, by, cy, dy)) - 1)
+    x1 = min(settled.shape[1], int(max(ax, bx, cx, dx)) + 2)
+    y1 = min(settled.shape[0], int(max(ay, by, cy, dy)) + 2)
+    for y in range(y0, y1):
+        count = 0
+        for x in range(x0, x1):
+            count += settled[np.uint64(y), np.uint64(x)]
+        if count < x1 - x0:
+            return False
+    return True
+
+
+@njit(**COMPILED)
 def _draw(skin, texels, places, quads, tears, tables, picture):  # type: ignore[no-untyped-def]
     whole, torn = np.float32(_TORN[0]), np.float32(_TORN[1])
     n = 0
@@ -180,8 +198,8 @@ def _draw(skin, texels, places, quads, tears, tables, picture):  # type: ignore[
         stretch = _stretch(places[0], places[1], quads, q)
         fade = min(max((torn - stretch) / (torn - whole), np.float32(0.0)), np.float32(1.0))
         fade = fade if tears else np.float32(1.0)
-        if fade > 0.0:
-            a, b, c, d = quads[q, 0], quads[q, 1], quads[q, 2], quads[q, 3]
+        a, b, c, d = quads[q, 0], quads[q, 1], quads[q, 2], quads[q, 3]
+        if fade > 0.0 and not _hidden(places[1], (a, b, c, d), picture[1]):
             fade /= np.float32(255.0)
             n = _triangle(skin, texels, places, (a, b, c), fade, tables, n, picture)
             n = _triangle(skin, texels, places, (b, d, c), fade, tables, n, picture)
