@@ -1,11 +1,11 @@
-"""Recognising a picture again after it was saved anew, scaled, cropped, mirrored or framed.
+"""Recognising a picture again after it was saved anew, scaled, cropped, mirrored, turned or framed.
 
 A fingerprint is a set of local perceptual hashes: at corners of the brightness, on a ladder of
 sizes, which of two blurred points beside the corner is brighter, 256 times (BRIEF, Calonder et al.
-2010). Two fingerprints show one picture when enough corners agree and lie on one straight map of
-stretch and shift. The pattern of points is its own mirror image, so that a mirrored picture needs
-no fingerprint of its own. Nobody's face can be seen in it; faces are another question, which
-``senses`` asks when the operator has a model for it.
+2010). Two fingerprints show one picture when enough corners agree and lie on one straight map:
+stretched, turned a little, shifted. The pattern of points is its own mirror image, so that a
+mirrored picture needs no fingerprint of its own. Nobody's face can be seen in it; faces are another
+question, which ``senses`` asks when the operator has a model for it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _BITS: Final = 256
 _NEAR: Final = 40  # bits of two hashes of one corner that may differ
 _CLEARER: Final = 0.85  # than the second best, or the match says nothing
 _OFF: Final = 0.01  # how far from its place a corner may lie, in picture widths
+_TURN: Final = 0.27  # tangent of the angle by which a copy may be turned
 _TRIALS: Final = 600
 _MAX_PIXELS: Final = 40_000_000
 
@@ -164,31 +165,91 @@ def _agreeing(a: Fingerprint, b: Fingerprint) -> float:
     found = _one_map(a.places[clear], b.places[nearest[clear]])
     if found is None:
         return 0.0
-    stretch, shift, explained = found
-    agree = _cells(a.places[clear][explained])
+    back = found.inverse()
+    agree = _cells(a.places[clear][found.explains(a.places[clear], b.places[nearest[clear]])])
     shown = min(
-        _cells(_within(a.places, a.places * stretch + shift, b.places)),
-        _cells(_within(b.places, (b.places - shift) / stretch, a.places)),
+        _cells(_within(a.places, found(a.places), b.places)),
+        _cells(_within(b.places, back(b.places), a.places)),
     )
     return agree / max(shown, agree) if agree >= _FEW else 0.0
 
 
-def _one_map(a: Places, b: Places) -> tuple[Places, Places, NDArray[np.bool_]] | None:
-    """The stretch (x and y apart) and shift that explains most places, and which; tries pairs."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Map:
+    """Takes places of one picture to those of another: ``turn`` (2, 2), then ``shift`` (2,)."""
+
+    turn: Places
+    shift: Places
+
+    def __call__(self, places: Places) -> Places:
+        return places @ self.turn.T + self.shift
+
+    def inverse(self) -> _Map:
+        back: Places = np.linalg.inv(self.turn)
+        return _Map(back, np.asarray(-back @ self.shift, np.float32))
+
+    def explains(self, a: Places, b: Places) -> NDArray[np.bool_]:
+        return np.asarray(np.abs(self(a) - b).max(1) < _OFF)
+
+
+def _one_map(a: Places, b: Places) -> _Map | None:
+    """What explains most places, of stretches in x and y and of turns; tries pairs of places."""
     rng = np.random.default_rng(len(a))
     first, other = rng.integers(0, len(a), (2, _TRIALS))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        stretch = (b[other] - b[first]) / (a[other] - a[first])
-        even = stretch[:, 0] / stretch[:, 1]
-    likely = np.all((stretch > 0.3) & (stretch < 3.3), axis=1) & (even > 0.6) & (even < 1.7)
-    stretch, first = stretch[likely], first[likely]
-    if not len(stretch):
+    turns = np.concatenate([_stretches(a[other] - a[first], b[other] - b[first]),
+                            _rotations(a[other] - a[first], b[other] - b[first])])  # fmt: skip
+    start = np.concatenate([first, first])[_is_likely(turns)]
+    turns = turns[_is_likely(turns)]
+    if not len(turns):
         return None
-    shift = b[first] - stretch * a[first]
-    misses = np.abs(a[None] * stretch[:, None] + shift[:, None] - b[None]).max(2)
-    explained = misses < _OFF
-    best = int(explained.sum(1).argmax())
-    return stretch[best], shift[best], explained[best]
+    shift = b[start] - np.einsum("nij,nj->ni", turns, a[start])
+    misses = np.abs(turns @ a.T + shift[..., None] - b.T)  # (trials, 2, places)
+    near = (misses[:, 0] < _OFF) & (misses[:, 1] < _OFF)
+    best = int(near.sum(1).argmax())
+    return _refined(_Map(turns[best], shift[best]), a, b)
+
+
+def _stretches(a: Places, b: Places) -> Places:
+    """Matrices (N, 2, 2) that stretch steps a onto b (N, 2) along the axes."""
+    out = np.zeros((len(a), 2, 2), np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out[:, 0, 0], out[:, 1, 1] = (b / a).T
+    return out
+
+
+def _rotations(a: Places, b: Places) -> Places:
+    """Matrices (N, 2, 2) that turn and scale steps a onto b (N, 2)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (b[:, 0] + 1j * b[:, 1]) / (a[:, 0] + 1j * a[:, 1])
+    rows = [[ratio.real, -ratio.imag], [ratio.imag, ratio.real]]
+    return np.asarray(rows, np.float32).transpose(2, 0, 1)
+
+
+def _is_likely(turns: Places) -> NDArray[np.bool_]:
+    """Which maps somebody would make of a picture: no mirror image, hardly turned or squeezed."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x, y = turns[:, 0, 0], turns[:, 1, 1]
+        skew = np.maximum(np.abs(turns[:, 0, 1]) / y, np.abs(turns[:, 1, 0]) / x)
+        even = x / y
+        good = (x > 0.3) & (x < 3.3) & (y > 0.3) & (y < 3.3) & (even > 0.6) & (even < 1.7)
+        return np.asarray(good & (skew < _TURN))
+
+
+def _refined(found: _Map, a: Places, b: Places) -> _Map:
+    """Fitted to all that it explains: a pair of places says little about the far end."""
+    for _ in range(2):
+        ours = found.explains(a, b)
+        if ours.sum() < _FEW:
+            return found
+        known = np.concatenate([a[ours], np.ones((int(ours.sum()), 1), np.float32)], 1)
+        answer = np.linalg.lstsq(known, b[ours], rcond=None)[0].astype(np.float32)
+        fitted = _Map(answer[:2].T, answer[2])
+        if not _is_likely(fitted.turn[None])[0]:
+            return found
+        if fitted.explains(a, b).sum() <= ours.sum():
+            return found
+        found = fitted
+    return found
 
 
 def _within(own: Places, mapped: Places, others: Places) -> Places:

@@ -20,6 +20,7 @@ from pipeline.errors import ConsentInvalid
 
 DAY_S: Final = 24 * 3600.0
 ADULT_AGE: Final = 18
+_LATEST: Final = 253_402_300_800.0  # 10000-01-01
 _OLDEST: Final = 130  # years; a birth year before that is a slip of the pen
 
 
@@ -103,6 +104,8 @@ class ConsentRecord:
             _check_hash(self.evidence_sha256)
         if not self.scopes:
             raise ConsentInvalid(f"a consent record needs a scope of {', '.join(Scope)}")
+        for name in ("created_at", "expires_at", "captured_at"):
+            _check_time(name, getattr(self, name))
         if self.expires_at is not None and self.expires_at <= self.created_at:
             raise ConsentInvalid(
                 f"expires_at {self.expires_at:.0f} is not after created_at {self.created_at:.0f}"
@@ -201,6 +204,12 @@ def sha256_of(data: bytes | Path) -> str:
 
 def _milliseconds(moment: float | None) -> int | None:
     return None if moment is None else round(moment * 1000)
+
+
+def _check_time(name: str, moment: float | None) -> None:
+    """NaN would never be over."""
+    if moment is not None and not 0 <= moment < _LATEST:
+        raise ConsentInvalid(f"{name} is seconds since 1970, before the year 10000, not {moment}")
 
 
 def _check_hash(text: str) -> None:

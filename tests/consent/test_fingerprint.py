@@ -26,6 +26,12 @@ def part(image: Image.Image, left: float, top: float, right: float, bottom: floa
     return image.crop((int(left * w), int(top * h), int(right * w), int(bottom * h)))
 
 
+def askew(image: Image.Image) -> Image.Image:
+    """As photographed from a screen."""
+    slant = (1, 0.03, 0, 0.02, 1, 0, 0.00004, 0.00003)
+    return image.transform(image.size, Image.Transform.PERSPECTIVE, slant, Image.Resampling.BICUBIC)
+
+
 CHANGES: dict[str, Change] = {
     "saved anew": lambda i: jpeg(i, 40),
     "made small": lambda i: i.resize((i.width // 3, i.height // 3)),
@@ -36,6 +42,9 @@ CHANGES: dict[str, Change] = {
     "framed": lambda i: ImageOps.expand(i, i.width // 12, (255, 255, 255)),
     "cropped to 80 %": lambda i: part(i, 0.15, 0.05, 0.95, 0.85),
     "cropped to 60 %": lambda i: part(i, 0.2, 0.1, 0.8, 0.7),
+    "turned and cropped": lambda i: part(i.rotate(6, Image.Resampling.BICUBIC), 0.1, 0.1, 0.9, 0.9),
+    "turned the other way": lambda i: i.rotate(-4, Image.Resampling.BICUBIC),
+    "askew": askew,
     "cropped, mirrored, saved anew": lambda i: jpeg(ImageOps.mirror(part(i, 0, 0, 0.7, 0.75)), 60),
 }
 

@@ -31,6 +31,7 @@ from tests.consent.conftest import photo, png
 from tests.fakes_server import FakePipeline, FakeSource
 
 PICTURE = png(photo(1, 200))
+JSON = {"Content-Type": "application/json"}
 ONE = {"subject": "Ada Example", "kind": "self", "statement": "I agree.", "adult": True}
 
 
@@ -138,6 +139,13 @@ async def test_consent_is_recorded_read_verified_and_revoked(office: Office) -> 
         ({"subject": "\ud800"}, 422),
         ({"nickname": "A"}, 400),
         ({"expires_at": 1.0}, 422),
+        ({"expires_at": float("nan")}, 422),
+        ({"expires_at": float("inf")}, 422),
+        ({"captured_at": float("-inf")}, 422),
+        ({"captured_at": 1e300}, 422),
+        ({"birth_year": 10**400}, 422),
+        ({"birth_year": True}, 400),
+        ({"expires_at": True}, 400),
     ],
 )
 async def test_an_impossible_record_is_refused_and_not_written(
@@ -155,6 +163,10 @@ async def test_what_is_no_picture_or_no_form_is_refused(office: Office) -> None:
     assert (await office.http.post("/v1/consents", json=ONE)).status == 415
     assert (await office.http.get("/v1/consents/c-none")).status == 404
     assert (await office.http.delete("/v1/consents/c-none")).status == 404
+    for seconds in (0, -1, float("nan"), float("inf"), 1e300):
+        asked = {"subject": "Ada", "lifetime_s": seconds}
+        response = await office.http.post("/v1/challenges", data=json.dumps(asked), headers=JSON)
+        assert response.status == 422, seconds
     for query in ("limit=0", "limit=x", "since=-1", "since=nan"):
         assert (await office.http.get(f"/v1/audit?{query}")).status == 400
 
