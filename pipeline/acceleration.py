@@ -50,6 +50,11 @@ class Acceleration:
     vae_fused_norms: bool = False
     vae_strip_rows: int = 0
 
+    @property
+    def prepared(self) -> bool:
+        """Whether a shape that was not seen before has to be compiled or recorded first."""
+        return self.launch_compile or self.launch_graph_tokens > 0
+
     def __post_init__(self) -> None:
         if self.offload_gib and (self.launch_graph_tokens or self.launch_compile):
             raise ValueError(f"{self.name}: streamed weights change their place: offload excludes "

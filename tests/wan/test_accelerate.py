@@ -26,9 +26,9 @@ from pipeline.models.wan.warm import warm_up
 from pipeline.offload import BlockStream
 from pipeline.quantize import Int8Linear
 from tests import wan_small as small
-from tests.wan.test_field import GUIDED, STEPS, clean, field, of
+from tests.wan.test_field import GUIDED, STEPS, Counter, clean, field, of
 from tests.wan.test_performance import score
-from tests.wan.whole import SIZE, model, picture, render
+from tests.wan.whole import SIZE, model, picture, render, speech
 
 ALL = Acceleration(
     "all", attention_backends=("flash3", "sdpa"), linears_method="int8-dynamic",
@@ -55,6 +55,14 @@ def test_what_was_switched_on_is_told_with_what_was_refused() -> None:
     assert "'flash3' is not available: it needs a CUDA device" in told
     assert "attention: sdpa" in told and "cosine 1.00000" in told
     assert isinstance(dit.blocks[1].self_attn.q, Int8Linear)
+
+
+def test_the_decoder_of_a_profile_is_rearranged() -> None:
+    vae = small.vae(4, 16)
+    accelerate(small.dit("A"), vae, ALL, "cpu")
+    assert not any(isinstance(module, torch.nn.SiLU) for module in vae.modules())
+    weight = vae.decoder.conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_all_together_the_frames_stay_near(
@@ -206,6 +214,61 @@ def test_warming_up_sees_every_shape_of_a_performance(name: str, chunks: int) ->
     assert warm
     warm_up(parts.dit, parts.card, Pace(), SIZE)
     assert seen <= warm
+
+
+@pytest.mark.parametrize("name", ["livetalk-1.3b", "flashtalk-14b", "omniavatar-1.3b"])
+def test_warming_up_runs_every_batch_of_streams_and_the_window_of_a_rendering(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    parts = model(name, schedule=Schedule(2, 5.0, "renoise", "float32"))
+    seen = Counter(monkeypatch)
+    chunks = name == "livetalk-1.3b"
+    warm_up(parts.dit, parts.card, Pace(), SIZE, window=1 if chunks else 3, streams=5)
+    assert set(seen.rows) == {1, 2, 4} | (set() if chunks else {3})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_nothing_is_compiled_after_warming_up(grant: ConsentGrant) -> None:
+    """Rings that fill, with and without speech, alone and in pairs: more than the eight variants
+    after which torch would silently run a block uncompiled."""
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
+        compiled.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    schedule = Schedule(2, 5.0, "renoise", "float32")
+    parts = model("livetalk-1.3b", schedule=schedule)
+    compile_blocks(parts.dit, backend)  # type: ignore[arg-type]
+    pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=2))
+    pipeline.warm_up([SIZE])
+    count = len(compiled)
+    avatar = pipeline.enrol(picture(), grant)
+    streams = [pipeline.open(avatar, grant, "calm", seed) for seed in range(2)]
+    for stream in streams:
+        stream.push(speech(2.5))
+    made = [pipeline.engine.step(streams) for _ in range(4)]
+    made.append(pipeline.engine.step(streams[:1]))
+    torch._dynamo.reset()
+    assert count > 8 and len(compiled) == count
+    assert all(frames for step in made for frames in step)
+
+
+def test_what_is_compiled_or_recorded_is_warmed_up_when_it_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from pipeline.models.wan import pipeline as module
+
+    parts = model("livetalk-1.3b")
+    monkeypatch.setattr(module, "find_files", lambda *_: None)
+    monkeypatch.setattr(module, "load_model", lambda *_: parts)
+    warmed: list[object] = []
+    monkeypatch.setattr(module.WanPipeline, "warm_up", lambda _, sizes: warmed.append(sizes))
+    for how in (Acceleration(), Acceleration(launch_graph_tokens=1)):
+        monkeypatch.setattr(module, "accelerate", lambda *_: Applied(Pace()))
+        WanPipeline.load(tmp_path, parts.card, speed=how)
+    assert warmed == [(SIZE,)]
 
 
 def test_sizes_that_were_not_warmed_up_are_refused(grant: ConsentGrant) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -247,3 +248,39 @@ def test_no_step_synchronises_the_gpu() -> None:
             denoise(velocity, STEPS, lambda draw: noises[draw], run.reference.latent)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+WAITING = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "cudaStreamSynchronize",
+           "cudaDeviceSynchronize", "cudaEventSynchronize", "Memcpy DtoH")  # fmt: skip
+
+
+def waits(velocity: Field, noises: Sequence[Tensor], given: Tensor) -> list[str]:
+    """What the profiler saw in the loop that makes the host wait for the device."""
+    with torch.no_grad():
+        denoise(velocity, STEPS, noises.__getitem__, given)
+        with torch.profiler.profile() as seen, torch.profiler.record_function("the loop"):
+            denoise(velocity, STEPS, noises.__getitem__, given)
+    (loop,) = [event for event in seen.events() if event.name == "the loop"]
+    inside = (e for e in seen.events() if e is not loop
+              and loop.time_range.start <= e.time_range.start <= loop.time_range.end)  # fmt: skip
+    return [event.name for event in inside if event.name.startswith(WAITING)]
+
+
+def test_the_profiler_sees_no_number_read_in_the_loop() -> None:
+    run = score(schedule=STEPS)
+    noises = torch.randn(3, 2, 16, 4, 4, 4).unbind(0)
+    assert waits(of(run, GUIDED), noises, run.reference.latent) == []
+    threshold = replace(run, pace=Pace(thresholds=(0.0, 0.5, 0.5)))  # has to look at the field
+    assert "aten::item" in waits(of(threshold, GUIDED), noises, run.reference.latent)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("pace", [Pace(), Pace(batched=True), Pace(thresholds=(0.0, math.inf, 0))])
+def test_the_profiler_sees_no_waiting_for_a_gpu(pace: Pace) -> None:
+    run = score(schedule=STEPS)
+    run.dit.to("cuda")
+    latent = run.reference.latent.cuda()
+    run = replace(run, reference=replace(run.reference, latent=latent), pace=pace)
+    noises = torch.randn(3, 2, 16, 4, 4, 4, device="cuda").unbind(0)
+    assert waits(of(run, GUIDED), noises, latent) == []

@@ -31,6 +31,7 @@ from pipeline.quantize import Quantization, quantize
 
 GIB: Final = 2**30
 RESIDENT: Final = ("modulation",)  # read before a block's turn
+VARIANTS: Final = 512  # of a compiled block, by shapes and by what it is told
 CHECK_TOKENS: Final = 1024  # of an attention's self-check
 
 
@@ -108,7 +109,12 @@ def _attentions(
 
 def compile_blocks(dit: WanDiT, backend: str = "inductor") -> None:
     """Compile the block once for all of them, instead of the whole transformer: seconds, not
-    minutes. Other shapes than those warmed up compile anew: see ``Accepted``."""
+    minutes. Other shapes than those warmed up compile anew: see ``Accepted``. Torch gives up on a
+    function with more than eight variants and runs it plain; a ring that fills, told with and
+    without speech, in batches of several streams, has more."""
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, VARIANTS)
+    dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, VARIANTS)
     for block in dit.blocks:
         block.compile(backend=backend, dynamic=False)
 

@@ -48,6 +48,7 @@ class Ask:
 
 
 Turn = Generator[Ask, Tensor, T]
+Kind = tuple[bool, bool, bool, int]  # of a hint: image, addition, audio or not; deaf latents
 
 
 def answer(ask: Ask) -> Tensor:
@@ -72,12 +73,12 @@ def _replay(graphs: Graphs, ask: Ask) -> Tensor:
         return out
 
     inputs = [ask.x, *ask.table, ask.mod.head, *ask.mod.blocks, *flat]
-    return graphs.run((id(ask.dit), attend), work, inputs)
+    return graphs.run((id(ask.dit), attend, tuple(hints)), work, inputs)
 
 
-def flatten(told: list[Hint]) -> tuple[list[Tensor], list[tuple[bool, bool, bool]]]:
-    """The tensors of some hints in order, and which of image, addition and audio each one has."""
-    kinds = [(h.image is not None, h.added is not None, h.audio is not None) for h in told]
+def flatten(told: list[Hint]) -> tuple[list[Tensor], list[Kind]]:
+    """The tensors of some hints in order, and what else there is to know of each."""
+    kinds = [(h.image is not None, h.added is not None, h.audio is not None, h.deaf) for h in told]
     return [value for hint in told for value in _tensors(hint)], kinds
 
 
@@ -89,7 +90,7 @@ def _tensors(hint: Hint) -> Iterator[Tensor]:
     yield from hint.audio or ()
 
 
-def unflatten(flat: Sequence[Tensor], kinds: list[tuple[bool, bool, bool]]) -> list[Hint]:
+def unflatten(flat: Sequence[Tensor], kinds: list[Kind]) -> list[Hint]:
     """The hints again."""
     rest = iter(flat)
 
@@ -99,9 +100,9 @@ def unflatten(flat: Sequence[Tensor], kinds: list[tuple[bool, bool, bool]]) -> l
     return [
         Hint(
             text=(next(rest), next(rest)), image=pair(image), added=next(rest) if added else None,
-            audio=pair(audio),
+            audio=pair(audio), deaf=deaf,
         )
-        for image, added, audio in kinds
+        for image, added, audio, deaf in kinds
     ]  # fmt: skip
 
 

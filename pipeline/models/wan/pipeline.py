@@ -89,7 +89,8 @@ class WanPipeline:
     ) -> WanPipeline:
         """Load the checkpoint at ``path``; ``name`` is its card (or the card's name), needed where
         the tensors could be several; ``speed`` the profile of accelerations, or what is switched
-        on; ``decoder`` "full", "tiny", or the path of a small one. Raises ``ModelUnknown``,
+        on (what is compiled or recorded is so at once, for the card's sizes, and others are
+        refused); ``decoder`` "full", "tiny", or the path of a small one. Raises ``ModelUnknown``,
         ``ModelMismatch``, ``ModelTooLarge``, ``ModelDamaged``,
         ``ModelUnsafe`` or ``BackendRefused``.
         """
@@ -99,13 +100,19 @@ class WanPipeline:
         folder = path if path.is_dir() else path.parent
         how = profile(speed, folder) if isinstance(speed, str) else speed
         model = load_model(files, chosen, device, dtype, "cpu" if how.offload_gib else device)
-        return cls(model, manner, accelerate(model.dit, model.vae, how, device))
+        made = cls(model, manner, accelerate(model.dit, model.vae, how, device))
+        if how.prepared:
+            made.warm_up(chosen.sizes)
+        return made
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
         """Run every size (width, height) once before anybody waits; others are refused then."""
-        window = self.manner.window
-        for size in sizes:
-            warm_up(self.model.dit, self.model.card, self.applied.pace, size, window)
+        model, how = self.model, self.applied
+        for width, height in sizes:
+            warm_up(model.dit, model.card, how.pace, (width, height), self.manner.window,
+                    how.streams)  # fmt: skip
+            still = torch.zeros(1, model.vae.config.channels, 2, height // 8, width // 8)
+            self._decoder().push(still.to(model.dit.patch_embedding.weight.device))
         self.accepted = Accepted(frozenset(sizes))
 
     # -- what it is ----------------------------------------------------------------------------

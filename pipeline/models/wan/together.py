@@ -72,7 +72,8 @@ def kind(ask: Ask) -> Hashable:
     short = ask.shortcut
     reuse = None if short.reuse is None else (short.step, short.reuse.state)
     return (id(ask.dit), ask.x.shape[1:], ask.x.dtype, ask.places, ask.mod.head.shape[1:],
-            ask.ring is None, ask.keep, short.attend, reuse, id(ask.graphs))  # fmt: skip
+            ask.told[0].deaf, ask.ring is None, ask.keep, short.attend, reuse,
+            id(ask.graphs))  # fmt: skip
 
 
 class Batch:
