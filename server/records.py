@@ -19,6 +19,7 @@ from aiohttp import BodyPartReader, web
 from pipeline.consent import ConsentRecord, Kind, Outcome, Registry, Scope, sha256_of
 from pipeline.consent.audit import Filter
 from pipeline.consent.records import new_record
+from pipeline.consent.signed import signed
 from pipeline.consent.vault import MAX_BLOB
 from pipeline.errors import ConsentError, ConsentMissing, RegistryUnavailable
 from server.access import CALLER
@@ -72,6 +73,11 @@ async def add(request: web.Request) -> web.Response:
     form = await _form(request)
     draft = _draft(form.get("record", b""), form["picture"], _registry(request).clock())
     actor, evidence = _actor(request), form.get("evidence")
+    if "signature" in form or "subject_key" in form:
+        if evidence is not None:
+            raise BadRequest("A challenge is spoken or signed: send evidence or a signature.")
+        with _translated():
+            draft, evidence = _signed(draft, form)
     record = await _do(
         request,
         lambda registry: registry.add(
@@ -244,6 +250,15 @@ def _draft(raw: bytes, picture: bytes, now: float) -> ConsentRecord:
         return replace(record, **times)
 
 
+def _signed(draft: ConsentRecord, form: Mapping[str, bytes]) -> tuple[ConsentRecord, bytes]:
+    """The draft with its words checked, and the evidence that a signature is."""
+    try:
+        signature = bytes.fromhex(form.get("signature", b"").decode().strip())
+    except ValueError:
+        raise BadRequest("The signature is 64 bytes in hex.") from None
+    return signed(draft, form.get("subject_key", b""), signature)
+
+
 async def _form(request: web.Request) -> dict[str, bytes]:
     if request.content_type != "multipart/form-data":
         raise UnsupportedMediaType(f"Send multipart/form-data, not {request.content_type}.")
@@ -252,6 +267,8 @@ async def _form(request: web.Request) -> dict[str, bytes]:
         "record": settings.json_bytes,
         "picture": settings.picture_bytes,
         "evidence": MAX_BLOB,
+        "signature": 200,
+        "subject_key": 2000,
     }
     try:
         async for part in await request.multipart():

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.consent import Outcome
 from pipeline.consent.command import add_record_options, read_picture, record_from
 from pipeline.consent.records import ConsentRecord
+from pipeline.consent.signed import signed
 from pipeline.errors import ConsentInvalid, EvidenceInvalid
 from server.admin.output import moment
 from server.admin.shell import Shell
@@ -32,7 +33,10 @@ def add_commands(parser: argparse.ArgumentParser, common: argparse.ArgumentParse
     add = command("add", "record somebody's consent; prints its id", _add)
     add_record_options(add)
     add.add_argument("--challenge", default="", metavar="CODE", help="what the subject said")
-    add.add_argument("--evidence", type=Path, metavar="FILE", help="recording, kept encrypted")
+    proof = add.add_mutually_exclusive_group()
+    proof.add_argument("--evidence", type=Path, metavar="FILE", help="recording, kept encrypted")
+    proof.add_argument("--signature", type=Path, metavar="FILE", help="64 bytes, in its place")
+    add.add_argument("--subject-key", type=Path, metavar="PEM", help="Ed25519, of --signature")
     command("list", "show every record", _list)
     _with_id(command("show", "everything about one record", _show))
     verify = _with_id(command("verify", "enter how checks of the evidence ended", _verify))
@@ -67,6 +71,9 @@ def _challenge(shell: Shell, arguments: argparse.Namespace) -> None:
 def _add(shell: Shell, arguments: argparse.Namespace) -> None:
     record, picture = record_from(arguments, shell.registry.clock(), arguments.challenge)
     evidence = _file(arguments.evidence)
+    if arguments.signature is not None or arguments.subject_key is not None:
+        key, signature = _file(arguments.subject_key), _file(arguments.signature)
+        record, evidence = signed(record, key or b"", signature or b"")
     added = shell.registry.add(record, picture=picture, evidence=evidence, actor=shell.actor)
     _say(shell, added, added.id)
 

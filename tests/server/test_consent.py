@@ -14,11 +14,14 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pipeline.consent import ConsentGate, Kind, Registry, Scope
 from pipeline.consent.audit import first_break
 from pipeline.consent.fingerprint import PLAIN
 from pipeline.consent.records import new_record, sha256_of
+from pipeline.consent.signed import words
 from server.app import build
 from server.avatars import Avatars, Card
 from server.consents import translated
@@ -226,3 +229,22 @@ async def test_a_grant_of_one_session_is_no_good_for_another(office: Office) -> 
             break
         await asyncio.sleep(0.01)
     assert office.house.sessions == [one]
+
+
+async def test_a_challenge_can_be_signed_over_http(office: Office) -> None:
+    key = Ed25519PrivateKey.generate()
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    asked = await office.http.post("/v1/challenges", json={"subject": "Ada Example"})
+    code = (await asked.json())["code"]
+    draft, said = ONE | {"challenge": code}, words(code, sha256_of(PICTURE), "I agree.")
+    proof = {"signature": key.sign(said).hex().encode(), "subject_key": pem}
+    for change, wanted in (
+        ({"signature": b"00" * 64}, 422),
+        ({"signature": b"zz"}, 400),
+        ({"subject_key": b"no key"}, 422),
+        ({"evidence": b"a recording"}, 400),
+    ):
+        status, problem = await office.post(draft, **(proof | change))
+        assert status == wanted and problem["type"].startswith("/problems/"), change
+    status, made = await office.post(draft, **proof)
+    assert status == 201 and made["checks"]["transcript"] == "passed" and made["evidence_sha256"]
