@@ -11,7 +11,9 @@ from torch import Tensor
 
 from pipeline.errors import ModelMismatch, ModelUnknown
 from pipeline.inspect import inspect, transformer_source
+from pipeline.models.wan.budget import budget
 from pipeline.models.wan.cards import Card, card, counted
+from pipeline.models.wan.config import WanConfig
 from pipeline.models.wan.dit import WanDiT, keep_float32
 from pipeline.models.wan.files import WanFiles
 from pipeline.models.wan.names import vae_rename
@@ -20,7 +22,7 @@ from pipeline.models.wan.speech import SpeechEncoder
 from pipeline.models.wan.text import load_prompt_encoder
 from pipeline.models.wan.tiny import TinyDecoder, load_tiny
 from pipeline.models.wan.vae import WanVae, vae_from_shapes
-from pipeline.sources import RenamedSource, open_weights
+from pipeline.sources import RenamedSource, Source, open_weights
 from pipeline.weights import load_into
 
 
@@ -52,8 +54,11 @@ def load_model(
 ) -> WanModel:
     """All networks, strictly; nothing is read before everything was found and fits. The transformer
     and the prompt encoder are at ``home`` where that is not the device that computes."""
-    dit = load_transformer(files, chosen, home or device, dtype)
-    limit, near = dit.config.text_tokens, home or device
+    near = home or device
+    source, config = merged_transformer(files, chosen)
+    budget(files, chosen, source, config, dtype).check(device, near)
+    dit = load_transformer(source, config, near, dtype)
+    limit = config.text_tokens
     return WanModel(
         card=chosen,
         dit=dit,
@@ -65,8 +70,8 @@ def load_model(
     )
 
 
-def load_transformer(files: WanFiles, chosen: Card, device: str, dtype: torch.dtype) -> WanDiT:
-    """The transformer, adapter merged, checked against its card before a tensor is read."""
+def merged_transformer(files: WanFiles, chosen: Card) -> tuple[Source, WanConfig]:
+    """The transformer's tensors, adapter merged, checked against its card; nothing is read yet."""
     alpha = chosen.adapter.alpha if chosen.adapter else None
     source, config = transformer_source(files.transformer, files.adapter, alpha)
     _, count = counted({name: info.numel for name, info in source.infos.items()})
@@ -76,6 +81,11 @@ def load_transformer(files: WanFiles, chosen: Card, device: str, dtype: torch.dt
             f"{chosen.title} has layout {told[0]} and {told[1]:,} parameters, these weights have "
             f"layout {found[0]} and {found[1]:,}"
         )
+    return source, config
+
+
+def load_transformer(source: Source, config: WanConfig, device: str, dtype: torch.dtype) -> WanDiT:
+    """The transformer of ``merged_transformer``, strictly."""
     with torch.device("meta"):
         dit = WanDiT(config)
     load_into(dit, source, dtype=dtype, device=device, keep_float32=keep_float32)
