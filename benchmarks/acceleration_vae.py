@@ -14,10 +14,12 @@ from torch import Tensor
 
 from benchmarks.acceleration import Figures, Options, Row, Skipped, compared, relative
 from pipeline.errors import BackendRefused
+from pipeline.models.wan.decoders import psnr
 from pipeline.models.wan.norms import channels_last, fuse_norms
 from pipeline.models.wan.strips import decode_strips
 from pipeline.models.wan.vae import DecodeStep, VaeDecoder, WanVae, published_vae
-from pipeline.models.wan.vae_onnx import OnnxDecoder, export_decoder
+from pipeline.models.wan.vae_int8 import quantize_decoder
+from pipeline.models.wan.vae_onnx import LATER_INT8, OnnxDecoder, export_decoder
 
 
 class Decoding:
@@ -25,9 +27,9 @@ class Decoding:
 
     def __init__(self, options: Options) -> None:
         self.options, self.device = options, options.device
-        tiny = options.model == "tiny"
+        tiny, cuda = options.model == "tiny", options.device.startswith("cuda")
         config = replace(published_vae(), width=16) if tiny else published_vae()
-        self.size = (64, 64) if tiny else (512, 512)
+        self.size = (512, 512) if cuda and not tiny else (64, 64)
         with torch.device(self.device):
             self.vae = WanVae(config).eval().requires_grad_(False)
             self.latents = torch.randn(1, 16, 2, self.size[0] // 8, self.size[1] // 8)
@@ -79,11 +81,31 @@ def decoder_rows(options: Options) -> Iterator[Row]:
             decoder.push(s.latents)
             return s.versus(lambda: decoder.push(s.latents))
 
+    def int8() -> Figures:
+        """Calibrated on latents of one video, measured on those of another."""
+        s = subject()
+        if s.device != "cpu":
+            raise Skipped("for a CPU")
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                export_decoder(s.vae, Path(folder), *s.size)
+                quantize_decoder(Path(folder), torch.randn_like(s.latents).repeat(1, 1, 2, 1, 1))
+            except BackendRefused as refusal:
+                raise Skipped(str(refusal)) from refusal
+            decoder = OnnxDecoder(Path(folder), threads=torch.get_num_threads(), later=LATER_INT8)
+            decoder.push(s.latents)
+            exact = s.steady(s.vae)()
+            found = s.versus(lambda: decoder.push(s.latents))
+            decoder.reset()
+            decoder.push(s.latents)
+            return replace(found, error=psnr(decoder.push(s.latents), exact), unit="dB")
+
     yield Row("decoder", "channels last", partial(rearranged, True, False))
     yield Row("decoder", "fused norms", partial(rearranged, False, True))
     yield Row("decoder", "channels last, fused norms", partial(rearranged, True, True))
     yield Row("decoder", "strips of 2 rows", partial(strips, 2))
     yield Row("decoder", "ONNX Runtime, CPU", partial(onnx, "CPUExecutionProvider"))
+    yield Row("decoder", "ONNX Runtime, int8 convolutions", int8)
     yield Row("decoder", "ONNX Runtime, CUDA", partial(onnx, "CUDAExecutionProvider"))
 
 

@@ -17,6 +17,7 @@ from pipeline.errors import ModelDamaged, ModelUnknown
 
 PROFILES: Final = Path(__file__).parent / "models" / "profiles"
 LEARNED: Final = "acceleration.toml"
+RUNTIMES: Final = ("", "onnx", "onnx-int8")  # of the decoder; "" is torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Acceleration:
     with the layers that keep their precision, and calibrated scales. ``offload``: gibibytes of the
     device for blocks, 0 for all of them. ``launch``: regional compilation; CUDA graphs up to so
     many tokens. ``streams``: how many live ones are one batch at most. ``vae``: memory layout,
-    fused norms, latent rows a strip (0: whole frames).
+    fused norms, latent rows a strip (0: whole frames); ``runtime`` "onnx" or "onnx-int8" for the
+    sizes whose exported decoder lies beside the checkpoint.
     """
 
     name: str = "plain"
@@ -49,6 +51,8 @@ class Acceleration:
     vae_channels_last: bool = False
     vae_fused_norms: bool = False
     vae_strip_rows: int = 0
+    vae_runtime: str = ""
+    home: Path | None = None  # the checkpoint's folder, where decoders may lie
 
     @property
     def prepared(self) -> bool:
@@ -59,6 +63,9 @@ class Acceleration:
         if self.offload_gib and (self.launch_graph_tokens or self.launch_compile):
             raise ValueError(f"{self.name}: streamed weights change their place: offload excludes "
                              "graphs and compilation")  # fmt: skip
+        if self.vae_runtime not in RUNTIMES:
+            raise ValueError(f"{self.name}: runtime must be one of {RUNTIMES}, not "
+                             f"{self.vae_runtime!r}")  # fmt: skip
         if self.streams_together < 1:
             raise ValueError(f"{self.name}: together must be at least 1, not "
                              f"{self.streams_together}")  # fmt: skip
@@ -90,7 +97,7 @@ def profiles() -> tuple[str, ...]:
 def profile(name: str, weights: Path | None = None) -> Acceleration:
     """A profile ("plain" for none), with what was learned for the checkpoint in the folder
     ``weights`` on top. Raises ``ModelUnknown`` or ``ModelDamaged``."""
-    chosen = Acceleration(name=name)
+    chosen = Acceleration(name=name, home=weights)
     if name != "plain":
         path = PROFILES / f"{name}.toml"
         if not path.is_file():

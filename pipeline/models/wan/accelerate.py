@@ -6,8 +6,8 @@ blocks are handed to a stream or moved, then attention is chosen on the device t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -20,12 +20,14 @@ from pipeline.attention.cache import Reuse
 from pipeline.attention.exact import Attend
 from pipeline.attention.sparse import Sparsity
 from pipeline.errors import ModelMismatch
+from pipeline.models.wan.decoders import Size, find_decoders
 from pipeline.models.wan.dit import WanDiT
 from pipeline.models.wan.field import Pace
 from pipeline.models.wan.graphs import CudaRecorder, Graphs
 from pipeline.models.wan.norms import channels_last, fuse_norms
 from pipeline.models.wan.strips import decode_strips
 from pipeline.models.wan.vae import DecodeStep, WanVae
+from pipeline.models.wan.vae_onnx import OnnxDecoder
 from pipeline.offload import BlockStream
 from pipeline.quantize import Quantization, quantize
 
@@ -38,12 +40,13 @@ CHECK_TOKENS: Final = 1024  # of an attention's self-check
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What runs, and what is to be told about it. ``decode`` is None for whole frames, ``streams``
-    how many live streams are one batch at most."""
+    how many live streams are one batch at most, ``decoders`` the exported ones by size."""
 
     pace: Pace
     decode: DecodeStep | None = None
     notices: tuple[str, ...] = ()
     streams: int = 1
+    decoders: Mapping[Size, OnnxDecoder] = field(default_factory=dict)
 
 
 def accelerate(dit: WanDiT, vae: WanVae, how: Acceleration, device: torch.device | str) -> Applied:
@@ -60,13 +63,17 @@ def accelerate(dit: WanDiT, vae: WanVae, how: Acceleration, device: torch.device
     notices += _settle(dit, how, place)
     step = _decoder(vae.to(place), how, place)
     attends, told = _attentions(dit, how, place)
+    decoders: dict[Size, OnnxDecoder] = {}
+    if how.vae_runtime:
+        decoders, about = find_decoders(how.home, how.vae_runtime, place)
+        told += about
     if how.launch_compile:
         compile_blocks(dit)
         notices.append("blocks are compiled at their first use")
     graphs = Graphs(CudaRecorder(), how.launch_graph_tokens) if how.launch_graph_tokens else None
     pace = Pace(attends, how.guidance_batched, how.guidance_thresholds,
                 Reuse(how.reuse_steps) if how.reuse_steps else None, graphs)  # fmt: skip
-    return Applied(pace, step, (*notices, *told), how.streams_together)
+    return Applied(pace, step, (*notices, *told), how.streams_together, decoders)
 
 
 def _settle(dit: WanDiT, how: Acceleration, place: torch.device) -> Iterator[str]:

@@ -112,7 +112,7 @@ class WanPipeline:
             warm_up(model.dit, model.card, how.pace, (width, height), self.manner.window,
                     how.streams)  # fmt: skip
             still = torch.zeros(1, model.vae.config.channels, 2, height // 8, width // 8)
-            self._decoder().push(still.to(model.dit.patch_embedding.weight.device))
+            self._decoder((width, height)).push(still.to(model.dit.patch_embedding.weight.device))
         self.accepted = Accepted(frozenset(sizes))
 
     # -- what it is ----------------------------------------------------------------------------
@@ -235,12 +235,15 @@ class WanPipeline:
         )
         heard = max(HEARD_S * self.frame_rate, performance.span().stop + performance.hop)
         ears = SpeechWindow(model.speech, SAMPLE_RATE // self.frame_rate, heard)
-        parts = Parts(performance, ears, self._decoder(), memory, self.prompts)
+        decoder = self._decoder((avatar.width, avatar.height))
+        parts = Parts(performance, ears, decoder, memory, self.prompts)
         return WanStream(avatar, grant, parts, self.frame_rate, self.label)
 
-    def _decoder(self) -> FrameDecoder:
+    def _decoder(self, size: tuple[int, int]) -> FrameDecoder:
         if self.model.tiny is not None:
             return TinyStream(self.model.tiny)
+        if size in self.applied.decoders:
+            return self.applied.decoders[size].another()
         return VaeDecoder(self.model.vae, self.applied.decode)
 
 

@@ -7,6 +7,7 @@ picture; the past goes from run to run on the device that computes.
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pipeline.models.wan.vae import Past, WanVae
 
 FIRST: Final = "decoder-first.onnx"
 LATER: Final = "decoder-later.onnx"
+LATER_INT8: Final = "decoder-later-int8.onnx"  # from ``vae_int8``
 TOLERANCE: Final = 1e-3  # relative error that a decoder may have against torch
 
 
@@ -87,14 +89,19 @@ class _Session:
 class OnnxDecoder:
     """Streaming decode of one video with the face of ``vae.VaeDecoder``.
 
-    ``provider`` "CPUExecutionProvider" or "CUDAExecutionProvider". Raises ``ModelUnknown`` if the
-    files are not there, ``BackendRefused`` if the provider is not.
+    ``provider`` "CPUExecutionProvider" or "CUDAExecutionProvider"; ``later`` is the file for all
+    latents but the first. Raises ``ModelUnknown`` if the files are not there, ``BackendRefused`` if
+    the provider is not.
     """
 
     def __init__(
-        self, folder: Path, provider: str = "CPUExecutionProvider", threads: int = 0
+        self,
+        folder: Path,
+        provider: str = "CPUExecutionProvider",
+        threads: int = 0,
+        later: str = LATER,
     ) -> None:
-        missing = [name for name in (FIRST, LATER) if not (folder / name).is_file()]
+        missing = [name for name in (FIRST, later) if not (folder / name).is_file()]
         if missing:
             raise ModelUnknown(f"no {', '.join(missing)} in {folder}: export_decoder writes them")
         self._runtime = importlib.import_module("onnxruntime")
@@ -103,7 +110,7 @@ class OnnxDecoder:
             raise BackendRefused(f"ONNX Runtime has no {provider} here, only {', '.join(known)}")
         self._device = "cuda" if provider.startswith("CUDA") else "cpu"
         self._first, self._later = (
-            self._open(folder / name, provider, threads) for name in (FIRST, LATER)
+            self._open(folder / name, provider, threads) for name in (FIRST, later)
         )
         self.reset()
 
@@ -119,6 +126,22 @@ class OnnxDecoder:
     def reset(self) -> None:
         """The next latent starts a video."""
         self._past: list[Any] = []
+
+    def another(self) -> OnnxDecoder:
+        """A decoder of another video on the same networks."""
+        made = copy.copy(self)
+        made.reset()
+        return made
+
+    def feeds(self, latents: Tensor) -> list[dict[str, Any]]:
+        """What the later file reads for each latent of a video after the first, as arrays."""
+        told = []
+        for latent in latents.split(1, dim=2):
+            if self._past:
+                past = {f"past_{i}": value.numpy() for i, value in enumerate(self._past)}
+                told.append({"latent": latent.float().cpu().numpy()} | past)
+            self._step(latent)
+        return told
 
     @torch.no_grad()
     def push(self, latents: Tensor) -> Tensor:
