@@ -38,13 +38,14 @@ class May(Enum):
     PERFORM = auto()  # begin sessions
     OWN = auto()  # a session's own token, or the key that began it
     HAND_OUT = auto()  # tokens
+    KEEP = auto()  # recordings: of the key's own sessions, unless an operator asks
     WATCH = auto()  # health and metrics
     ADMINISTER = auto()
 
 
 _ROLES: Final = {
     Role.OPERATOR: frozenset(May),
-    Role.APPLICATION: frozenset({May.ANYBODY, May.SEE, May.PERFORM, May.OWN, May.HAND_OUT}),
+    Role.APPLICATION: frozenset(May) - {May.WATCH, May.ADMINISTER},
     Role.MONITOR: frozenset({May.ANYBODY, May.WATCH}),
     Role.USER: frozenset({May.ANYBODY, May.SEE, May.PERFORM}),
 }
@@ -60,6 +61,9 @@ _DOORS: Final = {
     "/v1/calls": May.PERFORM,
     "/v1/sessions": May.PERFORM,
     "/v1/tokens": May.HAND_OUT,
+    "/v1/recordings": May.KEEP,
+    "/v1/recordings/{recording}": May.KEEP,
+    "/v1/recordings/{recording}/file": May.KEEP,
 }
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 

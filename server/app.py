@@ -13,7 +13,7 @@ from typing import Any
 import av
 from aiohttp import web
 
-from server import __version__, calls, enrolments, key_watch, openapi, records, rtc
+from server import __version__, calls, enrolments, key_watch, library, openapi, records, rtc
 from server.access import Access, is_loopback
 from server.encode import h264_encoder
 from server.errors import NotFound, NotReady
@@ -23,6 +23,7 @@ from server.keys import KeyStore
 from server.quota import Quota
 from server.recordings import Recordings
 from server.settings import Settings, SettingsError
+from server.shelf import Shelf, ShelfTaken
 from server.tokens import Tokens
 from server.web import (
     ACCESS,
@@ -39,6 +40,7 @@ from server.web import (
 
 log = logging.getLogger(__name__)
 
+SHELF = web.AppKey[Shelf | None]("shelf")
 WEB = Path(__file__).resolve().parent.parent / "client" / "web"
 OpenHouse = Callable[[Settings], Awaitable[House]]
 
@@ -52,6 +54,7 @@ def build(settings: Settings, open_house: OpenHouse) -> web.Application:
     app[SETTINGS] = settings
     app[ACCESS] = doorkeeper(settings)
     app[QUOTA] = Quota(settings.sessions_per_key)
+    app.cleanup_ctx.append(_shelf)
     app.cleanup_ctx.append(_house(open_house))
     app.cleanup_ctx.append(_recordings)
     app.cleanup_ctx.append(_watch_keys)
@@ -69,6 +72,7 @@ def build(settings: Settings, open_house: OpenHouse) -> web.Application:
             *calls.routes(),
             *enrolments.routes(),
             *records.routes(),
+            *library.routes(),
             web.get("/{file:.*}", page),
         ]
     )
@@ -108,9 +112,22 @@ def _house(open_house: OpenHouse) -> Callable[[web.Application], AsyncIterator[N
     return lifecycle
 
 
-async def _recordings(app: web.Application) -> AsyncIterator[None]:
+async def _shelf(app: web.Application) -> AsyncIterator[None]:
+    """Claimed before the model is loaded, let go when the last recording is finished."""
     folder = app[SETTINGS].recordings
-    recordings = app[RECORDINGS] = Recordings(folder, app[HOUSE].marker)
+    shelf = app[SHELF] = Shelf(folder) if folder else None
+    try:
+        if shelf is not None:
+            await asyncio.to_thread(shelf.claim)
+    except ShelfTaken as taken:
+        raise SettingsError(f"recordings: {taken}") from taken
+    yield
+    if shelf is not None:
+        shelf.release()
+
+
+async def _recordings(app: web.Application) -> AsyncIterator[None]:
+    recordings = app[RECORDINGS] = Recordings(app[SHELF], app[HOUSE].marker)
     recovering = asyncio.create_task(recordings.recover(), name="recordings")
     yield
     await asyncio.gather(recovering, return_exceptions=True)

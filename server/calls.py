@@ -133,7 +133,8 @@ async def record(request: web.Request) -> web.Response:
     """``POST /v1/sessions/{id}/recording``."""
     session = _session(request)
     await request.app[HOUSE].stands(session)
-    return respond(await request.app[RECORDINGS].start(session), 201)
+    owner = request.app[QUOTA].owner(session.id)
+    return respond(await request.app[RECORDINGS].start(session, owner), 201)
 
 
 async def recorded(request: web.Request) -> web.Response:

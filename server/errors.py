@@ -112,6 +112,10 @@ class UnknownConsent(NotFound):
     type, title = "/problems/unknown-consent", "No such consent record"
 
 
+class UnknownRecording(NotFound):
+    type, title = "/problems/unknown-recording", "No such recording"
+
+
 class UnknownPeer(NotFound):
     type, title = "/problems/unknown-peer", "No such peer"
 

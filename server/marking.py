@@ -7,7 +7,7 @@ own: the grant of a live session does not cover it, so the gate is asked again, 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipeline.consent import ConsentGate, Registry, Scope
 from pipeline.errors import ContinuumError
@@ -15,6 +15,8 @@ from pipeline.label import Label, Place, Style, removed
 from pipeline.provenance import Origin, Signer, consent_sha256, load_signer, sealing
 from server.consents import translated
 from server.settings import Settings, SettingsError
+
+_WHO: Final = ("avatar", "image_sha256", "consent_id")
 
 
 class Marking:
@@ -29,23 +31,36 @@ class Marking:
     def admit(self, stream: Any, session: str) -> dict[str, str]:
         """How a recording of this stream came to be. Raises ``ConsentRequired``."""
         grant = stream.grant
+        who = {name: getattr(grant, name) for name in _WHO}
         with translated():
-            self._gate.grant(
-                avatar=grant.avatar,
-                image_sha256=grant.image_sha256,
-                scope=Scope.RECORDING,
-                consent_id=grant.consent_id,
-                session=session,
-                actor="recording",
-            )
+            self._gate.grant(**who, scope=Scope.RECORDING, session=session, actor="recording")
             record = self._registry.get(grant.consent_id)
         mark = self.label.declaration or self.label.text
-        return {
-            "model": self._model,
-            "avatar": grant.avatar,
-            "consent_sha256": consent_sha256(record),
-            "mark": mark,
-        }
+        return who | {"model": self._model, "consent_sha256": consent_sha256(record), "mark": mark}
+
+    def lend(self, origin: dict[str, str], recording: str, actor: str) -> None:
+        """Asks once more before a finished recording is handed out, and audits that it is.
+
+        Raises ``ConsentRequired`` or ``RegistryDown``.
+        """
+        who = {name: origin.get(name, "") for name in _WHO}
+        with translated():
+            self._gate.grant(**who, scope=Scope.RECORDING, session=recording, actor=actor)
+            self._tell("recording.fetched", origin, recording, actor)
+
+    def deleted(self, origin: dict[str, str], recording: str, actor: str) -> None:
+        """Audits that a recording is about to go. Raises ``RegistryDown``."""
+        with translated():
+            self._tell("recording.deleted", origin, recording, actor)
+
+    def _tell(self, what: str, origin: dict[str, str], recording: str, actor: str) -> None:
+        self._registry.log.record(
+            what,
+            actor=actor,
+            consent_id=origin.get("consent_id", ""),
+            avatar=origin.get("avatar", ""),
+            recording=recording,
+        )
 
     def seal(self, origin: dict[str, str], path: Path) -> None:
         """Signs a finished recording in place. Raises the pipeline's ``SealUnusable``."""

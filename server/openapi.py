@@ -125,9 +125,36 @@ def _plain() -> dict[str, Any]:
         },
         "/v1/avatars/{avatar}/picture": {**avatar, "get": _operation("Its picture")},
         **_consent(),
+        **_recordings(),
         "/healthz": {"get": _operation("What runs, on which device, and why")},
         "/readyz": {"get": _operation("Whether sessions are let in")},
         "/metrics": {"get": _operation("Prometheus text")},
+    }
+
+
+def _recordings() -> dict[str, Any]:
+    keys: dict[str, Any] = {"security": [{"key": []}]}
+    one = {"parameters": [_inside("recording")], **keys}
+    video = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
+    fetch = _operation("The file, or with Range a part of it")
+    fetch["responses"] |= {
+        "200": {"description": "the file", "content": video},
+        "206": {"description": "the part asked for", "content": video},
+    }
+    filters = [
+        {"name": "session", "in": "query", "schema": {"type": "string"}},
+        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1}},
+    ]
+    return {
+        "/v1/recordings": {
+            "get": _operation("Recordings, newest first") | keys | {"parameters": filters}
+        },
+        "/v1/recordings/{recording}": {
+            **one,
+            "get": _operation("One recording"),
+            "delete": _operation("Delete a recording", 204),
+        },
+        "/v1/recordings/{recording}/file": {**one, "get": fetch},
     }
 
 

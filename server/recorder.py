@@ -198,12 +198,14 @@ def finish(partial: Path, seal: Seal) -> Path | None:
     return final
 
 
-def recover(folder: Path, seal: Seal) -> list[Path]:
-    """Finishes what an earlier process left behind in the folder, and removes its scratch."""
-    for scratch in folder.glob(".*.mp4*"):  # killed while it copied or signed; the part is there
-        scratch.unlink(missing_ok=True)
-    found = [finish(partial, seal) for partial in sorted(folder.glob("*" + PARTIAL))]
-    return [path for path in found if path is not None]
+def leftovers(folder: Path) -> list[Path]:
+    """Partial files in the folder, in order; removes the scratch of whoever was killed there.
+
+    For a folder in which nobody writes now.
+    """
+    for scratch in (*folder.glob(".*.mp4*"), *folder.glob(".*.tmp")):
+        scratch.unlink(missing_ok=True)  # while it copied or signed: the part is there
+    return sorted(folder.glob("*" + PARTIAL))
 
 
 def _remux(source: Path, target: Path) -> dict[str, str] | None:

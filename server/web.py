@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from server.access import CALLER, Access
+from server.access import CALLER, Access, host_name, is_loopback
 from server.errors import BadRequest, ServerError, TooLarge, UnsupportedMediaType
 from server.headers import headers as security
 from server.house import House
@@ -70,8 +70,8 @@ async def hardened(request: web.Request, handler: Handler) -> web.StreamResponse
     """Every answer tells browsers how little they need to trust it."""
     response = await handler(request)
     settings = request.app[SETTINGS]
-    is_page = isinstance(response, web.FileResponse)
-    tls = bool(settings.tls_cert)
+    is_page = isinstance(response, web.FileResponse) and not request.path.startswith("/v1/")
+    tls = bool(settings.tls_cert) and not is_loopback(host_name(request.host))
     response.headers.update(security(request.path, is_page, settings.origins, tls))
     return response
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from server.errors import ConsentRequired
-from server.recorder import PARTIAL, Recorder, finish, recover
+from server.recorder import PARTIAL, Recorder, Seal, finish, leftovers
 from server.recordings import Recordings
 from server.settings import Settings
+from server.shelf import LOCK
 from server.web import RECORDINGS
 from tests.server.caller import calling, voice
 from tests.server.conftest import Served
@@ -30,6 +31,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def unsigned(origin: dict[str, str], path: Path) -> None:
     assert origin == ORIGIN and path.exists()
+
+
+def recover(folder: Path, seal: Seal) -> list[Path]:
+    """As a server does that starts in this folder."""
+    found = [finish(partial, seal) for partial in leftovers(folder)]
+    return [path for path in found if path is not None]
 
 
 def picture(shade: int, size: int = 128) -> av.VideoFrame:
@@ -170,6 +177,7 @@ class FakeMarker:
     """Signs nothing; refuses when it is told to."""
 
     refusal: Exception | None = None
+    told: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
 
     def admit(self, stream: Any, session: str) -> dict[str, str]:
         if self.refusal:
@@ -178,6 +186,14 @@ class FakeMarker:
 
     def seal(self, origin: dict[str, str], path: Path) -> None:
         unsigned(origin, path)
+
+    def lend(self, origin: dict[str, str], recording: str, actor: str) -> None:
+        if self.refusal:
+            raise self.refusal
+        self.told.append(("fetched", recording, actor))
+
+    def deleted(self, origin: dict[str, str], recording: str, actor: str) -> None:
+        self.told.append(("deleted", recording, actor))
 
 
 @pytest.fixture
@@ -229,7 +245,7 @@ async def test_a_recording_ends_with_its_session(recording: Served, tmp_path: Pa
         await caller.until(lambda: len(caller.pictures) > 30)
         await recording.http.delete(caller.session, headers=caller.auth)
     await kept(recording).close()
-    (file,) = (tmp_path / "recordings").iterdir()
+    (file,) = (tmp_path / "recordings").glob("*.mp4")
     assert not file.name.endswith(PARTIAL) and played(file)[0] > 10
 
 
@@ -243,7 +259,7 @@ async def test_without_consent_to_it_nothing_is_recorded(
     assert refused.status == 403
     body = await refused.json(content_type="application/problem+json")
     assert (body["type"], body["code"]) == ("/problems/consent-required", "consent_scope")
-    assert list((tmp_path / "recordings").glob("*")) == []
+    assert [path.name for path in (tmp_path / "recordings").iterdir()] == [LOCK]
 
 
 async def test_a_server_without_a_folder_records_nothing(served: Served) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from pipeline.provenance import Origin, sealing
-from server.recorder import PARTIAL, Recorder, finish, recover
-from tests.server.test_recorder import BLOCK, FRAME, ORIGIN, picture, played
+from server.recorder import PARTIAL, Recorder, finish
+from tests.server.test_recorder import BLOCK, FRAME, ORIGIN, picture, played, recover
 
 KILLS = 20
 
