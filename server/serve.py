@@ -10,15 +10,15 @@ import asyncio
 import contextlib
 import logging
 import signal
-import ssl
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
 
+from server import tls
 from server.app import OpenHouse, build
-from server.settings import Settings, SettingsError
+from server.settings import Settings
 from server.web import HOUSE
 
 log = logging.getLogger(__name__)
@@ -31,12 +31,12 @@ async def serve(settings: Settings, open_house: OpenHouse, announce: Callable[[s
     """Serves until a signal says otherwise. Raises ``OSError`` when the port is taken, and
     ``SettingsError`` when it would serve everybody, or the certificate cannot be used."""
     sys.setswitchinterval(SWITCH_S)
-    tls = _tls(settings)
+    wrapped = tls.context(settings)
     asked = _signals()
     runner = web.AppRunner(build(settings, open_house), shutdown_timeout=2.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=tls)
+        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=wrapped)
         await site.start()
         announce(_url(settings, runner))
         await asked.get()
@@ -67,14 +67,3 @@ def _url(settings: Settings, runner: web.AppRunner) -> str:
     host, port = runner.addresses[0][:2]
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host
     return f"{'https' if settings.tls_cert else 'http'}://{shown}:{port}/"
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if not settings.tls_cert:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as failure:
-        raise SettingsError(f"tls_cert and tls_key cannot be used: {failure}") from failure
-    return context
