@@ -8,13 +8,13 @@ in memory. Nothing here knows of speech features or of video.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias, cast
 
 import av
 import numpy as np
@@ -39,6 +39,7 @@ _NO_STATED_LENGTH: Final = frozenset({"mp3", "aac", "ac3", "eac3", "ogg", "mpegt
 _UNKNOWN_SIZE: Final = 0x7FFF0000  # recorders that write into a pipe put this or more
 
 Samples = NDArray[np.float32]
+_Packets: TypeAlias = "Generator[av.Packet[AudioStream], None, None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +124,10 @@ class _Converter:
 
     def _decoded(self, container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:
         try:
-            for frame in container.decode(stream):
-                if frame.samples:
-                    yield frame
+            # PyAV leaks a packet for each of its demuxers that is dropped before its end.
+            with closing(cast("_Packets", container.demux(stream))) as packets:
+                for packet in packets:
+                    yield from (frame for frame in packet.decode() if frame.samples)
         except av.FFmpegError as error:
             raise AudioUnreadable(
                 f"audio file {self.path} is damaged {float(self.source_s):.3f} s into it"
