@@ -3,7 +3,8 @@
 Performs sample speech in full and learns from it, for the model's own schedule, at which relative
 change the unconditional branch of guidance need not run again (the share of passes that is to be
 saved is given, the error is made least), and which attentions may be reused (the error that is
-allowed is given, the reuse is made most). Prints both, and writes them into a model's TOML.
+allowed is given, the reuse is made most). Prints both, and writes them into a model's TOML; what is
+learned for a published checkpoint (``--model PATH``) lies beside its weights.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor
 from pipeline.anchor import reference_vector
 from pipeline.attention.cache import Reuse, propose
 from pipeline.avatars import catalogue
+from pipeline.choose import is_bundled, load_pipeline
 from pipeline.chunks import Chunk
 from pipeline.config import MODELS, ModelConfig, load_config, read_config
 from pipeline.dit import Condition, DiT
@@ -179,6 +181,8 @@ def written(text: str, learned: Learned) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Learns from sound files; 0, or 2 with one line on stderr when the input is at fault."""
     given = _parser().parse_args(argv)
+    if not is_bundled(given.model):
+        return _checkpoint(given)
     path = given.toml or MODELS / f"{given.model}.toml"
     try:
         config = read_config(path) if given.toml else load_config(given.model)
@@ -194,6 +198,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(report(learned, config.guidance.scale, path if given.write else None))
     return 0
+
+
+def _checkpoint(given: argparse.Namespace) -> int:
+    """The same for a published checkpoint, in its own words."""
+    try:
+        pipeline = load_pipeline(given.model, given.checkpoint, given.device, given.force)
+        from pipeline.models.wan.pipeline import WanPipeline
+        from pipeline.models.wan.teach import Lesson, teach, write
+
+        assert isinstance(pipeline, WanPipeline)
+        path = Path(given.model).expanduser()
+        home = path if path.is_dir() else path.parent
+        clips = [np.concatenate(list(speech(open_audio(file)))) for file in given.audio]
+        lesson = Lesson(given.saved, given.budget, given.scales, given.export)
+        taught = teach(pipeline, clips, lesson, home, given.size)
+        told = (
+            f"written to {write(taught, home)}" if given.write else "nothing written; see --write"
+        )
+    except (ContinuumError, ValueError) as error:
+        print(f"calibrate: {error}", file=sys.stderr)
+        return 2
+    print(f"{taught.report()}\n{told}")
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height)
 
 
 def _references() -> list[Speech]:
@@ -219,7 +251,15 @@ def report(learned: Learned, scale: float, path: Path | None) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline.calibrate", description=__doc__)
     parser.add_argument("--audio", type=Path, nargs="+", required=True, help="sample speech")
-    parser.add_argument("--model", default="mini", help="a bundled model (default mini)")
+    parser.add_argument("--model", default="mini", metavar="NAME|PATH",
+                        help="a bundled model (default mini), or a checkpoint's path")  # fmt: skip
+    parser.add_argument("--checkpoint", help="which one --model PATH is, if it could be several")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for --model PATH")
+    parser.add_argument("--size", type=_size, help="WIDTHxHEIGHT, for --model PATH")
+    parser.add_argument("--force", action="store_true", help="a size it was not trained for")
+    parser.add_argument("--scales", action="store_true", help="of int8-static, for --model PATH")
+    parser.add_argument("--export", action="store_true",
+                        help="decoders for ONNX Runtime, for --model PATH on a CPU")  # fmt: skip
     parser.add_argument("--toml", type=Path, help="another model's TOML instead")
     parser.add_argument("--scale", type=float, help="guidance scale to learn for")
     parser.add_argument("--saved", type=float, default=1 / 3,

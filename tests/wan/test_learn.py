@@ -13,25 +13,31 @@ import torch
 from pipeline.acceleration import profile
 from pipeline.attention.cache import Reuse
 from pipeline.guidance import change
+from pipeline.models.wan.accelerate import accelerate
 from pipeline.models.wan.cards import Guidance
-from pipeline.models.wan.denoise import Prompts, branches
+from pipeline.models.wan.denoise import Prompts
 from pipeline.models.wan.field import Pace
 from pipeline.models.wan.learn import Learned, Sample, learn
+from pipeline.models.wan.performance import ChunkPerformance, Performance, Score
+from tests import wan_small as small
 from tests.wan.test_field import GUIDED, STEPS
 from tests.wan.test_performance import score
 
 
 @cache
-def samples(guidance: Guidance = GUIDED) -> tuple[Sample, ...]:
-    run = replace(score(schedule=STEPS))
+def samples(guidance: Guidance = GUIDED, reusable: bool = True) -> tuple[Sample, ...]:
     made = []
     for seed in range(3):
+        run = replace(score(schedule=STEPS), guidance=guidance, seed=seed)
         torch.manual_seed(seed)
         prompts = Prompts(torch.randn(1, 5, 20), torch.randn(1, 3, 20))
-        lot = branches(run.dit, guidance, prompts, None, torch.randn(1, 2, 56))
-        side = torch.randn(1, 17, 2, 4, 4)
-        noise = torch.randn(3, 1, 16, 2, 4, 4).unbind(0)
-        made.append(Sample(run.dit, STEPS, lot, side, run.modulations(), noise))
+
+        def start(pace: Pace, run: Score = run, prompts: Prompts = prompts) -> Performance:
+            return ChunkPerformance(replace(run, pace=pace), prompts, 2, 1)
+
+        heard = (torch.randn(5, 14), torch.randn(5, 14))
+        guided = guidance == GUIDED
+        made.append(Sample(run.dit, 3, guided, reusable, start, heard))
     return tuple(made)
 
 
@@ -44,13 +50,23 @@ def test_the_learned_table_stays_within_its_budget_and_reuses_something() -> Non
 
 
 def test_a_trial_tells_what_reuse_at_that_step_alone_costs() -> None:
-    sample = samples()[0]
-    last = sample.trials()[-1]
+    whole = samples()[0]
+    sample = replace(whole, heard=whole.heard[:1])
+    (chunk,) = sample.trials()
+    last = chunk[-1]
     reused = sample.clean(Pace(thresholds=(0.0, 0.0, math.inf)))
     exact = sample.clean(Pace())
     assert last.change > 0
     field = last.error * STEPS.levels[2]  # x0 = x - t v: only the last step differs
     assert change(reused, exact) == pytest.approx(field, rel=0.9)
+
+
+def test_every_chunk_of_every_sample_is_a_trial() -> None:
+    assert [len(chunk) for chunk in samples()[0].trials()] == [2, 2]
+
+
+def test_a_recipe_that_cannot_reuse_attention_is_not_tried() -> None:
+    assert learn(samples(reusable=False), saved=0.3, budget=1.0).reuse == Reuse.of(3, 6)
 
 
 def test_without_guidance_no_thresholds_are_learned() -> None:
@@ -62,7 +78,9 @@ def test_what_was_learned_is_read_back(tmp_path: Path) -> None:
     assert len(found.scales) == 6 * 8 and min(found.scales.values()) > 0
     assert not any(name.endswith(("cross_attn.k", "cross_attn.v")) for name in found.scales)
     (tmp_path / "acceleration.toml").write_text(found.toml())
-    read = profile("plain", tmp_path)
+    read = profile("cpu", tmp_path)
+    assert read.linears_method == "int8-static"
+    accelerate(small.dit("A"), small.vae(4, 16), read, "cpu")
     assert read.guidance_thresholds == found.thresholds and math.inf in found.thresholds
     assert read.reuse_steps == found.reuse.steps
     assert read.linears_scales == pytest.approx(found.scales, rel=1e-5)

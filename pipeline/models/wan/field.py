@@ -6,6 +6,7 @@ table, joined conditions, what guidance and attention gave at the steps before.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,8 @@ from pipeline.models.wan.dit import Modulation, Shortcut, WanDiT
 from pipeline.models.wan.graphs import Graphs
 from pipeline.models.wan.ring import Memory
 
+Note = Callable[[int, list[Tensor], Branches], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -29,7 +32,8 @@ class Pace:
 
     ``attends`` of self-attention, one for all steps or one a step. ``batched``: all branches as one
     batch. ``thresholds`` of the CFG cache, one a step. ``reuse`` of attention by block and step.
-    ``graphs`` replay small forwards that neither reuse attention nor read a ring.
+    ``graphs`` replay small forwards that neither reuse attention nor read a ring. ``note`` is told
+    every branch's field at every step, to learn from.
     """
 
     attends: tuple[Attend, ...] = (attend,)
@@ -37,6 +41,7 @@ class Pace:
     thresholds: tuple[float, ...] = ()
     reuse: Reuse | None = None
     graphs: Graphs | None = None
+    note: Note | None = None
 
     def __post_init__(self) -> None:
         if not self.attends:
@@ -145,6 +150,8 @@ class Field:
             fields = [first, *(yield from self._others(joined, step))]
         if self._cfg:
             self._cfg.keep(fields[0], fields[1:])
+        if self._pace.note:
+            self._pace.note(step, fields, self._lot)
         return fields
 
     def _all(self, joined: Tensor, step: int) -> Turn[list[Tensor]]:

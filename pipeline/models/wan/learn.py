@@ -4,66 +4,67 @@ attention reuse, scales of int8; as the text of its ``acceleration.toml``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from pipeline.attention.cache import Reuse, propose
 from pipeline.guidance import Trial, change, learn_thresholds
-from pipeline.models.wan.ask import Turn
-from pipeline.models.wan.cards import Schedule
-from pipeline.models.wan.denoise import Branches, denoise
-from pipeline.models.wan.dit import Modulation, WanDiT
-from pipeline.models.wan.field import Field, Pace
+from pipeline.models.wan.denoise import Branches
+from pipeline.models.wan.dit import WanDiT
+from pipeline.models.wan.field import Pace
+from pipeline.models.wan.performance import Performance
 from pipeline.quantize import Quantization, calibrate
+
+ONCE: Final = ("*.cross_attn.k", "*.cross_attn.v")  # of the text: run once a chunk, not once a step
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A chunk of real speech that can be denoised again and again: what its branches are told,
-    what stands beside the latents, its noise by draw."""
+    """Chunks of real speech that can be performed again and again: ``start`` begins anew, ``heard``
+    are the speech features of each chunk's span. ``steps`` of the schedule, ``guided`` by more
+    branches than one; attention of a recipe that is not ``reusable`` always runs."""
 
     dit: WanDiT
-    schedule: Schedule
-    lot: Branches
-    side: Tensor
-    mods: list[Modulation]
-    noise: tuple[Tensor, ...]
+    steps: int
+    guided: bool
+    reusable: bool
+    start: Callable[[Pace], Performance]
+    heard: tuple[Tensor, ...]
 
-    @torch.no_grad()
     def clean(self, pace: Pace) -> Tensor:
-        """Its clean latents when it is run in a certain way."""
-        field = Field(self.dit, self.lot, self.side, self.mods, pace)
-        return denoise(field, self.schedule, self.noise.__getitem__)
+        """The clean latents when it is run in a certain way, (1, 16, T, h, w)."""
+        run = self.start(pace)
+        return torch.cat([run.advance(features).latents for features in self.heard], dim=2)
 
-    @torch.no_grad()
-    def trials(self) -> list[Trial]:
-        """A full run; at every step but the first, what reusing the last branches had cost."""
-        field = _Noting(self.dit, self.lot, self.side, self.mods, Pace())
-        denoise(field, self.schedule, self.noise.__getitem__)
-        return field.trials
+    def trials(self) -> list[list[Trial]]:
+        """A full run; of every chunk, at every step but the first, what reusing the last branches
+        had cost."""
+        notes = _Notes()
+        self.clean(Pace(note=notes.take))
+        return notes.chunks
 
 
-class _Noting(Field):
-    """Runs all branches and compares each step with a reuse of the step before."""
+@dataclass(slots=True)
+class _Notes:
+    """Compares each step with a reuse of the step before."""
 
-    trials: list[Trial]
-    _last: list[Tensor]
+    chunks: list[list[Trial]] = field(default_factory=list)
+    _last: list[Tensor] = field(default_factory=list)
 
-    def _fields(self, joined: Tensor, step: int) -> Turn[list[Tensor]]:
-        fields = yield from super()._fields(joined, step)
+    def take(self, step: int, fields: list[Tensor], lot: Branches) -> None:
         if step == 0:
-            self.trials = []
+            self.chunks.append([])
         else:
             first, before = fields[0], self._last
             reused = [first, *(first + other - before[0] for other in before[1:])]
-            error = change(self._lot.mix(reused), self._lot.mix(fields))
-            self.trials.append(Trial(change(first, before[0]), error))
+            error = change(lot.mix(reused), lot.mix(fields))
+            self.chunks[-1].append(Trial(change(first, before[0]), error))
         self._last = fields
-        return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Learned:
     thresholds: tuple[float, ...]
     reuse: Reuse
     scales: dict[str, float]
+    error: float = 0.0  # relative, of clean latents under the table of reuse
 
     def toml(self) -> str:
         """For ``acceleration.toml`` in the checkpoint's folder."""
@@ -83,16 +85,16 @@ class Learned:
             words = ", ".join(f'"{word}"' for word in self.reuse.steps)
             text += f"[reuse]\nsteps = [{words}]\n\n"
         if self.scales:
-            lines = "".join(f'"{name}" = {value:.6g}\n' for name, value in self.scales.items())
-            text += f"[linears.scales]\n{lines}"
+            keep = ", ".join(f'"{pattern}"' for pattern in ONCE)
+            text += f'[linears]\nmethod = "int8-static"\nkeep = [{keep}]\n\n[linears.scales]\n'
+            text += "".join(f'"{name}" = {value:.6g}\n' for name, value in self.scales.items())
         return text
 
 
 def learn(samples: Sequence[Sample], saved: float, budget: float, scales: bool = False) -> Learned:
     """Thresholds that save the share ``saved`` of all unconditional passes at the least error, and
     the table with most reuse whose mean relative error of clean latents stays within ``budget``;
-    ``scales`` of int8-static too, for all layers that run every step: keep ``*.cross_attn.k`` and
-    ``*.cross_attn.v``, which run once a chunk, as they are."""
+    ``scales`` of int8-static too, for all layers that run every step."""
     first = samples[0]
     exact = [sample.clean(Pace()) for sample in samples]
 
@@ -100,12 +102,15 @@ def learn(samples: Sequence[Sample], saved: float, budget: float, scales: bool =
         pace = Pace(reuse=table)
         return fmean(change(s.clean(pace), e) for s, e in zip(samples, exact, strict=True))
 
-    steps, blocks = first.schedule.steps, first.dit.config.depth
-    guided = len(first.lot.told) > 1
-    everything = Quantization("int8-dynamic")
+    steps, blocks = first.steps, first.dit.config.depth
+    table = propose(error, steps, blocks, budget) if first.reusable else Reuse.of(steps, blocks)
+    trials = [chunk for sample in samples for chunk in sample.trials()] if first.guided else []
+    found = (
+        calibrate(first.dit, Quantization("int8-dynamic", keep=ONCE),
+                  lambda: [s.clean(Pace()) for s in samples])
+        if scales else {}
+    )  # fmt: skip
     return Learned(
-        learn_thresholds([s.trials() for s in samples], saved) if guided else (),
-        propose(error, steps, blocks, budget),
-        calibrate(first.dit, everything, lambda: [s.clean(Pace()) for s in samples])
-        if scales else {},
+        learn_thresholds(trials, saved) if trials else (), table, found,
+        error(table) if table.reused else 0.0,
     )  # fmt: skip

@@ -176,9 +176,10 @@ class WanPipeline:
         if notice and notice not in self.notices:
             self.notices.append(notice)
         pixels = fit_picture(image.pixels, width, height)
-        return WanAvatar(grant.avatar, grant.image_sha256, self._reference(pixels), width, height)
+        return WanAvatar(grant.avatar, grant.image_sha256, self.reference(pixels), width, height)
 
-    def _reference(self, pixels: NDArray[np.uint8]) -> Reference:
+    def reference(self, pixels: NDArray[np.uint8]) -> Reference:
+        """What the transformer is told of a picture, uint8 (H, W, 3) at its final size."""
         model = self.model
         device = model.dit.patch_embedding.weight.device
         picture = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1
