@@ -71,27 +71,34 @@ async def test_sound_and_picture_of_one_moment_leave_together(
         assert figures["lost_packets"] == 0
 
 
+ONE, TWO = Schedule(1, 5.0, "renoise", "float32"), Schedule(2, 5.0, "renoise", "float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "schedule", "beat"),
+    [
+        ("livetalk-1.3b", Recipe("ring", block=2, window=4, sink=2), ONE, Beat(1000, 8000, 0)),
+        ("avatarforcing-1.3b", Recipe("rolling", block=2, window=6, sink=1), TWO,
+         Beat(640, 5120, 5120)),
+    ],
+    ids=["ring", "rolling"],
+)  # fmt: skip
 async def test_a_published_checkpoint_is_called_at_its_own_rate(
-    settings: Settings, tmp_path: Path
+    settings: Settings, tmp_path: Path, name: str, recipe: Recipe, schedule: Schedule, beat: Beat
 ) -> None:
-    """Tiny random weights of LiveTalk's layout, from a microphone to a peer's screen."""
-    parts = model(
-        "livetalk-1.3b",
-        sizes=((64, 64),),
-        schedule=Schedule(1, 5.0, "renoise", "float32"),
-        recipe=Recipe("ring", block=2, window=4, sink=2),
-    )
+    """Tiny random weights, from a microphone to a peer's screen."""
+    parts = model(name, sizes=((64, 64),), schedule=schedule, recipe=recipe)
     pipeline, registry = WanPipeline(parts, Manner()), Registry(tmp_path / "consents.sqlite")
     source = Bundled(pipeline, registry)
     try:
         async with serving(settings, Performers(pipeline), source) as served:
-            assert served.house.beat == Beat(1000, 8000, 0)
+            assert served.house.beat == beat
             told = (await (await served.http.get("/healthz")).json())["model"]
-            assert "CC BY-NC-SA" in told["license"] and told["fps"] == 16.0
+            assert "CONFLICT" in told["license"] and told["fps"] == float(beat.fps)
             async with calling(served.http, tone) as caller:
                 await caller.until(lambda: len(caller.pictures) > 40, 60)
                 pictures = [f for _, f in caller.pictures[20:]]
-                assert np.median(np.diff([f.pts for f in pictures])) == 5625
+                assert np.median(np.diff([f.pts for f in pictures])) == 90_000 / float(beat.fps)
                 shown = np.stack([f.to_ndarray()[:64] for f in pictures]).astype(int)
                 assert np.abs(np.diff(shown, axis=0)).mean() > 0.5, "it moves"
                 stamps = np.diff([f.pts for _, f in caller.sounds])
