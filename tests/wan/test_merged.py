@@ -15,6 +15,7 @@ from pipeline.models.wan.denoise import Prompts
 from pipeline.models.wan.hearing import frame_windows, latent_steps
 from pipeline.models.wan.merged import MergedPast, MergedPerformance, merge_weights
 from pipeline.models.wan.performance import Score
+from pipeline.models.wan.together import together
 from pipeline.sampler import latent_noise
 from tests import wan_small as small
 from tests.wan.test_performance import score
@@ -212,3 +213,18 @@ def test_the_card_gives_the_published_memory() -> None:
     assert found.recipe == SMALL
     assert found.schedule.levels == pytest.approx(SIGMAS) and found.schedule.sampler == "euler"
     assert "no licence file" in str(found.license)
+
+
+def test_streams_with_merged_pasts_are_one_batch_and_get_what_they_get_alone() -> None:
+    def runs() -> list[MergedPerformance]:
+        return [performing(replace(run_of(), seed=seed)) for seed in range(3)]
+
+    def turns(some: list[MergedPerformance], most: int) -> list[Tensor]:
+        work = [run.turn(torch.full((run.span().stop - run.span().start, 12), 0.1 * i))
+                for i, run in enumerate(some)]  # fmt: skip
+        return [fresh.latents for fresh in together(work, most)]
+
+    one_by_one, joined = runs(), runs()
+    for _ in range(3):
+        for mine, ours in zip(turns(one_by_one, 1), turns(joined, 4), strict=True):
+            assert small.relative(ours, mine) < 1e-5

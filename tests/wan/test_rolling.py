@@ -16,6 +16,7 @@ from pipeline.models.wan.hearing import group_frames
 from pipeline.models.wan.performance import Score
 from pipeline.models.wan.ring import KvRing
 from pipeline.models.wan.rolling import RollingPerformance
+from pipeline.models.wan.together import together
 from pipeline.sampler import latent_noise
 from tests import wan_small as small
 from tests.wan.test_performance import score
@@ -185,3 +186,23 @@ def test_a_window_without_room_and_guidance_are_refused() -> None:
     performance = rolling(replace(score(schedule=STEPS), guidance=Guidance(4.5, 4.5)))
     with pytest.raises(ValueError, match="guidance must be 1"):
         performance.advance(torch.zeros(25, 14))
+
+
+def test_rolling_streams_are_one_batch_and_get_what_they_get_alone() -> None:
+    def runs() -> list[RollingPerformance]:
+        whole = [rolling(replace(score(schedule=STEPS), seed=seed)) for seed in range(3)]
+        whole[2].advance(torch.ones(25, 14))  # further than the others
+        return whole
+
+    def turns(some: list[RollingPerformance], most: int) -> list[Tensor]:
+        work = [run.turn(torch.full((run.span().stop - run.span().start, 14), 0.1 * i))
+                for i, run in enumerate(some)]  # fmt: skip
+        return [fresh.latents for fresh in together(work, most)]
+
+    torch.manual_seed(0)
+    one_by_one = runs()
+    torch.manual_seed(0)
+    joined = runs()
+    for _ in range(3):
+        for mine, ours in zip(turns(one_by_one, 1), turns(joined, 4), strict=True):
+            assert small.relative(ours, mine) < 1e-5
