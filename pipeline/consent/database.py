@@ -43,8 +43,10 @@ class Database:
             self._engine = _engine(self._url, self.is_sqlite)
         try:
             with self.reported():
+                self._changes = _Changes()
                 self.migrated = self._migrate()
-                self._changes = _FileChanges(where) if self.is_sqlite else _Changes()
+                if self.is_sqlite:
+                    self._changes = _FileChanges(where)
         except BaseException:
             self._engine.dispose()
             raise
@@ -74,6 +76,7 @@ class Database:
                     if not durable:
                         writing.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield writing
+        self._changes.forget()  # one's own acts count at once
 
     def revision(self) -> int:
         """Grows whenever what the gate judges by has changed, in any process. Microseconds."""
@@ -221,6 +224,11 @@ class _Changes:
             if time.monotonic() - self._asked >= _LOOK_S:
                 self._known, self._asked = int(ask()), time.monotonic()
             return self._known
+
+    def forget(self) -> None:
+        """The next question is asked in any case."""
+        with self._lock:
+            self._asked = float("-inf")
 
     def close(self) -> None:
         """Nothing is held."""

@@ -28,6 +28,9 @@ from pipeline.errors import ConsentInvalid, ConsentMissing, OverrideRefused
 
 _COPIES: Final = sa.select(likenesses.c.consent_id).where(likenesses.c.other.not_like("d-%"))
 """Records whose picture is somebody else's: they bar nobody, least of all whose it is."""
+_EXTENT: Final = sa.select(  # protections are added and removed, never changed
+    sa.func.count(), sa.func.count(denials.c.removed_at), sa.func.max(denials.c.added_at)
+)
 _FIGURES: Final = Path(__file__).with_name("public_figures.toml")
 
 
@@ -53,6 +56,15 @@ class Likeness:
 
 
 @dataclass(frozen=True, slots=True)
+class _Index:
+    """Protected names by denial, as of a revision; ``extent`` tells one list from the next."""
+
+    revision: int
+    extent: tuple[object, ...]
+    names: list[tuple[str, frozenset[Name]]]
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """What a picture was found to be like when the registry was at a revision."""
 
@@ -71,7 +83,7 @@ class Denials:
         senses: Callable[[], Senses],
     ) -> None:
         self._database, self._log, self._clock, self._senses = database, log, clock, senses
-        self._names: tuple[int, list[tuple[str, frozenset[Name]]]] = (-1, [])
+        self._names = _Index(-1, (), [])
 
     # -- the list ----------------------------------------------------------------------------
 
@@ -178,14 +190,20 @@ class Denials:
             return connection.scalar(query) is not None
 
     def _index(self) -> list[tuple[str, frozenset[Name]]]:
+        """Protected names; read anew when a protection came or went, not at every change."""
         revision = self._database.revision()
-        if self._names[0] != revision:
-            found = [
-                (d.id, frozenset(name for text in (d.name, *d.aliases) for name in readings(text)))
-                for d in self.all()
-            ]
-            self._names = (revision, found)
-        return self._names[1]
+        if self._names.revision != revision:
+            with self._database.read() as connection:
+                extent = tuple(connection.execute(_EXTENT).one())
+            names = self._names.names if extent == self._names.extent else self._read_names()
+            self._names = _Index(revision, extent, names)
+        return self._names.names
+
+    def _read_names(self) -> list[tuple[str, frozenset[Name]]]:
+        return [
+            (d.id, frozenset(name for text in (d.name, *d.aliases) for name in readings(text)))
+            for d in self.all()
+        ]
 
     # -- overrides ---------------------------------------------------------------------------
 

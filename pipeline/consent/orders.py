@@ -49,20 +49,24 @@ class Orders:
         self, database: Database, vault: Vault, log: AuditLog, clock: Callable[[], float]
     ) -> None:
         self._database, self._vault, self._log, self._clock = database, vault, log, clock
+        with database.read() as connection:
+            query = sa.select(state.c.value).where(state.c.name == "id")
+            self._registry = str(connection.scalar(query))
 
     def in_force(self, kind: str) -> Order | None:
         """The newest order of a kind; raises ``ConsentTampered`` unless it is what was given."""
         with self._database.read() as connection:
             told = self._log.newest(connection, f"{kind}.set")  # first: one given meanwhile counts
             order = newest(connection, kind)
-            known = _registry_id(connection)
         given, held = _number(told), order.number if order else 0
         if held < given:
             raise ConsentTampered(
                 f"{kind} number {given} is in the audit log, the registry holds number {held}:"
                 " somebody was at the database"
             )
-        if order is not None and not self._vault.vouches(order.canonical(known), order.signature):
+        if order is not None and not self._vault.vouches(
+            order.canonical(self._registry), order.signature
+        ):
             raise ConsentTampered(f"{kind} number {held} is not what the operator signed")
         return order
 
@@ -73,7 +77,7 @@ class Orders:
             before, told = newest(connection, kind), self._log.newest(connection, f"{kind}.set")
             number = max(before.number if before else 0, _number(told)) + 1
             order = Order(kind, number, document, self._clock(), actor)
-            signature = self._vault.sign(order.canonical(_registry_id(connection)))
+            signature = self._vault.sign(order.canonical(self._registry))
             order = Order(kind, number, document, order.given_at, actor, signature)
             row = {column.name: getattr(order, column.name) for column in orders.c}
             connection.execute(orders.insert().values(row))
@@ -99,7 +103,3 @@ def newest(connection: sa.Connection, kind: str) -> Order | None:
 
 def _number(told: Entry | None) -> int:
     return int(json.loads(told.detail)["number"]) if told is not None else 0
-
-
-def _registry_id(connection: sa.Connection) -> str:
-    return str(connection.scalar(sa.select(state.c.value).where(state.c.name == "id")))

@@ -6,6 +6,7 @@ a policy of its own: it is asked as well, so it can make this process stricter a
 
 from __future__ import annotations
 
+from pipeline.consent.database import Database
 from pipeline.consent.orders import POLICY, Order, Orders
 from pipeline.consent.policy import Policy, examine
 from pipeline.consent.records import ConsentRecord, Scope
@@ -14,13 +15,17 @@ from pipeline.consent.records import ConsentRecord, Scope
 class Policies:
     """What one process asks of the records of one registry."""
 
-    def __init__(self, orders: Orders, own: Policy | None = None) -> None:
-        self._orders, self.own = orders, own
+    def __init__(self, database: Database, orders: Orders, own: Policy | None = None) -> None:
+        self._database, self._orders, self.own = database, orders, own
+        self._held: tuple[int, Policy] = (-1, Policy())  # as of a revision
 
     def in_force(self) -> Policy:
         """The registry's. Raises ``ConsentTampered`` or ``PolicyInvalid``."""
-        order = self._orders.in_force(POLICY)
-        return Policy.read(order.document) if order else Policy()
+        revision = self._database.revision()
+        if self._held[0] != revision:
+            order = self._orders.in_force(POLICY)
+            self._held = (revision, Policy.read(order.document) if order else Policy())
+        return self._held[1]
 
     def set(self, policy: Policy, *, actor: str = "operator", reason: str = "") -> Order:
         """Puts a policy in force for everybody; audited. Running sessions must satisfy it, too."""

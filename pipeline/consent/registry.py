@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -36,7 +36,7 @@ from pipeline.consent.records import (
     sha256_of,
 )
 from pipeline.consent.rows import COLUMNS, record_of, row_of
-from pipeline.consent.schema import consents
+from pipeline.consent.schema import audit, consents
 from pipeline.consent.senses import Points, Senses, load_senses
 from pipeline.errors import (
     ConsentInvalid,
@@ -46,6 +46,11 @@ from pipeline.errors import (
     ConsentTampered,
 )
 
+_TOLD_REVOKED: Final = (
+    sa.select(audit.c.seq)
+    .where(audit.c.action == "consent.revoked", audit.c.consent_id == consents.c.id)
+    .exists()
+)
 __all__ = ["ConsentRecord", "Kind", "Registry", "Scope", "Setup", "new_record", "sha256_of"]
 
 
@@ -76,7 +81,7 @@ class Registry:
         opened = unlock(self.database, self.clock, self.where, self.setup)
         self.vault, self.log, self.orders = opened.vault, opened.log, opened.orders
         common = (self.database, self.log, self.clock)
-        self.policies = Policies(self.orders, self.setup.policy)
+        self.policies = Policies(self.database, self.orders, self.setup.policy)
         self.challenges = Challenges(*common)
         self.denials = Denials(*common, lambda: self.senses)
         self.enrolments = Enrolments(self.database, self.vault, self.log, self.clock)
@@ -117,6 +122,23 @@ class Registry:
                 f"no consent record {consent_id!r:.100}: `continuum consent list` shows them"
             )
         return found[0]
+
+    def judged(self, consent_id: str) -> ConsentRecord:
+        """The record, for the gate; raises ``ConsentTampered`` if it was revoked and is so no more.
+
+        Its signature is over what it said from the start; what came later is told in the log.
+        """
+        query = sa.select(*COLUMNS, _TOLD_REVOKED).where(consents.c.id == consent_id)
+        with self.database.read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return self.get(consent_id)  # which says that there is none
+        record = record_of(row[:-1])
+        if row[-1] and record.revoked_at is None:
+            raise ConsentTampered(
+                f"consent {record.id} was revoked, as the audit log says; its row says otherwise"
+            )
+        return record
 
     def all(self) -> list[ConsentRecord]:
         """Every record, oldest first."""

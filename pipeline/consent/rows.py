@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Final
-
-import sqlalchemy as sa
 
 from pipeline.consent.records import Checks, ConsentRecord, Kind, Outcome, Scope
 from pipeline.consent.schema import consents
@@ -26,7 +25,7 @@ def row_of(record: ConsentRecord) -> dict[str, Any]:
     }
 
 
-def record_of(row: sa.Row[Any]) -> ConsentRecord:
+def record_of(row: Sequence[Any]) -> ConsentRecord:
     """A record from its columns, in the order of ``COLUMNS``."""
     content = dict(zip(_FIELDS, row, strict=True))
     done = json.loads(content["checks"] or "{}")
