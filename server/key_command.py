@@ -1,4 +1,4 @@
-"""``python -m server.keys``: make, list and revoke API keys from a shell."""
+"""``continuum key``, also ``python -m server.keys``: make, list and revoke API keys."""
 
 from __future__ import annotations
 
@@ -6,22 +6,12 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from server import settings
-from server.keys import KEY_ROLES, Key, KeyStore, KeyStoreError, Role
+from server.keys import KEY_ROLES, Key, KeyStore, Role
 
 SHOWN_ONCE = "This is the only time that the key is shown. A server without keys must be restarted."
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one sub-command; 0 on success, 2 with one line on stderr when it is refused."""
-    try:
-        return run(_parser().parse_args(argv))
-    except (KeyStoreError, settings.SettingsError) as failure:
-        sys.stderr.write(f"keys: {failure}\n")
-        return 2
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,12 +44,6 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     revoke = commands.add_parser("revoke", help="close a key, from now on")
     revoke.add_argument("id", help="its id: what follows ck_")
     revoke.set_defaults(run=_revoke)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m server.keys", description=__doc__)
-    add_commands(parser)
-    return parser
 
 
 def _path(arguments: argparse.Namespace) -> Path:

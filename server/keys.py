@@ -205,6 +205,6 @@ def _key(row: tuple[Any, ...]) -> Key:
 if __name__ == "__main__":
     import sys
 
-    from server.key_command import main
+    from server.admin.command import main
 
-    sys.exit(main())
+    sys.exit(main(["key", *sys.argv[1:]]))  # audited, as ``continuum key`` is

@@ -261,12 +261,14 @@ def walked(
         yield entry
 
 
-def first_break(lines: Iterable[str]) -> Break | None:
-    """The first broken link of an exported log, or None. Signatures need the operator's key."""
+def first_break(
+    lines: Iterable[str], vouches: Callable[[bytes, bytes], bool] | None = None
+) -> Break | None:
+    """The first broken link of an exported log, or None; ``vouches`` checks signatures, too."""
     read = 0
     parsed = (Entry.from_line(line.rstrip("\n")) for line in lines)
     try:
-        for checked in walked(parsed):
+        for checked in walked(parsed, vouches):
             if isinstance(checked, Break):
                 return checked
             read = checked.seq

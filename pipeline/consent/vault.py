@@ -15,8 +15,9 @@ import base64
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -82,11 +83,7 @@ class Vault:
 
     def vouches(self, content: bytes, signature: bytes) -> bool:
         """Whether the operator, or a trusted former one, signed exactly this."""
-        for key in self._trusted:
-            with suppress(InvalidSignature):
-                key.verify(signature, content)
-                return True
-        return False
+        return any(_signed_by(key, content, signature) for key in self._trusted)
 
     def public_key(self) -> bytes:
         """The operator's public key as PEM, for whoever checks records or an exported log."""
@@ -169,6 +166,25 @@ class Vault:
             yield
         finally:
             os.close(descriptor)
+
+
+def voucher(public_key: Path) -> Callable[[bytes, bytes], bool]:
+    """What ``Vault.vouches`` is, of one public key alone. Raises ``RegistryUnavailable``."""
+    try:
+        key = load_pem_public_key(public_key.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RegistryUnavailable(f"public key {public_key} cannot be read: {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise RegistryUnavailable(f"an operator's key is Ed25519, not {type(key).__name__}")
+    return partial(_signed_by, key)
+
+
+def _signed_by(key: Ed25519PublicKey, content: bytes, signature: bytes) -> bool:
+    try:
+        key.verify(signature, content)
+    except InvalidSignature:
+        return False
+    return True
 
 
 @contextmanager

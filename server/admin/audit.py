@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from pipeline.consent.audit import Filter, first_break
+from pipeline.consent.vault import voucher
 from pipeline.errors import AuditBroken
 from server.admin.output import moment, write
 from server.admin.shell import Shell
@@ -32,10 +33,13 @@ def add_commands(parser: argparse.ArgumentParser, common: argparse.ArgumentParse
         command.add_argument("--until", type=_time, metavar="UTC")
     verify = commands.add_parser("verify", help="prove the chain", parents=[common])
     verify.add_argument("--file", type=Path, help="an exported log instead of the registry's")
+    verify.add_argument("--key", type=Path, metavar="PEM", help="the operator's, for --file")
     verify.add_argument("--head", default="", help="a head that was kept: must still be there")
     verify.set_defaults(run=_verify)
     head = commands.add_parser("head", help="what to keep elsewhere", parents=[common])
     head.set_defaults(run=_head)
+    key = commands.add_parser("key", help="the public key that checks signatures", parents=[common])
+    key.set_defaults(run=_key)
 
 
 def _list(shell: Shell, arguments: argparse.Namespace) -> None:
@@ -45,7 +49,10 @@ def _list(shell: Shell, arguments: argparse.Namespace) -> None:
 
 
 def _export(shell: Shell, arguments: argparse.Namespace) -> None:
-    out = sys.stdout if arguments.out is None else arguments.out.open("w", encoding="utf-8")
+    try:
+        out = sys.stdout if arguments.out is None else arguments.out.open("w", encoding="utf-8")
+    except OSError as error:
+        raise AuditBroken(f"cannot write {arguments.out}: {error.strerror}") from error
     try:
         for entry in shell.registry.log.entries(_filter(arguments)):
             out.write(entry.line() + "\n")
@@ -59,8 +66,12 @@ def _verify(shell: Shell, arguments: argparse.Namespace) -> None:
         count = shell.registry.log.verify(arguments.head)
         shell.output.one({"intact": True, "entries": count}, f"intact: {count} entries")
         return
-    with arguments.file.open(encoding="utf-8") as file:
-        broken = first_break(file)
+    vouches = voucher(arguments.key) if arguments.key else shell.registry.vault.vouches
+    try:
+        with arguments.file.open(encoding="utf-8", errors="surrogateescape") as file:
+            broken = first_break(file, vouches)
+    except OSError as error:
+        raise AuditBroken(f"cannot read {arguments.file}: {error.strerror}") from error
     if broken is not None:
         raise AuditBroken(f"{arguments.file} is broken at entry {broken.seq}: {broken.why}")
     shell.output.one({"intact": True}, f"{arguments.file} is intact")
@@ -68,6 +79,10 @@ def _verify(shell: Shell, arguments: argparse.Namespace) -> None:
 
 def _head(shell: Shell, _: argparse.Namespace) -> None:
     write(shell.registry.log.head())
+
+
+def _key(shell: Shell, _: argparse.Namespace) -> None:
+    write(shell.registry.vault.public_key().decode().rstrip())
 
 
 def _filter(arguments: argparse.Namespace) -> Filter:

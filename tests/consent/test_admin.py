@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.consent import Registry
+from pipeline.consent.audit import Entry, first_break
 from server.admin.command import main
 from tests.consent.conftest import photo, png
 from tests.fakes import FACE
@@ -117,9 +120,32 @@ def test_an_exported_log_is_proved_or_its_first_break_named(desk: Desk) -> None:
     assert "intact" in desk.run("audit", "verify", "--file", file)
     file.write_text(file.read_text().replace("Ada Example", "Eve Example"))
     assert "entry 2" in desk.refused("audit", "verify", "--file", file)
+    assert "cannot read" in desk.refused("audit", "verify", "--file", desk.folder / "none")
     head = desk.run("audit", "head")
     assert "intact" in desk.run("audit", "verify", "--head", head)
     assert "not the one" in desk.refused("audit", "verify", "--head", "2:" + "0" * 64)
+
+
+def test_an_exported_log_whose_hashes_were_reckoned_anew_lacks_the_signatures(desk: Desk) -> None:
+    desk.add()
+    file, key = desk.folder / "audit.jsonl", desk.folder / "key.pem"
+    key.write_text(desk.run("audit", "key"))
+    desk.run("audit", "export", "--out", file)
+    assert "intact" in desk.run("audit", "verify", "--file", file, "--key", key)
+    forged, previous = [], ""
+    for line in file.read_text().splitlines():
+        entry = replace(Entry.from_line(line), actor="somebody else", previous=previous)
+        previous = entry.reckoned()
+        forged.append(replace(entry, hash=previous).line() + "\n")
+    assert first_break(forged) is None, "hashes alone do not tell"
+    file.write_text("".join(forged))
+    for named in ((), ("--key", key)):
+        assert "did not sign" in desk.refused("audit", "verify", "--file", file, *named)
+    other = Registry(desk.folder / "other.sqlite")
+    desk.run("audit", "export", "--out", file)
+    key.write_bytes(other.vault.public_key())
+    other.close()
+    assert "did not sign" in desk.refused("audit", "verify", "--file", file, "--key", key)
 
 
 def test_keys_are_made_and_closed_and_the_log_tells(desk: Desk) -> None:
@@ -131,6 +157,11 @@ def test_keys_are_made_and_closed_and_the_log_tells(desk: Desk) -> None:
     assert desk.capsys.readouterr().out.startswith("ck_")
     (entry,) = desk.json("audit", "list", "--action", "key")
     assert entry["action"] == "key.create" and entry["detail"]["name"] == "shop"
+    alone = [sys.executable, "-m", "server.keys", "--config", str(config), "create", "two"]
+    made = subprocess.run([*alone, "--role", "operator"], capture_output=True, text=True)
+    assert made.returncode == 0 and made.stdout.startswith("ck_"), made.stderr
+    told = desk.json("audit", "list", "--action", "key.create")
+    assert [entry["detail"]["name"] for entry in told] == ["shop", "two"]
 
 
 def test_models_are_inspected(desk: Desk) -> None:
