@@ -9,17 +9,18 @@ from functools import partial
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.acceleration import Figures, Row, Skipped, compared, relative
 from benchmarks.acceleration_subject import SPEECH, Peak, Subject
 from pipeline.acceleration import profile
-from pipeline.models.wan.accelerate import Applied, accelerate
+from pipeline.models.wan.accelerate import RESIDENT, Applied, accelerate
 from pipeline.models.wan.dit import WanDiT
 from pipeline.models.wan.field import Pace
 from pipeline.models.wan.performance import ChunkPerformance
 from pipeline.models.wan.together import decode_together, together
 from pipeline.models.wan.vae import VaeDecoder, WanVae, published_vae
+from pipeline.offload import BlockStream
 
 STREAMS: Final = 4
 
@@ -70,8 +71,10 @@ def advance(
 def stream_rows(s: Subject) -> Iterator[Row]:
     """Batches of streams of the model as it is, then the profiles."""
 
-    def batch(decode: bool) -> Figures:
-        dit, vae = s.full(s.device), small_vae(s)
+    def batch(decode: bool, offload: bool = False) -> Figures:
+        dit, vae = s.full("cpu" if offload else s.device), small_vae(s)
+        if offload:
+            stream_blocks(s, dit)
 
         def four() -> list[tuple[ChunkPerformance, VaeDecoder]]:
             return [(s.performer(dit, Pace(), k), VaeDecoder(vae)) for k in range(STREAMS)]
@@ -113,10 +116,20 @@ def stream_rows(s: Subject) -> Iterator[Row]:
 
     yield Row("streams", f"{STREAMS} in one batch", partial(batch, False))
     yield Row("streams", f"{STREAMS} in one batch, decoded too", partial(batch, True))
+    yield Row("streams", f"{STREAMS} in one batch, two slots", partial(batch, False, True))
     yield Row("whole", "--speed cpu", partial(_on_cpu, s, whole))
     yield Row("whole", "--speed gpu-80gb", partial(whole, "gpu-80gb"))
     yield Row("whole", "--speed gpu-24gb", partial(whole, "gpu-24gb"))
     yield Row("whole", "gpu-24gb over the same resident", offloaded)
+
+
+def stream_blocks(s: Subject, dit: WanDiT) -> None:
+    """Bring the blocks from the host, through as little of the device as is possible."""
+    blocks, dit.blocks = dit.blocks, nn.ModuleList()
+    dit.to(s.device)
+    dit.blocks = blocks
+    size = max(sum(p.nbytes + 256 for p in block.parameters()) for block in blocks)
+    dit.carrier = BlockStream(list(blocks), s.device, 2 * size, RESIDENT)
 
 
 def _on_cpu(s: Subject, whole: Callable[[str], Figures]) -> Figures:
