@@ -23,7 +23,13 @@ from pipeline.lora import LoraSource, is_adapter
 from pipeline.models.wan.cards import Card, candidates, card
 from pipeline.models.wan.config import WanConfig, config_from_shapes
 from pipeline.models.wan.dit import WanDiT, keep_float32
-from pipeline.models.wan.names import NESTS, transformer_rename, unwrapped, vae_rename
+from pipeline.models.wan.names import (
+    NESTS,
+    adapter_rename,
+    transformer_rename,
+    unwrapped,
+    vae_rename,
+)
 from pipeline.models.wan.published import compared, sha256_of
 from pipeline.models.wan.sight import vision_differences
 from pipeline.models.wan.text import original_text, text_shapes
@@ -169,7 +175,7 @@ def transformer_source(
     if adapter is not None:
         change = open_weights(adapter, NESTS)
         told = stated_config(adapter).get("lora_alpha", alpha)
-        source = LoraSource(source, RenamedSource(change, unwrapped), told)
+        source = LoraSource(source, RenamedSource(change, adapter_rename(change.infos)), told)
     elif is_adapter(source.infos):
         source = LoraSource(None, source, stated_config(path).get("lora_alpha", alpha))
     stated = {} if adapter is not None else stated_config(path)

@@ -172,6 +172,24 @@ def test_an_adapter_is_merged_with_its_alpha(tmp_path: Path, model: WanDiT, pref
         assert torch.allclose(source.read(name), value, atol=1e-5)
 
 
+def test_an_adapter_in_diffusers_names_is_merged(tmp_path: Path, model: WanDiT) -> None:
+    state = state_of(model)
+    adapter, merged = lora_pair(state, 2.0 / 4)
+    theirs = {"self_attn.q": "attn1.to_q", "cross_attn.q": "attn2.to_q", "ffn.0": "ffn.net.0.proj"}
+    renamed = {}
+    for name, value in adapter.items():
+        for ours, other in theirs.items():
+            name = name.replace(f".{ours}.lora", f".{other}.lora")
+        renamed[f"transformer.{name.replace('.default', '')}"] = value
+    (tmp_path / "base").mkdir()
+    save_file(state, tmp_path / "base" / "model.safetensors")
+    save_file(renamed, tmp_path / "change.safetensors")
+    source, _ = transformer_source(tmp_path / "base", tmp_path / "change.safetensors", 2.0)
+    assert source.infos.keys() == merged.keys()
+    for name, value in merged.items():
+        assert torch.allclose(source.read(name), value, atol=1e-5), name
+
+
 def test_an_adapter_with_its_base_in_one_file_is_merged(tmp_path: Path, model: WanDiT) -> None:
     state = state_of(model)
     adapter, merged = lora_pair(state, 64 / 4)
@@ -305,6 +323,11 @@ def test_a_config_that_contradicts_the_tensors_is_refused(tmp_path: Path, model:
     stated(tmp_path, num_layers=40, dim=5120)
     with pytest.raises(ModelMismatch, match="num_layers is 40 in config.json and 6 in the tensors"):
         transformer_source(tmp_path)
+    for wrong in ({"in_channels": 16}, {"patch_size": [2, 2, 2]}, {"audio_hidden_size": 9},
+                  {"attention_head_dim": 128}):  # fmt: skip
+        stated(tmp_path, **wrong)
+        with pytest.raises(ModelMismatch, match=f"{next(iter(wrong))} is .* in config.json"):
+            transformer_source(tmp_path)
 
 
 def test_missing_unexpected_and_mis_shaped_tensors_are_all_listed(

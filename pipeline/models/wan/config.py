@@ -157,7 +157,16 @@ def _agree(config: WanConfig, stated: Mapping[str, Any]) -> None:
         "dim": config.dim, "ffn_dim": config.ffn_dim, "num_layers": config.depth,
         "in_dim": config.in_channels, "out_dim": config.latent_channels,
         "text_dim": config.text_dim, "freq_dim": config.freq_dim,
+        "in_channels": config.in_channels, "out_channels": config.latent_channels,
+        "attention_head_dim": config.head_dim, "patch_size": list(config.patch),
     }  # fmt: skip
+    if isinstance(config.audio, AddedAudio):
+        told |= {"audio_hidden_size": config.audio.hidden}
+    if isinstance(config.audio, AttendedAudio):
+        told |= {
+            "audio_window": config.audio.window, "intermediate_dim": config.audio.hidden,
+            "context_tokens": config.audio.tokens, "output_dim": config.audio.token_dim,
+        }  # fmt: skip
     wrong = [
         f"{key} is {stated[key]} in config.json and {value} in the tensors"
         for key, value in told.items()

@@ -83,10 +83,16 @@ def _seek_tiny(decoder: str, places: list[Path], found: dict[str, Path]) -> list
 
 
 def _folders(parent: Path) -> list[Path]:
-    if not parent.is_dir():
+    inner = _inside(parent)
+    return [*inner, *(path for folder in inner for path in _inside(folder))]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Folders in a folder; none of one that may not be looked into."""
+    try:
+        return [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    except OSError:
         return []
-    inner = [path for path in sorted(parent.iterdir()) if path.is_dir()]
-    return [*inner, *(p for folder in inner for p in sorted(folder.iterdir()) if p.is_dir())]
 
 
 def _find(places: list[Path], name: str) -> Path | None:

@@ -120,6 +120,20 @@ def transformer_rename(names: Iterable[str]) -> Rename:
     return unwrapped
 
 
+def adapter_rename(names: Iterable[str]) -> Rename:
+    """How to read an adapter's names: those of the layers that it changes are translated."""
+    if not any(".attn1." in name for name in names):
+        return unwrapped
+
+    def rename(name: str) -> str:
+        layer, mark, rest = re.sub(r"^transformer\.", "", unwrapped(name)).partition(".lora_")
+        if not mark:
+            return dit_from_diffusers(layer)
+        return dit_from_diffusers(f"{layer}.weight").removesuffix(".weight") + mark + rest
+
+    return rename
+
+
 def vae_rename(names: Iterable[str]) -> Rename:
     """How to read a VAE's names, whoever wrote them."""
     if any(unwrapped(name).startswith("encoder.down_blocks.") for name in names):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from pipeline.models.wan.pretrained import pretrained
 from pipeline.sources import RenamedSource, Source, open_weights
 from pipeline.weights import expected_shapes
 
+KEPT: Final = 16  # prompts; one may be 8 MiB
 Tokenize = Callable[[str], list[int]]
 
 
@@ -23,18 +24,23 @@ class PromptEncoder:
 
     def __init__(self, model: Any, tokenize: Tokenize, limit: int) -> None:
         self._model, self._tokenize, self._limit = model, tokenize, limit
-        self._known: dict[str, Tensor] = {}
+        self._known: dict[str, Tensor] = {}  # the oldest first
 
     @torch.no_grad()
     def __call__(self, prompt: str) -> Tensor:
-        """Float32; the same prompt is encoded once."""
+        """Float32; a prompt is encoded once while it is among the last ``KEPT``."""
         clean = " ".join(prompt.split())
-        if clean not in self._known:
-            tokens = self._tokenize(clean)[: self._limit]
+        known = self._known.pop(clean, None)
+        if known is None:
+            tokens = self._tokenize(clean)
+            if len(tokens) > self._limit:
+                tokens = [*tokens[: self._limit - 1], tokens[-1]]  # its end is told all the same
             device = next(self._model.parameters()).device
-            ids = torch.tensor([tokens], device=device)
-            self._known[clean] = self._model(ids).last_hidden_state.float()
-        return self._known[clean]
+            known = self._model(torch.tensor([tokens], device=device)).last_hidden_state.float()
+        self._known[clean] = known
+        if len(self._known) > KEPT:
+            del self._known[next(iter(self._known))]
+        return known
 
 
 def load_prompt_encoder(
