@@ -113,6 +113,8 @@ def test_a_decoder_that_does_not_repeat_its_sample_is_refused(
 def test_without_exports_torch_decodes_and_says_so(tmp_path: Path) -> None:
     found, told = find_decoders(tmp_path, "onnx-int8", CPU)
     assert not found and "pipeline.calibrate --export makes one" in told[0]
+    found, told = find_decoders(tmp_path, "onnx-int8", torch.device("cuda"))
+    assert not found and "was measured on a CPU, this is cuda" in told[0]
     how = profile("cpu", tmp_path)
     assert how.home == tmp_path
     with pytest.raises(ValueError, match="runtime must be one of"):

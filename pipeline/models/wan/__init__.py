@@ -10,7 +10,9 @@
     ask.py        one forward as a question; together.py answers those of several streams
     accelerate.py what an ``Acceleration`` switches on; graphs.py, warm.py
     vae.py        the causal 3D autoencoder; streaming encode and decode
-    strips.py     decoding by rows; norms.py fused; vae_onnx.py exported
+    strips.py     decoding by rows; norms.py fused
+    vae_onnx.py   the decoder on ONNX Runtime; vae_int8.py, and decoders.py: whether it is used
+    teach.py      what a checkpoint may leave out, from speech; learn.py
     tiny.py       a small decoder for the same latents
     speech.py     wav2vec2 features; text.py umT5; sight.py CLIP
     names.py      other projects' parameter names, translated

@@ -76,24 +76,26 @@ def _seconds(decoder: VaeDecoder | OnnxDecoder, latents: Tensor) -> float:
     return min(taken)
 
 
-def _open(folder: Path, runtime: str, provider: str = "CPUExecutionProvider") -> OnnxDecoder:
-    return OnnxDecoder(folder, provider, torch.get_num_threads(), LATERS[runtime])
+def _open(folder: Path, runtime: str) -> OnnxDecoder:
+    return OnnxDecoder(folder, threads=torch.get_num_threads(), later=LATERS[runtime])
 
 
 def find_decoders(
     home: Path | None, runtime: str, device: torch.device
 ) -> tuple[dict[Size, OnnxDecoder], list[str]]:
     """The decoders beside a checkpoint that repeat their sample, by size, and what is to be told.
-    The sizes of those that do not are decoded by torch."""
+    The sizes of those that do not are decoded by torch, and so is everything on a GPU: they were
+    measured on a CPU."""
+    if device.type != "cpu":
+        return {}, [f"decoder by torch: {runtime} was measured on a CPU, this is {device}"]
     folders = sorted((home / FOLDER).glob("*x*")) if home else []
-    provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
     found: dict[Size, OnnxDecoder] = {}
     told = [] if folders else [f"no exported decoder for {runtime}: python -m pipeline.calibrate "
                                "--export makes one"]  # fmt: skip
     for folder in folders:
         width, height = (int(part) for part in folder.name.split("x"))
         try:
-            decoder = _open(folder, runtime, provider)
+            decoder = _open(folder, runtime)
             closeness = _check(decoder, folder, runtime)
         except (BackendRefused, ModelUnknown) as refusal:
             told.append(f"decoder {folder.name} by torch: {refusal}")
