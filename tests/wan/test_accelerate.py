@@ -195,7 +195,8 @@ def test_a_cuda_graph_replays_the_forward() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "chunks"), [("livetalk-1.3b", 4), ("flashtalk-14b", 2), ("omniavatar-1.3b", 2)]
+    ("name", "chunks"),
+    [("livetalk-1.3b", 4), ("flashtalk-14b", 2), ("omniavatar-1.3b", 2), ("liveact-18b", 3)],
 )
 def test_warming_up_sees_every_shape_of_a_performance(name: str, chunks: int) -> None:
     parts = model(name, schedule=Schedule(2, 5.0, "renoise", "float32"))
@@ -204,7 +205,7 @@ def test_warming_up_sees_every_shape_of_a_performance(name: str, chunks: int) ->
 
     def noted(x: Tensor, *args: object, **options: object) -> Tensor:
         ring = options.get("ring")
-        seen.add((x.shape, len(ring.times) if ring else 0))  # type: ignore[attr-defined]
+        seen.add((x.shape, len(ring.places(0, x.shape[2])) if ring else 0))  # type: ignore[attr-defined]
         return plain(x, *args, **options)  # type: ignore[arg-type]
 
     parts.dit.forward = noted  # type: ignore[method-assign]

@@ -199,15 +199,18 @@ def opened(pipeline: WanPipeline, grant: ConsentGrant, count: int) -> list[WanSt
     for i in range(count):
         avatar = pipeline.enrol(picture(60 + 8 * i), grant)
         streams.append(pipeline.open(avatar, grant, "calm" * i, seed=i))
-        streams[-1].push(speech(3.0, seed=i))
+        streams[-1].push(speech(4.0, seed=i))
     return streams
 
 
-@pytest.mark.parametrize("name", ["livetalk-1.3b", "omniavatar-1.3b", "flashtalk-14b"])
+@pytest.mark.parametrize(
+    "name",
+    ["livetalk-1.3b", "omniavatar-1.3b", "flashtalk-14b", "avatarforcing-1.3b", "liveact-18b"],
+)
 def test_the_engine_shows_every_stream_what_it_would_show_alone(
     monkeypatch: pytest.MonkeyPatch, grant: ConsentGrant, name: str
 ) -> None:
-    parts = model(name, schedule=TWO)
+    parts = model(name) if name == "liveact-18b" else model(name, schedule=TWO)
     apart = opened(WanPipeline(parts), grant, 3)
     alone = [[f for _ in range(2) for f in stream.step()] for stream in apart]
     pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=4))
