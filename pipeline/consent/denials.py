@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from pipeline.consent.audit import AuditLog
 from pipeline.consent.database import Database
 from pipeline.consent.likeness import compare, fingerprint_of
-from pipeline.consent.names import Name, means, readings
+from pipeline.consent.names import readings
+from pipeline.consent.protected import ProtectedNames
 from pipeline.consent.records import CHECKS, ConsentRecord, Kind, Outcome
 from pipeline.consent.schema import consents, denials, likenesses, overrides, state
 from pipeline.consent.senses import Points, Senses
@@ -28,9 +29,6 @@ from pipeline.errors import ConsentInvalid, ConsentMissing, OverrideRefused
 
 _COPIES: Final = sa.select(likenesses.c.consent_id).where(likenesses.c.other.not_like("d-%"))
 """Records whose picture is somebody else's: they bar nobody, least of all whose it is."""
-_EXTENT: Final = sa.select(  # protections are added and removed, never changed
-    sa.func.count(), sa.func.count(denials.c.removed_at), sa.func.max(denials.c.added_at)
-)
 _FIGURES: Final = Path(__file__).with_name("public_figures.toml")
 
 
@@ -56,15 +54,6 @@ class Likeness:
 
 
 @dataclass(frozen=True, slots=True)
-class _Index:
-    """Protected names by denial, as of a revision; ``extent`` tells one list from the next."""
-
-    revision: int
-    extent: tuple[object, ...]
-    names: list[tuple[str, frozenset[Name]]]
-
-
-@dataclass(frozen=True, slots=True)
 class Compared:
     """What a picture was found to be like when the registry was at a revision."""
 
@@ -83,7 +72,7 @@ class Denials:
         senses: Callable[[], Senses],
     ) -> None:
         self._database, self._log, self._clock, self._senses = database, log, clock, senses
-        self._names = _Index(-1, (), [])
+        self._names = ProtectedNames(database)
 
     # -- the list ----------------------------------------------------------------------------
 
@@ -170,10 +159,7 @@ class Denials:
 
     def named(self, *texts: str) -> str | None:
         """The protection whose name one of the texts is."""
-        for denial_id, names in self._index():
-            if any(means(text, names) for text in texts):
-                return denial_id
-        return None
+        return self._names.named(texts)
 
     def alike(self, consent_id: str) -> list[Likeness]:
         """What a record's picture was found to be like, the closest first."""
@@ -188,22 +174,6 @@ class Denials:
         query = sa.select(overrides.c.consent_id).where(overrides.c.consent_id == consent_id)
         with self._database.read() as connection:
             return connection.scalar(query) is not None
-
-    def _index(self) -> list[tuple[str, frozenset[Name]]]:
-        """Protected names; read anew when a protection came or went, not at every change."""
-        revision = self._database.revision()
-        if self._names.revision != revision:
-            with self._database.read() as connection:
-                extent = tuple(connection.execute(_EXTENT).one())
-            names = self._names.names if extent == self._names.extent else self._read_names()
-            self._names = _Index(revision, extent, names)
-        return self._names.names
-
-    def _read_names(self) -> list[tuple[str, frozenset[Name]]]:
-        return [
-            (d.id, frozenset(name for text in (d.name, *d.aliases) for name in readings(text)))
-            for d in self.all()
-        ]
 
     # -- overrides ---------------------------------------------------------------------------
 

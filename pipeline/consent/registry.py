@@ -144,10 +144,6 @@ class Registry:
         """Every record, oldest first."""
         return self._select()
 
-    def for_image(self, image_sha256: str) -> list[ConsentRecord]:
-        """The records of one exact picture, oldest first."""
-        return self._select(consents.c.image_sha256 == image_sha256)
-
     def evidence(self, consent_id: str) -> bytes | None:
         """The evidence of a record, decrypted; None when there is none, or no longer."""
         self.get(consent_id)
