@@ -95,6 +95,40 @@ def test_speech_changes_the_frames_and_an_interrupt_drops_what_waits(grant: Cons
     assert after[0].media_time >= waiting - stream.samples_per_frame + 5 * 1000
 
 
+def test_dropped_speech_moves_the_frames_behind_it_and_not_those_that_were_heard_already(
+    grant: ConsentGrant,
+) -> None:
+    pipeline = WanPipeline(model("avatarforcing-1.3b"))
+    stream = pipeline.open(pipeline.enrol(picture(), grant), grant)
+    stream.push(speech(5.0))
+    frames = list(stream.step())
+    heard = frames[-1].index + 1 + stream.look_ahead // stream.samples_per_frame
+    assert stream.skip(10 * 640) == 10 * 640
+    while stream.ready:
+        frames += stream.step()
+    indices = [frame.index for frame in frames]
+    assert indices[:heard] == list(range(heard))
+    assert indices[heard:] == list(range(heard + 10, heard + 10 + len(indices) - heard))
+    assert stream.media_time == frames[-1].media_time + 640
+
+
+def test_an_interrupt_silences_what_was_heard_ahead_too(grant: ConsentGrant) -> None:
+    pipeline = WanPipeline(model("avatarforcing-1.3b"))
+    avatar, runs = pipeline.enrol(picture(), grant), []
+    for interrupted in (False, True):
+        stream = pipeline.open(avatar, grant)
+        stream.push(speech(2.0))
+        before = [frame.image for frame in stream.step()]
+        if interrupted:
+            stream.interrupt()
+            kept = stream._parts.speech._kept
+            assert kept[: len(before) * 640].any() and not kept[len(before) * 640 :].any()
+        stream.push(np.zeros(16_000, np.float32))
+        runs.append((before, [frame.image for frame in stream.step()]))
+    assert all(map(np.array_equal, runs[0][0], runs[1][0]))
+    assert not any(map(np.array_equal, runs[0][1], runs[1][1]))
+
+
 def test_a_new_prompt_counts_from_the_next_chunk(grant: ConsentGrant) -> None:
     pipeline = WanPipeline(model("livetalk-1.3b"))
     avatar = pipeline.enrol(picture(), grant)

@@ -134,7 +134,8 @@ class WanStream:
         self._waiting = len(kept)
         self._skipped += dropped
         self._gaps = [gap for gap in self._gaps if gap[0] > self._shown]
-        self._gaps.append((self._heard // size, dropped))
+        if dropped:
+            self._gaps.append((self._heard // size, dropped))
         return dropped
 
     def interrupt(self) -> None:
