@@ -263,7 +263,8 @@ def _options(fields: Mapping[str, object]) -> Options:
     seed, measure = fields.get("seed", 0), fields.get("measure", False)
     if not isinstance(avatar, str) or not avatar:
         raise BadRequest("Name an avatar; GET /v1/avatars lists them.")
-    if not isinstance(prompt, str) or len(prompt) > events.MAX_PROMPT:
+    long = isinstance(prompt, str) and len(prompt) > events.MAX_PROMPT
+    if not isinstance(prompt, str) or long or not events.is_text(prompt):
         raise BadRequest(f"prompt must be a string of at most {events.MAX_PROMPT} characters")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
         raise BadRequest(f"seed must be a whole number from 0 to {MAX_SEED}, not {seed!r:.40}")

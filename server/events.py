@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isfinite
+from typing import NoReturn
 
 MAX_BYTES = 4096
 MAX_PROMPT = 500
@@ -100,7 +102,7 @@ def _object(message: str | bytes) -> dict[str, object]:
     if len(raw) > MAX_BYTES:
         raise Refused("too_large", f"a message has at most {MAX_BYTES} bytes, not {len(raw)}")
     try:
-        fields = json.loads(raw)
+        fields = json.loads(raw, parse_constant=_no_number)
     except (ValueError, RecursionError) as failure:
         raise Refused("bad_json", f"a message is one JSON object: {failure}") from failure
     if not isinstance(fields, dict):
@@ -116,7 +118,18 @@ def _text(fields: dict[str, object]) -> str:
         raise Refused(
             "bad_message", f"a prompt has at most {MAX_PROMPT} characters, not {len(text)}"
         )
+    if not is_text(text):
+        raise Refused("bad_message", "a prompt has no halves of characters")
     return text
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be sent on: JSON may hold halves of characters, which no encoding has."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _flag(fields: dict[str, object]) -> bool:
@@ -132,4 +145,7 @@ def _id(fields: dict[str, object]) -> int | float | str | None:
         raise Refused("bad_message", "ping's 'id' is a number or a string")
     if isinstance(value, str) and len(value) > MAX_ID:
         raise Refused("bad_message", f"ping's 'id' has at most {MAX_ID} characters")
+    endless = isinstance(value, float) and not isfinite(value)
+    if endless or (isinstance(value, str) and not is_text(value)):
+        raise Refused("bad_message", "ping's 'id' cannot be sent back: no number, or no text")
     return value

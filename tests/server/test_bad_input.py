@@ -214,3 +214,23 @@ def test_a_model_at_half_its_speed_or_less_is_never_later_than_the_bound(step_s:
     assert slow.performer.skipped > 0 and len(slow.performer._inbox) <= step_s * 50 + 1
     steps = np.abs(np.diff(np.concatenate(slow.heard[100:]).astype(int)))
     assert steps.max() <= 8000 * 2 * np.pi * 200 / 48_000 * 1.05 + 5, "sound is unbroken"
+
+
+async def test_half_a_character_neither_ends_the_channel_nor_the_call(served: Served) -> None:
+    async with calling(served.http) as caller:
+        await caller.event("ready")
+        caller.channel.send(r'{"type": "ping", "id": "\ud800"}')
+        caller.channel.send(r'{"type": "prompt", "text": "\ud800"}')
+        await caller.until(
+            lambda: len([e for e in caller.events if e.get("code") == "bad_message"]) == 2
+        )
+        caller.send(type="ping", id="still there")
+        await caller.event("pong", id="still there")
+
+
+async def test_half_a_character_is_no_prompt_over_http_either(served: Served) -> None:
+    body = r'{"avatar": "mira", "prompt": "\ud800"}'
+    made = await served.http.post(
+        "/v1/sessions", data=body, headers={"Content-Type": "application/json"}
+    )
+    assert made.status == 400 and served.house.slots.taken == 0

@@ -33,6 +33,10 @@ def test_every_documented_message_is_understood() -> None:
         ('{"type": "mute", "muted": "yes"}', "bad_message"),
         ('{"type": "ping", "id": {"deep": 1}}', "bad_message"),
         (json.dumps({"type": "ping", "id": "x" * 65}), "bad_message"),
+        (r'{"type": "ping", "id": "\ud800"}', "bad_message"),
+        (r'{"type": "prompt", "text": "calm \udfff"}', "bad_message"),
+        ('{"type": "ping", "id": 1e999}', "bad_message"),
+        ('{"type": "ping", "id": NaN}', "bad_json"),
         ("x" * 5000, "too_large"),
         ('{"type": "prompt", "text": "' + "x" * 1_000_000 + '"}', "too_large"),
     ],
@@ -42,6 +46,14 @@ def test_anything_else_is_refused_with_a_stable_code(message: str | bytes, code:
         events.parse(message)
     assert refusal.value.code == code
     assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize("id_", ["null", "-1.5", '"x"', r'"\ud83d\ude00"', "9" * 4000])
+def test_an_id_that_is_taken_can_be_sent_back(id_: str) -> None:
+    command = events.parse(f'{{"type": "ping", "id": {id_}}}')
+    assert isinstance(command, Ping)
+    sent = events.build("pong", id=command.id).encode()
+    assert json.loads(sent)["id"] == command.id
 
 
 def test_built_messages_are_compact_json_with_their_type_first() -> None:
