@@ -32,6 +32,7 @@ from pipeline.models.wan.names import (
 )
 from pipeline.models.wan.published import compared, sha256_of
 from pipeline.models.wan.sight import vision_differences
+from pipeline.models.wan.speech import speech_differences
 from pipeline.models.wan.text import original_text, text_shapes
 from pipeline.models.wan.tiny import TinyDecoder, decoder_part
 from pipeline.models.wan.vae import WanVae, published_vae
@@ -115,6 +116,8 @@ def inspect(path: Path, checksums: bool = False) -> Report:
             _fault(report, _PARTS[report.kind](source))
         except ModelMismatch as error:
             _fault(report, str(error))
+        except OSError as error:
+            _fault(report, f"its config.json cannot be read: {str(error)[:200]}")
         except ModuleNotFoundError as missing:
             report.problems.append(f"not compared tensor by tensor: {missing.name} is missing")
     elif report.kind == "unknown":
@@ -156,6 +159,7 @@ _PARTS: Final[dict[str, Callable[[Source], str]]] = {
     "tiny decoder": _tiny_differences,
     "text encoder": _text_differences,
     "image encoder": vision_differences,
+    "speech encoder": speech_differences,
 }
 
 

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.errors import ModelUnknown
-from pipeline.models.wan.pretrained import pretrained
+from pipeline.models.wan.pretrained import UNUSED, pretrained
+from pipeline.sources import Source
+from pipeline.weights import differences, expected_shapes
 
 SAMPLE_RATE: Final = 16_000
 LAYOUTS: Final = ("A", "B")
@@ -89,6 +91,28 @@ class SpeechEncoder:
         hidden = list(states.hidden_states)
         chosen = [states.last_hidden_state, *hidden] if self._layout == "A" else hidden[1:]
         return torch.cat(chosen, dim=-1)[0].float()
+
+
+def speech_differences(source: Source) -> str:
+    """What of a wav2vec2 is missing or mis-shaped beside the ``config.json`` that lies with it;
+    nothing is read. Heads of its training may come along."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    folder = next(iter(source.infos.values())).file.parent
+    with torch.device("meta"):
+        model: Any = Wav2Vec2Model(Wav2Vec2Config.from_pretrained(folder, local_files_only=True))
+    wanted = {n: s for n, s in expected_shapes(model).items() if not n.endswith(UNUSED)}
+    named = {_plain(name): info for name, info in source.infos.items()}
+    return differences(wanted, {n: info for n, info in named.items() if n in wanted})
+
+
+def _plain(name: str) -> str:
+    """A tensor's name without its model's, and of a weight norm as torch calls it today."""
+    plain = name.removeprefix("wav2vec2.")
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        if plain.endswith(old):
+            return f"{plain.removesuffix(old)}parametrizations.weight.{new}"
+    return plain
 
 
 class SpeechWindow:
