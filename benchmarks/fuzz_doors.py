@@ -156,6 +156,10 @@ class Door:
         """Offers one input."""
         return self._take(data)
 
+    def complaints(self) -> list[str]:
+        """What the process behind the door said of failures that no answer told of."""
+        return []
+
     def __enter__(self) -> Self:
         return self
 
@@ -290,6 +294,8 @@ class SoundDoor(Door):
 class ServerDoor(Door):
     """A path of a server that runs in a process of its own."""
 
+    flags: Sequence[str] = ()
+
     def __init__(
         self,
         name: str,
@@ -311,10 +317,12 @@ class ServerDoor(Door):
     def __enter__(self) -> Self:
         nowhere = str(Path(tempfile.gettempdir()) / f"none-{secrets.token_hex(4)}.sqlite")
         flags = ["--port", "0", "--slots", "50", "--grace-s", "3600", "--drain-s", "0"]
+        self._said = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.serve_fake", *flags, "--log-level", "error"],
+            [sys.executable, "-m", "tests.serve_fake", *flags, *self.flags, "--log-level", "error"],
             env={**os.environ, "CONTINUUM_KEYS": nowhere, "TICK_S": "0"},
             stdout=subprocess.PIPE,
+            stderr=self._said,
             text=True,
         )
         assert self._process.stdout is not None
@@ -332,6 +340,11 @@ class ServerDoor(Door):
         self._process.wait(30)
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self._said.close()
+
+    def complaints(self) -> list[str]:
+        self._said.seek(0)
+        return self._said.read().split("Traceback (most recent call last):")[1:]
 
     def _begin(self) -> None:
         _, headers, _ = self._ask("POST", "/v1/calls?avatar=mira", OFFER.encode(), SDP)

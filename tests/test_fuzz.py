@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import fuzz_doors
-from benchmarks.fuzz import drive
+from benchmarks.fuzz import ALL, drive
 
-PURE = [door for door in fuzz_doors.ALL if not isinstance(door, fuzz_doors.ServerDoor)]
-SERVED = [door for door in fuzz_doors.ALL if isinstance(door, fuzz_doors.ServerDoor)]
+PURE = [door for door in ALL if not isinstance(door, fuzz_doors.ServerDoor)]
+SERVED = [door for door in ALL if isinstance(door, fuzz_doors.ServerDoor)]
 
 
 @pytest.mark.parametrize("door", PURE, ids=lambda door: door.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import wave
 from pathlib import Path
 
@@ -192,3 +194,34 @@ def test_a_playlist_cannot_reach_the_network(tmp_path: Path) -> None:
     path.write_text("#EXTM3U\n#EXTINF:1,\nhttp://192.0.2.1/a.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(AudioUnreadable):
         open_audio(path)
+
+
+class Heap(ctypes.Structure):
+    """What glibc's ``mallinfo2`` tells; ``used`` are the bytes that are not free."""
+
+    _fields_ = (
+        ("before", ctypes.c_size_t * 7),
+        ("used", ctypes.c_size_t),
+        ("after", ctypes.c_size_t * 2),
+    )
+
+
+def test_damaged_files_leave_no_memory_behind(tmp_path: Path) -> None:
+    heap = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if heap is None:
+        pytest.skip("not glibc")
+    heap.restype = Heap
+    path = encode(tmp_path / "a.mp3", tone(0.3, 48_000), 48_000, "libmp3lame")
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    path.write_bytes(whole[:half] + bytes(400) + whole[half + 400 :])
+
+    def refuse(times: int) -> int:
+        for _ in range(times):
+            with pytest.raises(AudioUnreadable, match="damaged"):
+                list(speech(open_audio(path)))
+        gc.collect()
+        return int(heap().used)
+
+    before = refuse(100)
+    assert (refuse(400) - before) / 400 < 60, "a packet of each file"
