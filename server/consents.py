@@ -176,9 +176,7 @@ def open_house(settings: Settings) -> House:
     from server.pictures import OwnPictures  # imports this module
 
     gate = ConsentGate(registry)
-    bounds = Bounds(
-        settings.picture_s, settings.picture_mb, settings.picture_pixels, settings.picture_bytes
-    )
+    bounds = Bounds(*settings.bounds())
     everybody = Everybody(Bundled(pipeline, registry), pipeline, gate, bounds)
     own = OwnPictures(gate, bounds, settings.avatars_max)
     avatars = Avatars(everybody, own, settings.avatars_ready)

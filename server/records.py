@@ -1,7 +1,7 @@
 """Consent and audit over HTTP (docs/protocol.md, section 11): doors for operators.
 
 Blocking work is done on a thread. Pictures and evidence are read up to a limit and never touch the
-disk unencrypted.
+disk unencrypted; pictures are decoded in a process apart, as whoever they show may have made them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from aiohttp import BodyPartReader, web
+from PIL import Image
 
 from pipeline.consent import ConsentRecord, Kind, Outcome, Registry, Scope, sha256_of
 from pipeline.consent.audit import Filter
 from pipeline.consent.records import new_record
 from pipeline.consent.signed import signed
 from pipeline.consent.vault import MAX_BLOB
-from pipeline.errors import ConsentError, ConsentMissing, RegistryUnavailable
+from pipeline.errors import ConsentError, ConsentMissing, PictureError, RegistryUnavailable
+from pipeline.picture import Bounds, hashed, load_picture
 from server.access import CALLER
 from server.errors import (
     BadRequest,
     ConsentRefused,
     NotReady,
+    PictureRefused,
     RegistryDown,
     TooLarge,
     UnknownConsent,
@@ -78,12 +81,14 @@ async def add(request: web.Request) -> web.Response:
             raise BadRequest("A challenge is spoken or signed: send evidence or a signature.")
         with _translated():
             draft, evidence = _signed(draft, form)
-    record = await _do(
-        request,
-        lambda registry: registry.add(
-            draft, picture=form["picture"], evidence=evidence, actor=actor
-        ),
-    )
+    bounds = request.app[SETTINGS].bounds()
+
+    def write(registry: Registry) -> ConsentRecord:
+        picture = form["picture"]
+        shown = Image.fromarray(load_picture(hashed(picture, bounds=Bounds(*bounds))).pixels)
+        return registry.add(draft, picture=picture, shown=shown, evidence=evidence, actor=actor)
+
+    record = await _do(request, write)
     location = {"Location": f"/v1/consents/{record.id}"}
     return respond(describe(record, _registry(request).clock()), 201, location)
 
@@ -187,6 +192,8 @@ def _translated() -> Iterator[None]:
         raise RegistryDown(str(failure), code=failure.code) from failure
     except ConsentMissing as failure:
         raise UnknownConsent(str(failure), code=failure.code) from failure
+    except PictureError as failure:
+        raise PictureRefused(str(failure), code=failure.code) from failure
     except ConsentError as failure:
         raise ConsentRefused(str(failure), code=failure.code) from failure
 

@@ -117,7 +117,7 @@ class Settings:
         self._between("threads", 1, 64)
         self._between("grace_s", 0.5, 3600)
         self._between("retention_days", -1, 36_500)
-        self._between("avatars_max", 0, 1_000_000)
+        self._between("avatars_max", 1, 1_000_000)
         self._between("avatars_ready", 1, 1_000_000)
         self._between("drain_s", 0, 3600)
         self._between("backlog_s", 1, 600)
@@ -148,6 +148,10 @@ class Settings:
         self._token_secret()
         self._networks()
         self._ice()
+
+    def bounds(self) -> tuple[float, int, int, int]:
+        """What decoding a stranger's picture may take: seconds, MB, pixels, bytes."""
+        return self.picture_s, self.picture_mb, self.picture_pixels, self.picture_bytes
 
     def _between(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)

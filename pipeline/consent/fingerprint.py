@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from scipy import ndimage
 
+from pipeline.picture import FORMATS
+
 VERSION: Final = 1
 SAME: Final = 0.7  # see docs/LOG.md for what this lets through and keeps out
 _FEW: Final = 12  # fewer corners than that prove nothing
@@ -93,7 +95,9 @@ def same_picture(one: bytes, other: bytes) -> bool:
 
 
 def _grey(picture: bytes | Image.Image) -> Grey:
-    image = Image.open(BytesIO(picture)) if isinstance(picture, bytes) else picture
+    image = picture
+    if isinstance(image, bytes):
+        image = Image.open(BytesIO(image), formats=FORMATS)  # Pillow knows stranger ones
     if image.width * image.height > _MAX_PIXELS:
         raise ValueError(f"{image.width}x{image.height} pixels, the limit is {_MAX_PIXELS}")
     scale = _SIDE / max(image.size)

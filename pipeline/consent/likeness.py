@@ -5,12 +5,14 @@ Fingerprints are imported when the first picture is compared, because they bring
 
 from __future__ import annotations
 
+from PIL import Image
+
 from pipeline.consent.senses import Senses
 from pipeline.errors import ConsentInvalid
 
 
-def fingerprint_of(picture: bytes) -> bytes:
-    """The fingerprint of a picture's file. Raises ``ConsentInvalid``."""
+def fingerprint_of(picture: bytes | Image.Image) -> bytes:
+    """The fingerprint of a picture, or of its file. Raises ``ConsentInvalid``."""
     from pipeline.consent.fingerprint import fingerprint
 
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from PIL import Image
 
 from pipeline.consent.challenges import Challenges
 from pipeline.consent.clock import SteadyClock
@@ -165,6 +166,7 @@ class Registry:
         record: ConsentRecord,
         *,
         picture: bytes | None = None,
+        shown: Image.Image | None = None,
         evidence: bytes | None = None,
         points: Points | None = None,
         actor: str = "operator",
@@ -172,7 +174,8 @@ class Registry:
         """Signs and writes a record once; returns what the registry holds under its id.
 
         ``picture`` is the reference picture's file, from which the fingerprint is taken, and what
-        the operator's models see; ``points`` of its face help them. A record that is there already
+        the operator's models see; ``points`` of its face help them. ``shown`` is what it shows,
+        where it comes from a stranger and was decoded apart. A record that is there already
         stays as it is, revoked or not. Raises ``ConsentInvalid``, ``ConsentMismatch``,
         ``ChallengeInvalid`` or ``EvidenceInvalid``.
         """
@@ -181,7 +184,7 @@ class Registry:
         record = replace(record, revoked_at=None, erased_at=None)
         face: bytes | None = None
         if picture is not None:
-            record, face = self._seen(record, picture, points)
+            record, face = self._seen(record, picture, points, shown)
         like = self.denials.compared(record, face)
         with self.vault.writing():
             blob = None if evidence is None else self.vault.put(evidence)
@@ -264,7 +267,11 @@ class Registry:
     # -- how a record is written -------------------------------------------------------------
 
     def _seen(
-        self, record: ConsentRecord, picture: bytes, points: Points | None
+        self,
+        record: ConsentRecord,
+        picture: bytes,
+        points: Points | None,
+        shown: Image.Image | None = None,
     ) -> tuple[ConsentRecord, bytes | None]:
         """The record with what its picture shows; raises ``ConsentMismatch``."""
         digest = sha256_of(picture)
@@ -272,9 +279,9 @@ class Registry:
             raise ConsentMismatch(
                 f"the record is for picture {record.image_sha256[:12]}, this one is {digest[:12]}"
             )
-        marks = fingerprint_of(picture)
-        face = self.senses.embedding(picture, points)
-        years = self.senses.years(picture, points)
+        marks = fingerprint_of(shown or picture)
+        face = self.senses.embedding(shown or picture, points)
+        years = self.senses.years(shown or picture, points)
         return replace(record, fingerprint=marks, estimated_age=years), face
 
     def _bound(

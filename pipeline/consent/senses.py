@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipeline.errors import PolicyInvalid
+from pipeline.picture import FORMATS
 
 Points = Mapping[str, tuple[float, float]]
 _AROUND: Final = 1.9  # side of the square that is looked at, by the spread of the face's points
@@ -65,8 +66,10 @@ class Sense:
             raise PolicyInvalid(f"model {path} cannot be loaded: {error}") from error
         self._input = self._session.get_inputs()[0].name
 
-    def look(self, picture: bytes, points: Points | None = None) -> NDArray[np.float32]:
-        """The model's answer about the face in a picture file, as one vector."""
+    def look(
+        self, picture: bytes | Image.Image, points: Points | None = None
+    ) -> NDArray[np.float32]:
+        """The model's answer about the face in a picture or its file, as one vector."""
         face = _face(picture, points).resize(self.card.size, Image.Resampling.BILINEAR)
         pixels = np.asarray(face, np.float32)[..., :: 1 if self.card.order == "RGB" else -1]
         batch = ((pixels - self.card.mean) / self.card.scale).transpose(2, 0, 1)[None]
@@ -84,14 +87,14 @@ class Senses:
     face: Sense | None = field(default=None)
     age: Sense | None = field(default=None)
 
-    def embedding(self, picture: bytes, points: Points | None = None) -> bytes | None:
+    def embedding(self, picture: bytes | Image.Image, points: Points | None = None) -> bytes | None:
         """The face in a picture, as float32 of length one; None without a model."""
         if self.face is None:
             return None
         vector = self.face.look(picture, points)
         return (vector / max(float(np.linalg.norm(vector)), 1e-9)).astype("<f4").tobytes()
 
-    def years(self, picture: bytes, points: Points | None = None) -> float | None:
+    def years(self, picture: bytes | Image.Image, points: Points | None = None) -> float | None:
         """How old the person looks; None without a model."""
         if self.age is None:
             return None
@@ -128,9 +131,11 @@ def _card(path: Path) -> Card:
         raise PolicyInvalid(f"model card {path} cannot be used: {error}") from error
 
 
-def _face(picture: bytes, points: Points | None) -> Image.Image:
+def _face(picture: bytes | Image.Image, points: Points | None) -> Image.Image:
     """A square around the face, or around the middle where no points are known."""
-    image = ImageOps.exif_transpose(Image.open(BytesIO(picture))).convert("RGB")
+    if isinstance(picture, bytes):
+        picture = Image.open(BytesIO(picture), formats=FORMATS)
+    image = ImageOps.exif_transpose(picture).convert("RGB")
     known = [points[name] for name in _FACE if name in points] if points else []
     if len(known) < 3:
         side = min(image.size)

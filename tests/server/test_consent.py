@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import AsyncIterator
@@ -17,9 +18,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from pipeline import jail
 from pipeline.consent import ConsentGate, Kind, Registry, Scope
 from pipeline.consent.audit import first_break
-from pipeline.consent.fingerprint import PLAIN
+from pipeline.consent.fingerprint import PLAIN, fingerprint, same_picture
 from pipeline.consent.records import new_record, sha256_of
 from pipeline.consent.signed import words
 from server.app import build
@@ -162,7 +164,13 @@ async def test_an_impossible_record_is_refused_and_not_written(
 
 async def test_what_is_no_picture_or_no_form_is_refused(office: Office) -> None:
     status, problem = await office.post(ONE, picture=b"no picture")
-    assert status == 422 and problem["code"] == "consent_invalid"
+    assert status == 422 and problem["code"] == "picture_unreadable"
+    for name in ("BMP", "GIF", "TIFF"):  # of Pillow's many decoders, three are enough
+        file = io.BytesIO()
+        photo(1, 200).save(file, name)
+        status, problem = await office.post(ONE, picture=file.getvalue())
+        assert status == 422 and problem["type"] == "/problems/picture-refused", name
+    assert office.registry.all() == [r for r in office.registry.all() if r.kind != "self"]
     assert (await office.http.post("/v1/consents", json=ONE)).status == 415
     assert (await office.http.get("/v1/consents/c-none")).status == 404
     assert (await office.http.delete("/v1/consents/c-none")).status == 404
@@ -172,6 +180,22 @@ async def test_what_is_no_picture_or_no_form_is_refused(office: Office) -> None:
         assert response.status == 422, seconds
     for query in ("limit=0", "limit=x", "since=-1", "since=nan"):
         assert (await office.http.get(f"/v1/audit?{query}")).status == 400
+
+
+async def test_a_consents_picture_is_decoded_apart_and_fingerprinted_all_the_same(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart: list[str] = []
+    real = jail.decode_apart
+
+    def noticed(file: Any, bounds: Any) -> Any:
+        apart.append(file.sha256)
+        return real(file, bounds)
+
+    monkeypatch.setattr(jail, "decode_apart", noticed)
+    status, made = await office.post(ONE)
+    assert status == 201 and apart == [sha256_of(PICTURE)]
+    assert same_picture(office.registry.get(made["id"]).fingerprint, fingerprint(PICTURE))
 
 
 async def test_the_whole_log_is_exported_and_can_be_proved(office: Office) -> None:
