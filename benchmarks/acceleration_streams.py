@@ -1,5 +1,5 @@
-"""Rows of the acceleration table on whole models, as ``--speed`` runs them: frames a second,
-several live streams as one batch, what memory that takes."""
+"""Rows of the acceleration table on whole models: several live streams as one batch, and what
+``--speed`` gives, in frames a second and memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.models.wan.accelerate import RESIDENT, Applied, accelerate
 from pipeline.models.wan.dit import WanDiT
 from pipeline.models.wan.field import Pace
 from pipeline.models.wan.performance import ChunkPerformance
-from pipeline.models.wan.together import decode_together, together
+from pipeline.models.wan.together import together
 from pipeline.models.wan.vae import VaeDecoder, WanVae, published_vae
 from pipeline.offload import BlockStream
 
@@ -36,13 +36,10 @@ class Stage:
         self.vae = small_vae(s)
         self.applied: Applied = accelerate(self.dit, self.vae, how, s.device)
 
-    def streams(self, count: int) -> list[tuple[ChunkPerformance, VaeDecoder]]:
-        """Fresh ones, each with its own picture, prompt and noise."""
-        return [
-            (self.subject.performer(self.dit, self.applied.pace, k),
-             VaeDecoder(self.vae, self.applied.decode))
-            for k in range(count)
-        ]  # fmt: skip
+    def stream(self) -> tuple[ChunkPerformance, VaeDecoder]:
+        """A fresh one."""
+        run = self.subject.performer(self.dit, self.applied.pace, 0)
+        return run, VaeDecoder(self.vae, self.applied.decode)
 
 
 def small_vae(s: Subject) -> WanVae:
@@ -53,53 +50,43 @@ def small_vae(s: Subject) -> WanVae:
     return vae.eval().requires_grad_(False).to(s.dtype)
 
 
-def advance(
-    streams: Sequence[tuple[ChunkPerformance, VaeDecoder]], most: int, decode: bool
-) -> list[Tensor]:
-    """One chunk of every stream: clean latents, or their frames."""
+def advance(streams: Sequence[ChunkPerformance], most: int) -> list[Tensor]:
+    """One chunk of every stream: its clean latents."""
     turns = []
-    for run, _ in streams:
+    for run in streams:
         span = run.span()
         draw = torch.Generator().manual_seed(span.start)
         turns.append(run.turn(torch.randn(span.stop - span.start, SPEECH, generator=draw)))
-    latents = [fresh.latents for fresh in together(turns, most)]
-    if not decode:
-        return latents
-    return decode_together([decoder for _, decoder in streams], latents, most)
+    return [fresh.latents for fresh in together(turns, most)]
 
 
 def stream_rows(s: Subject) -> Iterator[Row]:
     """Batches of streams of the model as it is, then the profiles."""
 
-    def batch(decode: bool, offload: bool = False) -> Figures:
-        dit, vae = s.full("cpu" if offload else s.device), small_vae(s)
+    def batch(offload: bool) -> Figures:
+        dit = s.full("cpu" if offload else s.device)
         if offload:
             stream_blocks(s, dit)
 
-        def four() -> list[tuple[ChunkPerformance, VaeDecoder]]:
-            return [(s.performer(dit, Pace(), k), VaeDecoder(vae)) for k in range(STREAMS)]
+        def four() -> list[ChunkPerformance]:
+            return [s.performer(dit, Pace(), k) for k in range(STREAMS)]
 
-        error = max(
-            relative(ours, alone)
-            for ours, alone in zip(advance(four(), STREAMS, decode), advance(four(), 1, decode),
-                                   strict=True)
-        )  # fmt: skip
+        pairs = zip(advance(four(), STREAMS), advance(four(), 1), strict=True)
+        error = max(relative(ours, alone) for ours, alone in pairs)
         apart, joint = four(), four()
-        slow, quick = compared(
-            [partial(advance, apart, 1, decode), partial(advance, joint, STREAMS, decode)],
-            s.device, s.options.repeats,
-        )  # fmt: skip
-        made = STREAMS * joint[0][0].hop
+        slow, quick = compared([partial(advance, apart, 1), partial(advance, joint, STREAMS)],
+                               s.device, s.options.repeats)  # fmt: skip
+        made = STREAMS * joint[0].hop
         note = f"{made / quick:.2f} frames/s of {STREAMS} streams, {made / slow:.2f} apart"
         return Figures(slow / quick, error, note=note)
 
     def whole(name: str) -> Figures:
         stage = Stage(s, name)
         peak = Peak(s.cuda)
-        runs = stage.streams(1)
-        times = compared([partial(advance, runs, 1, False), partial(advance, runs, 1, True)],
-                         s.device, s.options.repeats)  # fmt: skip
-        rates = [runs[0][0].hop / taken for taken in times]
+        run, decoder = stage.stream()
+        work = partial(advance, [run], 1)
+        times = compared([work, lambda: decoder.push(work()[0])], s.device, s.options.repeats)
+        rates = [run.hop / taken for taken in times]
         note = f"{rates[0]:.2f} frames/s, {rates[1]:.2f} with decoding{peak.note()}"
         return Figures(None, None, note=note)
 
@@ -115,8 +102,7 @@ def stream_rows(s: Subject) -> Iterator[Row]:
         return Figures(taken[0] / taken[1], None, note=f"{taken[1]:.2f} s a chunk")
 
     yield Row("streams", f"{STREAMS} in one batch", partial(batch, False))
-    yield Row("streams", f"{STREAMS} in one batch, decoded too", partial(batch, True))
-    yield Row("streams", f"{STREAMS} in one batch, two slots", partial(batch, False, True))
+    yield Row("streams", f"{STREAMS} in one batch, two slots", partial(batch, True))
     yield Row("whole", "--speed cpu", partial(_on_cpu, s, whole))
     yield Row("whole", "--speed gpu-80gb", partial(whole, "gpu-80gb"))
     yield Row("whole", "--speed gpu-24gb", partial(whole, "gpu-24gb"))
@@ -139,5 +125,5 @@ def _on_cpu(s: Subject, whole: Callable[[str], Figures]) -> Figures:
 
 
 def _chunk_time(s: Subject, dit: WanDiT, applied: Applied) -> float:
-    runs = [(s.performer(dit, applied.pace, 0), VaeDecoder(small_vae(s)))]
-    return compared([partial(advance, runs, 1, False)], s.device, s.options.repeats)[0]
+    run = s.performer(dit, applied.pace, 0)
+    return compared([partial(advance, [run], 1)], s.device, s.options.repeats)[0]

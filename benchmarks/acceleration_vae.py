@@ -17,6 +17,7 @@ from pipeline.errors import BackendRefused
 from pipeline.models.wan.decoders import psnr
 from pipeline.models.wan.norms import channels_last, fuse_norms
 from pipeline.models.wan.strips import decode_strips
+from pipeline.models.wan.together import decode_together
 from pipeline.models.wan.vae import DecodeStep, VaeDecoder, WanVae, published_vae
 from pipeline.models.wan.vae_int8 import quantize_decoder
 from pipeline.models.wan.vae_onnx import LATER_INT8, OnnxDecoder, export_decoder
@@ -70,6 +71,21 @@ def decoder_rows(options: Options) -> Iterator[Row]:
         found = s.versus(s.steady(s.vae, partial(decode_strips, s.vae, rows=rows)))
         return replace(found, note=found.note + peak(s, rows))
 
+    def batch() -> Figures:
+        s = subject()
+        latents = [torch.randn_like(s.latents) for _ in range(4)]
+
+        def four(most: int) -> Callable[[], Tensor]:
+            decoders = [VaeDecoder(s.vae) for _ in latents]
+            work = partial(decode_together, decoders, latents, most)
+            work()
+            return lambda: torch.cat(work())
+
+        apart, joint = four(1), four(4)
+        error = relative(joint(), apart())
+        slow, quick = compared([apart, joint], s.device, s.options.repeats)
+        return Figures(slow / quick, error, note=f"{1e3 * quick / 32:.0f} ms a frame")
+
     def onnx(provider: str) -> Figures:
         s = subject()
         with tempfile.TemporaryDirectory() as folder:
@@ -104,6 +120,7 @@ def decoder_rows(options: Options) -> Iterator[Row]:
     yield Row("decoder", "fused norms", partial(rearranged, False, True))
     yield Row("decoder", "channels last, fused norms", partial(rearranged, True, True))
     yield Row("decoder", "strips of 2 rows", partial(strips, 2))
+    yield Row("decoder", "4 streams in one batch", batch)
     yield Row("decoder", "ONNX Runtime, CPU", partial(onnx, "CPUExecutionProvider"))
     yield Row("decoder", "ONNX Runtime, int8 convolutions", int8)
     yield Row("decoder", "ONNX Runtime, CUDA", partial(onnx, "CUDAExecutionProvider"))

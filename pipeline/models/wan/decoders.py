@@ -51,6 +51,8 @@ def make_decoders(vae: WanVae, home: Path, latents: Tensor) -> list[Trial]:
 
     Raises ``BackendRefused`` where packages are missing.
     """
+    if latents.shape[2] < 3:
+        raise ValueError(f"{latents.shape[2]} latents of speech are too few, 3 are wanted")
     height, width = 8 * latents.shape[3], 8 * latents.shape[4]
     folder = home / FOLDER / f"{width}x{height}"
     export_decoder(vae, folder, height, width)
