@@ -13,15 +13,16 @@ import sqlalchemy as sa
 
 from pipeline.consent import Registry, fingerprint
 from pipeline.consent.erasure import named_files
+from pipeline.consent.policy import Policy
 from pipeline.consent.records import Kind, new_record, sha256_of
-from pipeline.consent.schema import audit, consents
+from pipeline.consent.schema import audit, consents, orders
 from tests.consent.conftest import photo, png
 
 KILLS = 100
 
 
 def work(path: Path, picture: bytes, seed: int, told: int) -> None:
-    """Consents with evidence, enrolments, revocations, without end; tells of each act begun."""
+    """Consents, enrolments, revocations, policies, without end; tells of each act begun."""
     rng = random.Random(seed)
     registry = Registry(path)
     for turn in range(10_000):
@@ -39,7 +40,10 @@ def work(path: Path, picture: bytes, seed: int, told: int) -> None:
             )
             os.write(told, b".")
         if turn % 2:
+            os.write(told, b".")
             registry.revoke(record.id)
+        os.write(told, b".")
+        registry.policies.set(Policy())
 
 
 def check(path: Path) -> int:
@@ -53,11 +57,16 @@ def check(path: Path) -> int:
                 action: _told(connection, action)
                 for action in ("consent.recorded", "consent.revoked", "consent.erased")
             }
+            count = sa.select(sa.func.count())
+            told_of = count.select_from(audit).where(audit.c.action == "policy.set")
+            given = count.select_from(orders).where(orders.c.kind == "policy")
+            assert connection.scalar(told_of) == connection.scalar(given)
             done = {
                 "consent.recorded": set(connection.scalars(sa.select(consents.c.id))),
                 "consent.revoked": _when(connection, consents.c.revoked_at),
                 "consent.erased": _when(connection, consents.c.erased_at),
             }
+        assert registry.policies.in_force() == Policy()
         assert told == done  # no act without its entry, no entry without its act
         assert registry.vault.names() == named
         for record in registry.all():
@@ -100,7 +109,7 @@ def _kill_at_work(path: Path, picture: bytes, seed: int, rng: random.Random) -> 
         finally:
             os._exit(1)
     os.close(told)
-    for _ in range(rng.randint(1, 6)):
+    for _ in range(rng.randint(1, 8)):
         assert os.read(heard, 1), "the child ended by itself"
     time.sleep(rng.expovariate(1 / 0.01))  # the moment is what is tested
     os.kill(child, signal.SIGKILL)

@@ -88,6 +88,29 @@ def _protected(office: Office) -> ConsentGrant:
     return grant
 
 
+def _stricter(office: Office) -> ConsentGrant:
+    grant = _good(office)
+    office.registry.policies.set(STRICT)
+    return grant
+
+
+def _policy_changed(office: Office) -> ConsentGrant:
+    grant = _good(office)
+    office.registry.policies.set(Policy())
+    with office.registry.database.write() as connection:
+        connection.exec_driver_sql("UPDATE orders SET document = '{}'")
+        office.registry.database.bump(connection)
+    return grant
+
+
+def _revival(office: Office) -> ConsentGrant:
+    grant = _revoked(office)
+    with office.registry.database.write() as connection:
+        connection.exec_driver_sql("UPDATE consent_records SET revoked_at = NULL")
+        office.registry.database.bump(connection)
+    return grant
+
+
 def _closed(office: Office) -> ConsentGrant:
     grant = _good(office)
     office.registry.close()
@@ -123,6 +146,9 @@ HELD: dict[str, Callable[[Office], ConsentGrant]] = {
     "grant too old": _old,
     "check failed": _failed,
     "protected": _protected,
+    "policy became stricter": _stricter,
+    "policy changed behind our back": _policy_changed,
+    "revocation taken back": _revival,
     "registry closed": _closed,
     "grant changed": _forged,
     "grant made by hand": _hand_made,
@@ -134,6 +160,7 @@ NEVER: dict[str, dict[str, object]] = {  # records from which no grant is ever m
     "not this use": {"scopes": frozenset({Scope.PUBLICATION})},
     "without fingerprint": {"fingerprint": b""},
     "public figure": {"subject": "Taylor Swift"},
+    "for another country": {"territory": "CH"},
     "synthetic public figure": {"subject": "Taylor Swift", "kind": Kind.SYNTHETIC},
 }
 
@@ -257,7 +284,7 @@ def test_the_gate_mints_nothing_that_the_policy_does_not_allow(tmp_path: Path) -
 
 # -- HTTP ----------------------------------------------------------------------------------------
 
-STATES = (*NEVER, "revoked", "expired", "registry closed", "no record", "tampered")
+STATES = (*NEVER, "revoked", "expired", "registry closed", "no record", "tampered", "policy")
 
 
 @dataclass
@@ -285,6 +312,8 @@ class Served:
             with registry.database.write() as connection:
                 connection.exec_driver_sql("UPDATE consent_records SET statement = 'anything'")
                 registry.database.bump(connection)
+        elif state == "policy":
+            registry.policies.set(STRICT)
         elif state == "registry closed":
             registry.close()
 
@@ -325,4 +354,4 @@ async def test_http_opens_no_door(served: Served, state: str) -> None:
 def test_how_many_combinations_there_are(record_property: Callable[[str, object], None]) -> None:
     doors = len(PYTHON) * len(HELD) + 2 * len(RUNNING) + 2 * len(NEVER) + 2 + 5 * len(STATES)
     record_property("combinations", doors)
-    assert doors == 36 + 14 + 12 + 2 + 55
+    assert doors == 48 + 20 + 14 + 2 + 65

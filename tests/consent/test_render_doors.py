@@ -31,6 +31,7 @@ NEVER: dict[str, dict[str, object]] = {  # how the record is from the start
     "without fingerprint": {"fingerprint": b""},
     "public figure": {"subject": "Taylor Swift"},
     "other picture": {"image_sha256": "ab" * 32},
+    "for another country": {"territory": "CH"},
     "expired": {"created_at": 1.0, "captured_at": 1.0, "expires_at": 2.0},
 }
 
@@ -49,6 +50,7 @@ LOST: dict[str, Callable[[Registry, str], object]] = {  # what becomes of a good
     "protected": lambda registry, consent_id: registry.denials.add("Ada Example"),
     "tampered": _tampered,
 }
+VOICE = Policy({scope: Demand(frozenset({"voice"})) for scope in Scope})
 
 
 class Room(Studio):
@@ -103,7 +105,7 @@ def test_such_a_record_renders_nothing(room: Room, never: str) -> None:
 
 def test_the_registrys_policy_and_vault_count_without_being_named(room: Room) -> None:
     served = Registry(room.registry, setup=Setup(vault=room.folder / "far"))
-    served.policies.set(Policy({scope: Demand(frozenset({"voice"})) for scope in Scope}))
+    served.policies.set(VOICE)
     room.write()
     assert "voice" in room.ask()
     assert room.pipeline.calls == []
@@ -159,9 +161,23 @@ def test_consent_that_is_lost_meanwhile_leaves_no_file(
     assert made == list(range(6)), "the frame after it was still made"
 
 
+def test_a_policy_that_becomes_stricter_meanwhile_leaves_no_file(room: Room) -> None:
+    room.write()
+    made: list[int] = []
+
+    def at_frame(index: int) -> None:
+        made.append(index)
+        if index == 5:
+            room.at_registry(lambda registry: registry.policies.set(VOICE))
+
+    room.pipeline.at_frame = at_frame
+    assert "voice" in room.ask()
+    assert made == list(range(6)), "the frame after it was still made"
+
+
 def test_how_many_states_of_render_there_are(
     record_property: Callable[[str, object], None],
 ) -> None:
-    combinations = len(NEVER) + 3 + 2 * len(LOST) + 2 * (len(LOST) + 1)
+    combinations = len(NEVER) + 3 + 2 * len(LOST) + 2 * (len(LOST) + 1) + 2
     record_property("combinations", combinations)
-    assert combinations == 28
+    assert combinations == 31
