@@ -168,6 +168,8 @@ def _consent() -> dict[str, Any]:
             "record": {"type": "string", "contentMediaType": "application/json"},
             "picture": {"type": "string", "format": "binary"},
             "evidence": {"type": "string", "format": "binary"},
+            "signature": {"type": "string", "pattern": "^[0-9a-f]{128}$"},
+            "subject_key": {"type": "string"},
         },
     }
     multipart = {"required": True, "content": {"multipart/form-data": {"schema": form}}}

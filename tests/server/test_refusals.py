@@ -35,10 +35,13 @@ def test_every_refusal_has_a_status_and_says_what_to_do(kind: type[ContinuumErro
     with pytest.raises(ServerError) as told, translated():
         raise kind("do this")
     problem = told.value.problem()
-    assert problem["status"] in (403, 404, 422, 503) and problem["type"] != "/problems/internal"
+    assert (
+        problem["status"] in (403, 404, 409, 422, 503) and problem["type"] != "/problems/internal"
+    )
     assert (problem["detail"], problem["code"]) == ("do this", kind.code)
     if issubclass(kind, errors.ConsentError) and not kind.retryable:
-        assert problem["status"] == 403
+        damaged = kind is errors.EvidenceInvalid  # an operator's to mend, not the caller's
+        assert problem["status"] == (503 if damaged else 403)
 
 
 class Replaced(FakePipeline):
