@@ -271,3 +271,14 @@ def test_a_profile_says_how_many_streams_are_one_batch() -> None:
     assert WanPipeline(model("livetalk-1.3b"), applied=what).engine._most == 4
     with pytest.raises(ValueError, match="together must be at least 1, not 0"):
         Acceleration(streams_together=0)
+
+
+@pytest.mark.parametrize("kind", ["ring", "chunk", "window"])
+def test_a_batch_reads_no_number_from_the_device(kind: str) -> None:
+    runs = [performance(seed, kind) for seed in range(2)]
+    rounds(runs, 2, 1)
+    turns = [run.turn(heard(run, i)) for i, run in enumerate(runs)]
+    with torch.profiler.profile() as seen:
+        together(turns, 2)
+    waiting = [e.name for e in seen.events() if e.name in ("aten::item", "aten::nonzero")]
+    assert waiting == []
