@@ -18,7 +18,7 @@ from pipeline.consent.database import Database
 from pipeline.consent.records import sha256_of
 from pipeline.consent.schema import avatars, consents
 from pipeline.consent.vault import Vault
-from pipeline.errors import AvatarNameInvalid, AvatarsFull, UnknownAvatar
+from pipeline.errors import AvatarNameInvalid, AvatarsFull, ConsentRevoked, UnknownAvatar
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
@@ -65,7 +65,7 @@ class Enrolments:
 
         ``taken`` are names that bundled avatars have. With ``anew`` the very picture may be
         enrolled under its name again, with other landmarks or another record. ``most`` is how many
-        avatars there may be. Raises ``AvatarNameInvalid`` or ``AvatarsFull``.
+        avatars there may be. Raises ``AvatarNameInvalid``, ``AvatarsFull`` or ``ConsentRevoked``.
         """
         self._check_name(name, taken, sha256_of(picture) if anew else None)
         kind = _type_of(picture)
@@ -163,6 +163,7 @@ class Enrolments:
         row = {column.name: getattr(avatar, column.name) for column in avatars.c}
         same = (avatars.c.name == avatar.name) & (avatars.c.image_sha256 == avatar.image_sha256)
         with self._database.write() as connection:
+            _check_alive(connection, avatar.consent_id)
             before = connection.execute(sa.select(avatars).where(same)).all()
             connection.execute(avatars.delete().where(same))
             connection.execute(avatars.insert().values(row))
@@ -177,6 +178,13 @@ class Enrolments:
             )
             self._database.bump(connection)
         return [blob for row in before for blob in (row.picture_blob, row.landmarks_blob)]
+
+
+def _check_alive(connection: sa.Connection, consent_id: str) -> None:
+    """A consent that was revoked since the gate agreed is erased already: nobody would do it."""
+    gone = consents.c.revoked_at.is_not(None) & (consents.c.id == consent_id)
+    if connection.scalar(sa.select(consents.c.id).where(gone)) is not None:
+        raise ConsentRevoked(f"consent {consent_id} was revoked: this face may not be used")
 
 
 def _check_room(connection: sa.Connection, most: int | None) -> None:

@@ -73,7 +73,7 @@ class Orders:
     def give(self, kind: str, document: str, *, actor: str, reason: str = "") -> Order:
         """Puts an order in force; running sessions are judged by it within a second."""
         with self._database.write() as connection:
-            self._database.bump(connection)  # first: it makes writers take their turns
+            self._database.bump(connection)
             before, told = newest(connection, kind), self._log.newest(connection, f"{kind}.set")
             number = max(before.number if before else 0, _number(told)) + 1
             order = Order(kind, number, document, self._clock(), actor)
@@ -102,4 +102,7 @@ def newest(connection: sa.Connection, kind: str) -> Order | None:
 
 
 def _number(told: Entry | None) -> int:
-    return int(json.loads(told.detail)["number"]) if told is not None else 0
+    try:
+        return int(json.loads(told.detail)["number"]) if told is not None else 0
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ConsentTampered("an order's entry in the audit log cannot be read") from error

@@ -127,7 +127,11 @@ class Policy:
     @classmethod
     def read(cls, document: str) -> Policy:
         """Back from JSON. Raises ``PolicyInvalid``."""
-        return _parsed(json.loads(document), "the registry's policy")
+        try:
+            content = json.loads(document)
+            return _parsed(dict(content), "the registry's policy")
+        except (ValueError, TypeError, RecursionError) as error:
+            raise PolicyInvalid(f"the registry's policy cannot be read: {error}") from error
 
 
 def examine(policies: Iterable[Policy], record: ConsentRecord, scope: Scope) -> None:

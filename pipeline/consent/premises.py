@@ -56,10 +56,16 @@ class Premises:
     @classmethod
     def read(cls, document: str) -> Premises:
         """Back from JSON. Raises ``PolicyInvalid`` for what this release does not know."""
-        content = json.loads(document)
-        if set(content) - {item.name for item in fields(cls)}:
-            raise PolicyInvalid("the registry's premises say what this release does not know")
-        return cls(**content)
+        kinds = {item.name: float if item.name == "retention_s" else str for item in fields(cls)}
+        try:
+            content = json.loads(document)
+            if not all(isinstance(value, kinds[name]) for name, value in content.items()):
+                raise TypeError("a value of another kind")
+            return cls(**content)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise PolicyInvalid(
+                f"the registry's premises say what this release does not know ({error!r:.80})"
+            ) from error
 
     def document(self) -> str:
         """As JSON."""

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pipeline.consent import Registry, Setup
 from pipeline.consent.command import main as consent_command
+from pipeline.consent.policy import Policy
 from pipeline.consent.premises import NONE, Premises
 from pipeline.consent.schema import orders
 from pipeline.errors import (
@@ -27,6 +28,17 @@ from tests.consent.conftest import Clock, Office
 from tests.consent.test_protection import brightness_model, coloured, enrol
 
 Open = Callable[..., Office]
+
+
+@pytest.mark.parametrize(
+    "document", ["", "{", "[]", "3", '{"vault": 3}', '{"walls": "thick"}', "[" * 9999]
+)
+def test_a_document_that_is_none_is_refused_and_not_a_crash(document: str) -> None:
+    for read in (Premises.read, Policy.read):
+        if document == "[]" and read == Policy.read:
+            continue  # an empty policy is the default, however it is written
+        with pytest.raises(PolicyInvalid):
+            read(document)
 
 
 @pytest.fixture
@@ -187,6 +199,10 @@ def test_premises_that_were_changed_in_the_database_open_nothing(
         house()
     with pytest.raises(ConsentTampered):
         office.registry.erase_due()
+    with office.registry.database.write() as connection:
+        connection.execute(orders.update().values(document="no document"))
+    with pytest.raises(PolicyInvalid):
+        house()
 
 
 def test_a_place_that_is_the_default_is_not_worth_an_entry(house: Open, tmp_path: Path) -> None:

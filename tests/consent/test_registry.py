@@ -179,6 +179,18 @@ def test_revoking_erases_evidence_picture_and_landmarks_and_keeps_the_log(office
     assert office.actions() == wanted
 
 
+def test_nobody_is_enrolled_whose_consent_was_revoked_meanwhile(office: Office) -> None:
+    picture = png(photo(1))
+    record = office.write(picture)
+    office.ask(record).check()
+    office.registry.revoke(record.id)
+    with pytest.raises(ConsentRevoked):
+        office.registry.enrolments.add(
+            "ada", picture=picture, landmarks=b"{}", consent_id=record.id
+        )
+    assert office.registry.vault.names() == set() and office.registry.enrolments.all() == []
+
+
 def test_a_retention_keeps_evidence_for_its_time_and_no_longer(opened: Opened) -> None:
     office = opened(retention_s=100.0)
     record = office.registry.add(office.draft(), evidence=b"a recording")
