@@ -54,6 +54,7 @@ def past_of(weights: Tensor, own: list[Tensor]) -> MergedPast:
     past = MergedPast(6, 2, 2, [weights])
     for i, x in enumerate(own):
         past.keep(i, x.shape[2] // 3, [(x, 2 * x)])
+        past.go_on()
     return past
 
 
@@ -64,6 +65,8 @@ def test_old_keys_are_merged_five_by_five_between_the_first_and_the_newest_laten
     past = past_of(weights, [first])
     assert past.held == 6 and torch.equal(past.blocks[0][0], first)
     past.keep(6, 8, [(second, 2 * second)])
+    assert past.held == 6 and torch.equal(past.blocks[0][0], first), "not before the block is done"
+    past.go_on()
     both = torch.cat([first, second], dim=2)
     merged = torch.stack([(both[:, :, 6 + 5 * i : 11 + 5 * i].transpose(2, 3) * weights).sum(-1)
                           for i in range(6)], dim=2)  # fmt: skip
@@ -228,3 +231,24 @@ def test_streams_with_merged_pasts_are_one_batch_and_get_what_they_get_alone() -
     for _ in range(3):
         for mine, ours in zip(turns(one_by_one, 1), turns(joined, 4), strict=True):
             assert small.relative(ours, mine) < 1e-5
+
+
+def test_a_turn_that_was_given_up_can_be_taken_again() -> None:
+    def turns(failing: bool) -> list[Tensor]:
+        torch.manual_seed(6)
+        run, out = performing(run_of()), []
+        for turn in range(4):
+            span = run.span()
+            heard = torch.full((span.stop - span.start, 12), 0.1 * turn)
+            for asks in (1, 2, 3) if failing else ():
+                work = run.turn(heard)
+                with torch.no_grad():
+                    ask = next(work)
+                    for _ in range(asks - 1):
+                        ask = work.send(answer(ask))
+                work.close()
+            out.append(run.advance(heard).latents)
+        return out
+
+    for whole, broken in zip(turns(False), turns(True), strict=True):
+        assert small.relative(broken, whole) < 1e-6

@@ -8,18 +8,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.attention.cache import Reuse
+from pipeline.errors import ModelMismatch
+from pipeline.models.wan.accelerate import Applied
 from pipeline.models.wan.ask import Ask, answer
 from pipeline.models.wan.cards import Guidance, Schedule, card
 from pipeline.models.wan.condition import beside, frames_of
 from pipeline.models.wan.denoise import Prompts
+from pipeline.models.wan.field import Pace
 from pipeline.models.wan.hearing import group_frames
 from pipeline.models.wan.performance import Score
+from pipeline.models.wan.pipeline import WanPipeline
 from pipeline.models.wan.ring import KvRing
 from pipeline.models.wan.rolling import RollingPerformance
 from pipeline.models.wan.together import together
 from pipeline.sampler import latent_noise
 from tests import wan_small as small
 from tests.wan.test_performance import score
+from tests.wan.whole import model
 
 STEPS = Schedule(3, 5.0, "renoise", "float32", at=(1.0, 0.6, 0.2))
 SIGMAS = (1.0, 3 / 3.4, 1 / 1.8)
@@ -206,3 +212,38 @@ def test_rolling_streams_are_one_batch_and_get_what_they_get_alone() -> None:
     for _ in range(3):
         for mine, ours in zip(turns(one_by_one, 1), turns(joined, 4), strict=True):
             assert small.relative(ours, mine) < 1e-5
+
+
+def test_a_turn_that_was_given_up_can_be_taken_again() -> None:
+    def turns(failing: bool) -> list[Tensor]:
+        torch.manual_seed(6)
+        run, out = rolling(replace(score(schedule=STEPS), seed=1)), []
+        for turn in range(4):
+            span = run.span()
+            heard = torch.full((span.stop - span.start, 14), 0.1 * turn)
+            for asks in ((1, 2, 3, 2) if turn == 0 else (1, 2)) if failing else ():
+                work = run.turn(heard)
+                with torch.no_grad():
+                    ask = next(work)
+                    for _ in range(asks - 1):
+                        ask = work.send(answer(ask))
+                work.close()
+            out.append(run.advance(heard).latents)
+        return out
+
+    for whole, broken in zip(turns(False), turns(True), strict=True):
+        assert small.relative(broken, whole) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "pace", "message"),
+    [
+        ("avatarforcing-1.3b", Pace(thresholds=(0.0, 0.1, 0.1, 0.1)), "the schedule has 1"),
+        ("liveact-18b", Pace(reuse=Reuse(("FFFF", "FRFR", "FRFR"))), "attention is never reused"),
+    ],
+)
+def test_tables_that_a_recipe_cannot_follow_are_refused_when_it_is_loaded(
+    name: str, pace: Pace, message: str
+) -> None:
+    with pytest.raises(ModelMismatch, match=message):
+        WanPipeline(model(name), applied=Applied(pace))

@@ -42,6 +42,7 @@ class MergedPast:
     weights: list[Tensor]
     held: int = 0
     blocks: list[KeyValue] = field(default_factory=list)  # each (B, H, held S, D)
+    next: tuple[int, list[KeyValue]] | None = None  # the same with the block in hand
 
     def places(self, start: int, fresh: int) -> Tensor:
         """Rotary times of what is held and of ``fresh`` new latents, wherever they begin."""
@@ -52,7 +53,8 @@ class MergedPast:
         return self.blocks[block] if self.blocks else None
 
     def keep(self, start: int, fresh: int, own: Sequence[KeyValue]) -> None:
-        """Take in new latents, and merge the middle where the next block would find no room."""
+        """Take in new latents, for ``go_on``, and merge the middle where the next block would find
+        no room."""
         total = self.held + fresh
         crowded = total > self.room
         kept = []
@@ -62,10 +64,13 @@ class MergedPast:
                 k, v = (torch.cat(both, dim=2) for both in zip(self.blocks[i], pair, strict=True))
             size = k.shape[2] // total
             kept.append((self._merged(k, i, size), self._merged(v, i, size)) if crowded else (k, v))
-        self.blocks = kept
-        merge = self.weights[0].shape[-1]
-        middle = (total - self.sink - self.newest) // merge
-        self.held = self.sink + middle + self.newest if crowded else total
+        middle = (total - self.sink - self.newest) // self.weights[0].shape[-1]
+        self.next = (self.sink + middle + self.newest if crowded else total), kept
+
+    def go_on(self) -> None:
+        """The block in hand is done: it belongs to the past. Until then it can be begun again."""
+        if self.next is not None:
+            (self.held, self.blocks), self.next = self.next, None
 
     def _merged(self, x: Tensor, block: int, size: int) -> Tensor:
         """(B, H, N, D), ``size`` tokens a latent, with the middle merged."""
@@ -138,6 +143,8 @@ class MergedPerformance(Performance):
         clean = yield from velocity.clean(
             score.schedule, lambda draw: score.noise(start, count, draw)
         )
+        for past in self._pasts:
+            past.go_on()
         self._start += count
         return Fresh(clean)
 

@@ -28,7 +28,7 @@ from pipeline.models.wan.files import find_files
 from pipeline.models.wan.loading import WanModel, load_model, only_candidate
 from pipeline.models.wan.manner import Manner, check_manner
 from pipeline.models.wan.performance import Score
-from pipeline.models.wan.recipes import perform
+from pipeline.models.wan.recipes import check_pace, perform
 from pipeline.models.wan.speech import SAMPLE_RATE, SpeechWindow
 from pipeline.models.wan.stream import FrameMemory, Parts, WanAvatar, WanStream, step_together
 from pipeline.models.wan.tiny import TinyStream
@@ -70,6 +70,7 @@ class WanPipeline:
         self.model, self.manner = model, manner or Manner()
         check_manner(model.card, self.manner, model.tiny is not None)
         self.applied = applied or Applied(Pace())
+        check_pace(model.card, self.applied.pace, model.dit.config.depth)
         self.accepted = Accepted()
         self.engine = WanEngine(self.applied.streams)
         self.label = Label()  # burnt into every frame; another one, or none, is the operator's

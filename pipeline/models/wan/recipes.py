@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.errors import ModelMismatch
 from pipeline.models.wan.cards import Card
 from pipeline.models.wan.condition import latents_of
 from pipeline.models.wan.denoise import Prompts
+from pipeline.models.wan.field import Pace
 from pipeline.models.wan.merged import MergedPerformance
 from pipeline.models.wan.performance import (
     ChunkPerformance,
@@ -15,6 +17,18 @@ from pipeline.models.wan.performance import (
 )
 from pipeline.models.wan.ring import KvRing
 from pipeline.models.wan.rolling import RollingPerformance
+
+
+def check_pace(card: Card, pace: Pace, blocks: int) -> None:
+    """Refuse, with ``ModelMismatch``, tables of accelerations that its recipe cannot follow."""
+    try:
+        pace.check(1 if card.recipe.kind == "rolling" else card.schedule.steps, blocks)
+    except ValueError as error:
+        raise ModelMismatch(
+            f"{card.title}, whose recipe is {card.recipe.kind!r}: {error}"
+        ) from error
+    if card.recipe.kind == "memory" and pace.reuse:
+        raise ModelMismatch(f"{card.title} keeps keys at every step: attention is never reused")
 
 
 def perform(

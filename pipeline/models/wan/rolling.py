@@ -79,52 +79,48 @@ class RollingPerformance(Performance):
         return Span(frames_of(self._start), frames_of(end))
 
     def turn(self, features: Tensor) -> Turn[Fresh]:
-        """Speech features (frames of the span, C) -> the clean latents of the oldest block."""
+        """Speech features (frames of the span, C) -> the clean latents of the oldest block. A turn
+        that is given up, because something failed, can be taken again."""
         score, opening = self._score, self._start == 0
         audio = group_frames(features[None].to(score.device), opening)
         lot = branches(score.dit, score.guidance, self.prompts, score.reference.tokens, audio)
         if len(lot.told) != 1:
             raise ValueError("a ring keeps one branch: guidance must be 1 for text and audio")
-        told = lot.told[0]
+        told, start = lot.told[0], max(self._start, 1)
         if opening:
-            still = score.reference.latent
-            yield self._field(part(told, 0, 1), 0, 1).remember(still)
-            self._start, told = 1, part(told, 1, audio.shape[1])
-        clean = None
-        while clean is None:
-            clean = yield from self._down(told)
-        yield self._field(part(told, 0, self._block), 0, self._block).remember(clean)
-        self._start += self._block
+            if not self._ring.times:
+                yield self._field(part(told, 0, 1), 0, 0).remember(score.reference.latent)
+            told = part(told, 1, audio.shape[1])
+        while len(down := (yield from self._down(told, start))) < len(self._levels):
+            self._noisy = [self._noised(x0, start, k, len(down)) for k, x0 in enumerate(down)]
+        clean = down[0]
+        yield self._field(part(told, 0, self._block), start, 0).remember(clean)
+        self._noisy = [self._noised(x0, start, k, len(down)) for k, x0 in enumerate(down) if k]
+        self._start = start + self._block
         return Fresh(torch.cat([score.reference.latent, clean], dim=2) if opening else clean)
 
-    def _down(self, told: list[Hint]) -> Turn[Tensor | None]:
-        """A new block joins the window, all go one level down; returns the clean one, if any."""
-        score, size = self._score, self._block
-        self._noisy.append(score.noise(self._start + len(self._noisy) * size, size, 0))
-        count = len(self._noisy)
+    def _down(self, told: list[Hint], start: int) -> Turn[tuple[Tensor, ...]]:
+        """The clean latents to which each block points, and a new one that joins the window."""
+        score, size, count = self._score, self._block, len(self._noisy) + 1
+        new = score.noise(start + (count - 1) * size, size, 0)
+        x = torch.cat([*self._noisy, new], dim=2)
+        field = self._field(part(told, 0, count * size), start, count)
+        velocity = yield from field.asking(x, 0)
         levels = [*reversed(self._levels[:count])]
-        x = torch.cat(self._noisy, dim=2)
-        velocity = yield from self._field(part(told, 0, count * size), count, count * size).asking(
-            x, 0
-        )
         sigma = x.new_tensor(levels).repeat_interleave(size).view(1, 1, -1, 1, 1)
-        blocks = (x - sigma * velocity).split(size, dim=2)
-        done = count == len(self._levels)
-        self._noisy = [
-            self._noised(block, k, count - 1 - k) for k, block in enumerate(blocks) if k or not done
-        ]
-        return blocks[0] if done else None
+        return tuple((x - sigma * velocity).split(size, dim=2))
 
-    def _noised(self, x0: Tensor, place: int, level: int) -> Tensor:
-        """A block of the window one level further down."""
-        score, size = self._score, self._block
-        fresh = score.noise(self._start + place * size, size, level + 1)
-        return renoise(x0, fresh, self._levels[level + 1])
+    def _noised(self, x0: Tensor, start: int, place: int, count: int) -> Tensor:
+        """A block of a window of ``count``, one level further down."""
+        size, level = self._block, count - place
+        fresh = self._score.noise(start + place * size, size, level)
+        return renoise(x0, fresh, self._levels[level])
 
-    def _field(self, told: list[Hint], blocks: int, latents: int) -> Field:
+    def _field(self, told: list[Hint], start: int, blocks: int) -> Field:
         """Of a window of ``blocks``, or (0) of clean latents that the ring shall keep."""
-        score, start = self._score, self._start
-        given = torch.arange(start, start + latents, device=score.device) == 0
+        score = self._score
+        count = blocks * self._block or (self._block if start else 1)
+        given = torch.arange(start, start + count, device=score.device) == 0
         side = beside(score.dit.config, score.reference, given)
         ring = replace(self._ring, window=self._window) if blocks else self._ring
         return Field(score.dit, Branches([told], (1.0,)), side, [self._mods[blocks]], score.pace,
