@@ -189,12 +189,21 @@ class KeyStore:
         if self._db is None and (make or self.path.exists()):
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.touch(mode=0o600)
-            self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA busy_timeout = 5000")
-            self._db.execute(_SCHEMA)
+            self._db = _opened(self.path)
         return self._db
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA busy_timeout = 5000")
+        db.execute(_SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _key(row: tuple[Any, ...]) -> Key:

@@ -62,6 +62,13 @@ def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     return dataclasses.replace(base, **changes)
 
 
+def revoke(path: Path, key: str) -> None:
+    """As somebody at a shell does."""
+    store = KeyStore(path)
+    store.revoke(key.split("_")[1])
+    store.close()
+
+
 def bearer(text: str, **more: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}", **more}
 
@@ -161,7 +168,7 @@ async def test_a_revoked_key_opens_nothing_from_that_moment(
     key = keys[Role.APPLICATION]
     handed = await (await token(served, key)).json()
     assert (await served.http.get("/v1/avatars", headers=bearer(key))).status == 200
-    KeyStore(tmp_path / "keys.sqlite").revoke(key.split("_")[1])
+    revoke(tmp_path / "keys.sqlite", key)
     for text in (key, handed["token"]):
         response = await served.http.get("/v1/avatars", headers=bearer(text))
         assert response.status == 401 and await problem(response) == "unauthorized"
@@ -187,7 +194,7 @@ async def test_a_revoked_key_takes_its_sessions_and_those_of_its_tokens_with_it(
         assert (await create(served, text, **more)).status == 201
     *lost, kept = served.house.sessions
     over = [told_when_ended(session) for session in lost]
-    KeyStore(tmp_path / "keys.sqlite").revoke(key.split("_")[1])
+    revoke(tmp_path / "keys.sqlite", key)
     async with asyncio.timeout(10):
         for event in over:
             await event.wait()
@@ -350,6 +357,7 @@ def test_a_server_that_others_reach_does_not_start_without_keys(tmp_path: Path, 
     assert access.keyring is not None
     access.keyring.close()
     store.revoke(key.id)
+    store.close()
     with pytest.raises(SettingsError):
         app.doorkeeper(settings)
 

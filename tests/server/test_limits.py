@@ -99,6 +99,7 @@ def test_the_file_never_holds_a_secret_and_only_the_owner_reads_it(tmp_path: Pat
     parts = parse(text)
     assert parts is not None and verify(found, parts[1]) and not verify(found, parts[1] + "x")
     assert not verify(None, parts[1])
+    store.close()
 
 
 def test_a_key_lives_from_its_making_to_its_end(tmp_path: Path) -> None:
@@ -115,6 +116,7 @@ def test_a_key_lives_from_its_making_to_its_end(tmp_path: Path) -> None:
     assert [each.name for each in store.all()] == ["trial", "ops"]
     with pytest.raises(KeyStoreError, match="no key"):
         store.revoke("nothing")
+    store.close()
 
 
 @pytest.mark.parametrize(
@@ -134,6 +136,7 @@ def test_a_key_that_makes_no_sense_is_not_made(
     with pytest.raises(KeyStoreError):
         store.create(name, role, sessions, days)
     assert store.all() == []
+    store.close()
 
 
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
