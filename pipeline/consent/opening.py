@@ -18,7 +18,7 @@ from pipeline.consent.audit import AuditLog
 from pipeline.consent.database import Database
 from pipeline.consent.erasure import named_files
 from pipeline.consent.orders import PREMISES, Orders, newest
-from pipeline.consent.premises import Premises, Setup, path
+from pipeline.consent.premises import Premises, Setup, placed
 from pipeline.consent.schema import state
 from pipeline.consent.senses import load_senses
 from pipeline.consent.vault import Vault
@@ -48,9 +48,8 @@ def unlock(
         ).startswith("0:")
     premises = Premises.read(order.document) if order else Premises()
     premises = premises.changed(setup, where)
-    vault = Vault(
-        premises.folder(where), path(premises.operator_key), path(premises.evidence_key), not begun
-    )
+    keys = placed(premises.operator_key), placed(premises.evidence_key)
+    vault = Vault(premises.folder(where), *keys, make=not begun)
     log = AuditLog(database, vault, clock)
     if begun:
         _check_owned(log, vault, database)
@@ -72,7 +71,7 @@ def settle(database: Database, opened: Unlocked, where: Path | str, setup: Setup
     if (wanted.vault, wanted.evidence_key) != (held.vault, held.evidence_key):
         _check_opens(opened.vault, database)
     if (wanted.face_model, wanted.age_model) != (held.face_model, held.age_model):
-        load_senses(path(wanted.face_model), path(wanted.age_model))
+        load_senses(placed(wanted.face_model), placed(wanted.age_model))
     opened.orders.give(PREMISES, wanted.document(), actor=ACTOR)
     return wanted
 

@@ -1,9 +1,10 @@
 """Standing orders: what the operator has laid down for everybody who opens a registry.
 
 There are two kinds, ``policy`` and ``premises``. Orders are only added; the newest of its kind is
-in force in every process, running ones too. Each is signed, numbered and told in the audit log
-within the transaction that writes it. One that was changed, or taken away so that an older one
-would count again, is refused, and with it whatever needs it.
+in force in every process, running ones too (vault, keys and models from the next opening). Each is
+signed, numbered and told in the audit log within the transaction that writes it. One that was
+changed, or taken away so that an older one would count again, is refused, and with it whatever
+needs it.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def beside(where: Path | str) -> Path:
     return HOME.expanduser() if isinstance(where, str) else where.with_suffix(".vault")
 
 
-def path(text: str) -> Path | None:
+def placed(text: str) -> Path | None:
     """A remembered path; None for none."""
     return Path(text) if text else None
 

@@ -26,7 +26,7 @@ from pipeline.consent.erasure import Erasure
 from pipeline.consent.likeness import fingerprint_of
 from pipeline.consent.opening import remembered, settle, unlock
 from pipeline.consent.policies import Policies
-from pipeline.consent.premises import Setup, path
+from pipeline.consent.premises import Setup, placed
 from pipeline.consent.records import (
     Checks,
     ConsentRecord,
@@ -100,7 +100,7 @@ class Registry:
         """What this installation can see, loaded when first asked for. ``PolicyInvalid``."""
         if self.setup.senses is not None:
             return self.setup.senses
-        return load_senses(path(self.premises.face_model), path(self.premises.age_model))
+        return load_senses(placed(self.premises.face_model), placed(self.premises.age_model))
 
     @property
     def path(self) -> Path:
