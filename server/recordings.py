@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from server.errors import RecordingRefused, RecordingState, UnknownRecording
+from server.errors import RecordingRefused, RecordingState, Unavailable, UnknownRecording
 from server.recorder import Recorder, finish
 from server.session import RECORDED, Session
 from server.shelf import Card, Shelf
@@ -71,7 +71,7 @@ class Recordings:
     # -- while a session runs ----------------------------------------------------------------
 
     async def start(self, session: Session, owner: str = "") -> dict[str, object]:
-        """Raises ``RecordingRefused``, ``RecordingState`` or ``ConsentRequired``."""
+        """Raises ``RecordingRefused``, ``RecordingState``, ``ConsentRequired``, ``Unavailable``."""
         if self._shelf is None or self.marker is None:
             raise RecordingRefused("This server keeps no recordings: set 'recordings' to a folder")
         if session.id in self._running or session.id in self._begun:
@@ -86,6 +86,9 @@ class Recordings:
                 await asyncio.to_thread(self._shelf.remove, card.id)
                 raise RecordingState("This session has ended.")
             running = self._roll(session, card, partial)
+        except OSError as failure:
+            log.error("no recording can be written: %s", failure)
+            raise Unavailable(f"No recording can be written: {failure.strerror}.") from failure
         finally:
             del self._begun[session.id]
         return {**running.describe(), "state": "recording"}

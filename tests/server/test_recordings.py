@@ -361,6 +361,21 @@ async def test_a_list_is_as_long_as_asked_newest_first(recording: Served) -> Non
         assert (await recording.http.get(f"/v1/recordings?limit={limit}")).status == 400
 
 
+async def test_a_disk_that_takes_no_card_is_told_and_nothing_is_recorded(
+    recording: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Shelf, card: Card) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Shelf, "put", full)
+    made = await (await recording.http.post("/v1/sessions", json={"avatar": "mira"})).json()
+    path, auth = f"/v1/sessions/{made['id']}/recording", bearer(made["token"])
+    for _ in range(2):
+        refused = await recording.http.post(path, headers=auth)
+        assert refused.status == 503 and await kind(refused) == "unavailable"
+    assert recording.house.sessions[0].stage.tap is None
+
+
 def test_a_server_without_a_folder_has_none() -> None:
     recordings = Recordings(None, None)
     assert recordings.cards() == []
