@@ -33,6 +33,7 @@ class Member:
         self.name, self.role, self.peer, self.ufrag = name, role, peer, ufrag
         self.tracks: list[OutgoingTrack] = []
         self.since = time.monotonic()
+        self.candidates = 0  # that followed the offer
         self.on_connected: Callable[[], None] = lambda: None
         self.on_gone: Callable[[], None] = lambda: None
         self.on_command: Callable[[events.Command], None] = lambda command: None

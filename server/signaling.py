@@ -10,8 +10,8 @@ from aiortc import RTCIceServer, RTCRtpTransceiver, RTCSessionDescription
 from aiortc.exceptions import InternalError, InvalidStateError, OperationError
 
 from server import rtc
-from server.errors import BadSdp, IceRestart, SourceTaken, UnusableOffer
-from server.ice import Fragment
+from server.errors import BadRequest, BadSdp, IceRestart, SourceTaken, UnusableOffer
+from server.ice import MAX_CANDIDATES, Fragment
 from server.member import Member
 from server.offers import Offer, Role
 from server.session import Session, has_source
@@ -42,9 +42,13 @@ async def answer(
 
 
 async def trickle(member: Member, fragment: Fragment) -> None:
-    """Adds candidates. Raises ``IceRestart`` when the fragment is of another ICE session."""
+    """Adds candidates. Raises ``IceRestart`` when the fragment is of another ICE session, and
+    ``BadRequest`` when the peer has named too many: each is kept, and a place that we knock at."""
     if fragment.ufrag is not None and fragment.ufrag != member.ufrag:
         raise IceRestart("ICE restarts are not supported. Post a new offer to come back.")
+    if member.candidates + len(fragment.candidates) > MAX_CANDIDATES:
+        raise BadRequest(f"a peer may name {MAX_CANDIDATES} candidates, and this one did so")
+    member.candidates += len(fragment.candidates)
     for candidate in fragment.candidates:
         await member.peer.addIceCandidate(candidate)
     if fragment.complete:

@@ -178,6 +178,20 @@ def test_a_candidate_that_cannot_be_read_is_refused(line: str) -> None:
         ice.parse_fragment(f"m=audio 9 X 0\r\n{line}\r\n")
 
 
+async def test_a_peer_names_so_many_candidates_and_the_call_goes_on(served: Served) -> None:
+    async with calling(served.http) as caller:
+        headers = {**caller.auth, **FRAGMENT}
+        for start, status in ((1, 204), (61, 400), (61, 400)):
+            lines = [
+                f"a=candidate:{n} 1 udp 2122260223 192.0.2.{n} 9 typ host\r\n"
+                for n in range(start, start + 60)
+            ]
+            body = "m=audio 9 X 0\r\na=mid:0\r\n" + "".join(lines)
+            answer = await served.http.patch(caller.session, data=body, headers=headers)
+            assert answer.status == status, start
+        await caller.until(lambda: len(caller.pictures) > 5)
+
+
 def test_too_many_candidates_are_refused() -> None:
     line = "a=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host\r\n"
     with pytest.raises(BadRequest, match="100"):
