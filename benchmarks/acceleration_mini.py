@@ -104,7 +104,7 @@ class Stage:
         tokens, null = networks.text([spoken.prompt, ""])
         performer = Performance(
             config, torch.from_numpy(spoken.performer.reference()), tokens, self.seed,
-            trace_for(config, schedule),
+            trace_for(config, schedule), config.motion.spread(schedule),
         )  # fmt: skip
         denoiser = Denoiser(networks.dit, config, null)
         sound = spoken.clip.audio[: int(SECONDS * 16_000)]

@@ -65,7 +65,7 @@ class Motion:
         denoiser = Denoiser(networks.dit, self.config, null)
         performance = Performance(
             self.config, torch.from_numpy(reference), tokens, seed,
-            trace_for(self.config, schedule),
+            trace_for(self.config, schedule), self.config.motion.spread(schedule),
         )  # fmt: skip
         return np.stack(list(states(networks, denoiser, performance, [audio], schedule)))
 

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.behaviour import gestures, prompts
+from benchmarks.behaviour import beats, gaze_and_blinks, gestures, prompts
 from benchmarks.cast import enrolled, per_avatar, sheets
 from benchmarks.endurance import endurance
 from benchmarks.generate import Motion
 from benchmarks.heldout import Spoken, performances
 from benchmarks.lips import Row, lips, states_of
-from benchmarks.motion import seam_ratio
+from benchmarks.motion import gesture_energy, seam_ratio
 from benchmarks.people import TruePerson, compare
 from benchmarks.recorded import DEBIAN, recorded, recordings
 from pipeline.draw import Painter
@@ -47,16 +47,24 @@ def seams(motion: Motion, held: Sequence[Spoken]) -> Row:
 
 
 def schedules(motion: Motion, held: Sequence[Spoken]) -> Row:
-    """Causal against parallel, and three steps against thirty, on a third of the clips."""
+    """Causal against parallel, and three steps against thirty, on a third of the clips; and how a
+    live performer moves."""
     few = held[: max(4, len(held) // 3)]
     same, causal = lips(motion, few), lips(motion, few, "causal")
     thirty = lips(motion.with_schedule(30), few)
+    live = [states_of(motion, h, i, "causal") for i, h in enumerate(few)]
+    energy = [float(np.mean([gesture_energy(s) for s in made]))
+              for made in (live, [h.states for h in few])]  # fmt: skip
     return {
         "lips_r_causal": causal["lips_r"],
         "lips_lag_ms_causal": causal["lips_lag_ms"],
         "lips_r_causal_minus_parallel": causal["lips_r"] - same["lips_r"],
         "lips_r_three_minus_thirty": same["lips_r"] - thirty["lips_r"],
-    }
+        "gesture_over_truth_causal": energy[0] / energy[1],
+        "beat_drive_causal": beats(few, live)["beat_drive"],
+        **{f"{name}_causal": value for name, value in gaze_and_blinks(few, live).items()
+           if "truth" not in name},
+    }  # fmt: skip
 
 
 def frames(held: Sequence[Spoken], folder: Path | None) -> Row:

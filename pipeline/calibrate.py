@@ -107,8 +107,8 @@ def learn(
     networks, null = accelerate(model, full), model.text([""])[0]
     watcher = Watcher(networks.dit, full, null)
     for seed, (clip, reference) in enumerate(product(clips, references)):
-        trace = trace_for(full, "causal")
-        performer = Performance(full, torch.from_numpy(reference), null, seed, trace)
+        trace, spread = trace_for(full, "causal"), full.motion.spread("causal")
+        performer = Performance(full, torch.from_numpy(reference), null, seed, trace, spread)
         deque(states(networks, watcher, performer, [clip], "causal"), maxlen=0)
     if not watcher.samples:
         raise ValueError(f"nothing to learn from: {len(clips)} clips, {len(references)} references")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import ModelDamaged, ModelUnknown
+from pipeline.state import PARTS
 
 MODELS: Final = Path(__file__).parent / "models"
 SAMPLE_RATE: Final = 16_000
@@ -109,6 +110,27 @@ class ContinuumConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MotionConfig:
+    """How lively each part is (mouth, upper face, torso, left arm, right arm): decision 18."""
+
+    parallel: tuple[float, ...]  # spread of a part's noise by schedule; 1 is what training drew
+    causal: tuple[float, ...]
+    ease: tuple[float, ...]  # how far a part goes towards each frame's value; 1 goes all the way
+
+    def __post_init__(self) -> None:
+        for name in ("parallel", "causal", "ease"):
+            values = getattr(self, name)
+            if len(values) != len(PARTS) or not all(value > 0 for value in values):
+                raise ValueError(f"{name} must be {len(PARTS)} numbers above 0, not {values}")
+        if max(self.ease) > 1:
+            raise ValueError(f"ease must be at most 1, not {self.ease}")
+
+    def spread(self, schedule: str) -> tuple[float, ...]:
+        """The spread of the noise under a schedule, by part."""
+        return self.causal if schedule == "causal" else self.parallel
+
+
+@dataclass(frozen=True, slots=True)
 class AccelerationConfig:
     """Switches of speed; what each one gains and costs is in ``docs/acceleration.md``."""
 
@@ -156,6 +178,7 @@ class ModelConfig:
     guidance: GuidanceConfig
     chunks: ChunkConfig
     continuum: ContinuumConfig
+    motion: MotionConfig
     acceleration: AccelerationConfig
 
     def __post_init__(self) -> None:
@@ -196,7 +219,7 @@ def _section(cls: type[T], values: dict[str, Any], where: str) -> T:
 _SECTIONS: Final[dict[str, type[Any]]] = {
     "audio": AudioConfig, "text": TextConfig, "vae": VaeConfig, "dit": DitConfig,
     "schedule": ScheduleConfig, "guidance": GuidanceConfig, "chunks": ChunkConfig,
-    "continuum": ContinuumConfig, "acceleration": AccelerationConfig,
+    "continuum": ContinuumConfig, "motion": MotionConfig, "acceleration": AccelerationConfig,
 }  # fmt: skip
 
 

@@ -182,7 +182,10 @@ class AvatarPipeline:
         with torch.inference_mode():
             tokens = self.model.text([prompt])[0]
         reference = torch.from_numpy(avatar.anchor.reference)
-        return Performance(self.config, reference, tokens, seed, trace_for(self.config, schedule))
+        return Performance(
+            self.config, reference, tokens, seed,
+            trace_for(self.config, schedule), self.config.motion.spread(schedule),
+        )  # fmt: skip
 
 
 def _painted(

@@ -48,7 +48,7 @@ def states(
     ``speech`` yields float32 mono 16 kHz pieces of any length. ``check`` is called before every
     batch of chunks and stops the performance by raising.
     """
-    config, decoder, index = model.config, MotionDecoder(model.vae), 0
+    config, decoder, index = model.config, MotionDecoder(model.vae, model.config.motion.ease), 0
     causal = schedule == "causal"
     ears = Ears(model, speech, config.samples_per_latent if causal else PIECE)
     reach = config.chunks.live_hop if causal else parallel_plan(config, 0, None).chunks[-1].stop

@@ -26,14 +26,22 @@ from pipeline.schedule import levels
 
 
 class Performance:
-    """The generator's memory of one speaker. ``reference`` (R,), ``prompt`` (tokens, D)."""
+    """The generator's memory of one speaker. ``reference`` (R,), ``prompt`` (tokens, D), ``spread``
+    (P,) of the noise of each part."""
 
     def __init__(
-        self, config: ModelConfig, reference: Tensor, prompt: Tensor, seed: int, trace: Trace
+        self,
+        config: ModelConfig,
+        reference: Tensor,
+        prompt: Tensor,
+        seed: int,
+        trace: Trace,
+        spread: Sequence[float] = (1.0,),
     ) -> None:
         chunks = config.chunks
         longest = max(chunks.length * chunks.window, chunks.live_hop + chunks.live_tail)
         self.reference, self.prompt, self.seed, self.trace = reference, prompt, seed, trace
+        self.spread = torch.tensor(spread)
         self.audio = Timeline(
             torch.zeros(1, config.audio.embed_dim), 0, 2 * longest + 2 * chunks.context
         )
@@ -146,7 +154,7 @@ class Denoiser:
 
     def _noise(self, p: Performance, chunk: Chunk, draw: int) -> Tensor:
         shape = (self._config.vae.channels, chunk.length, 1, self._dit.parts)
-        return latent_noise(p.seed, chunk.start, shape, draw)
+        return latent_noise(p.seed, chunk.start, shape, draw) * p.spread
 
     def _told(self, condition: Condition) -> list[Any]:
         """The condition as the transformer keeps it: one for each pass of a step."""

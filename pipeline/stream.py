@@ -73,7 +73,7 @@ class AvatarStream:
         self._model, self._painter, self._advance = model, painter, advance
         self._label = label or Label()
         self._audio = AudioStream(model.audio, model.config.audio.mel_bands)
-        self._decoder = MotionDecoder(model.vae)
+        self._decoder = MotionDecoder(model.vae, model.config.motion.ease)
         self._pending = np.zeros(0, np.float32)
         self._heard = 0  # samples given to the audio encoder
         self._skipped = 0  # samples dropped unheard

@@ -7,6 +7,7 @@ that a stream decodes latent by latent and gets the frames of the whole clip.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import torch
@@ -122,15 +123,24 @@ class Decoder(Protocol):
 
 
 class MotionDecoder:
-    """Streaming decode of one performance: the feature cache is the last ``history`` latents."""
+    """Streaming decode of one performance: the feature cache is the last ``history`` latents.
 
-    def __init__(self, decoder: Decoder) -> None:
+    A part with an ``ease`` below 1 goes only so far from each frame towards the next: arms and
+    torso come without a tremor, a frame later.
+    """
+
+    def __init__(self, decoder: Decoder, ease: Sequence[float] = (1.0,) * PART_COUNT) -> None:
         self._decoder = decoder
-        self._cache: Tensor | None = None
+        self._ease = torch.cat([
+            torch.full((len(names),), share)
+            for names, share in zip(PARTS.values(), ease, strict=True)
+        ])  # fmt: skip
+        self.reset()
 
     def reset(self) -> None:
         """The next latent starts a performance."""
-        self._cache = None
+        self._cache: Tensor | None = None
+        self._last: Tensor | None = None
 
     @torch.inference_mode()
     def push(self, latents: Tensor) -> Tensor:
@@ -140,4 +150,14 @@ class MotionDecoder:
             self._cache = latents[:, :1].expand(-1, history, -1, -1)
         joined = torch.cat([self._cache, latents], dim=1)
         self._cache = joined[:, joined.shape[1] - history :]
-        return self._decoder.decode_after(joined[None])[0]
+        return self._eased(self._decoder.decode_after(joined[None])[0])
+
+    def _eased(self, states: Tensor) -> Tensor:
+        """The frames (T, 88), each a part of the way from the one before."""
+        last = states[0] if self._last is None else self._last
+        eased = []
+        for state in states:
+            last = torch.lerp(last, state, self._ease)
+            eased.append(last)
+        self._last = last
+        return torch.stack(eased)

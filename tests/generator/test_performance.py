@@ -167,6 +167,44 @@ def test_the_cfg_cache_spares_unconditional_passes(scale, thresholds, forwards):
     assert d.reused == (0 if scale == 1.0 else 6 - forwards)
 
 
+class Listener(LinearFlow):
+    """Keeps the noise that the first step is given."""
+
+    def velocity(self, x, level, target, reuse=()):
+        if not self.forwards:
+            self.noise = x.clone()
+        return super().velocity(x, level, target, reuse)
+
+
+def test_each_part_starts_from_noise_of_its_own_spread():
+    c, spread, heard = config(), (1.0, 0.5, 2.0, 1.5, 3.0), []
+    for values in ((1.0,), spread):
+        p = performance(c)
+        p.spread = torch.tensor(values)
+        heard.append(Listener())
+        denoiser(c, heard[-1]).advance([p], [causal_plan(c, 0)])
+    plain, spreaded = (flow.noise for flow in heard)
+    torch.testing.assert_close(spreaded, plain * torch.tensor(spread))
+
+
+@pytest.mark.parametrize("schedule", ["parallel", "causal"])
+def test_a_performer_is_spread_as_the_schedule_says(schedule):
+    assert BASE.motion.spread(schedule) == getattr(BASE.motion, schedule)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"causal": (1.0, 1.0)}, "causal must be 5 numbers"),
+        ({"parallel": (1.0, 1.0, 0.0, 1.0, 1.0)}, "above 0"),
+        ({"ease": (1.0, 1.0, 1.2, 1.0, 1.0)}, "at most 1"),
+    ],
+)
+def test_motion_that_cannot_be_is_refused(change, says):
+    with pytest.raises(ValueError, match=says):
+        replace(BASE.motion, **change)
+
+
 def test_without_a_cfg_cache_both_branches_are_one_batch():
     made = []
     for thresholds in ((), (0.0, 1e-9, 1e-9)):

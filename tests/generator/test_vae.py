@@ -3,7 +3,7 @@
 import torch
 
 from pipeline.config import load_config
-from pipeline.state import INDEX, STATE_DIM
+from pipeline.state import INDEX, SLICES, STATE_DIM
 from pipeline.vae import MotionDecoder, MotionVae
 
 CONFIG = load_config("mini").vae
@@ -31,6 +31,20 @@ def test_streaming_decode_equals_whole_clip_decode():
     decoder = MotionDecoder(vae)
     parts = torch.cat([decoder.push(piece) for piece in latents.split([1, 3, 1, 6], dim=1)])
     torch.testing.assert_close(parts, vae.decode(latents[None])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_eased_parts_follow_without_a_tremor_and_the_others_exactly():
+    vae, latents = make(), torch.randn(CONFIG.channels, 60, 1, 5)
+    plain, eased = MotionDecoder(vae), MotionDecoder(vae, (1.0, 1.0, 0.5, 0.5, 0.5))
+    before = plain.push(latents)
+    after = torch.cat([eased.push(piece) for piece in latents.split([1, 2, 50, 7], dim=1)])
+    torso, arms = SLICES["torso"].start, SLICES["left_arm"].start
+    assert torch.allclose(after[:, :torso], before[:, :torso], atol=1e-6)
+    tremor = [states.diff(n=3, dim=0)[:, arms:].square().mean() for states in (before, after)]
+    assert tremor[1] < 0.2 * tremor[0]
+    torch.testing.assert_close(after[0], before[0])  # nothing to come from
+    eased.reset()
+    torch.testing.assert_close(eased.push(latents)[:5], after[:5])
 
 
 def test_a_frame_does_not_depend_on_later_latents():
