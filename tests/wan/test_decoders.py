@@ -124,8 +124,8 @@ def test_without_exports_torch_decodes_and_says_so(tmp_path: Path) -> None:
 def test_one_latent_calibrates_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1 latents: the first one calibrates nothing"):
         quantize_decoder(tmp_path, torch.zeros(1, 16, 1, 2, 2))
-    with pytest.raises(ValueError, match="2 latents of speech are too few, 3 are wanted"):
-        make_decoders(small.vae(4, 16), tmp_path, torch.zeros(1, 16, 2, 2, 2))
+    with pytest.raises(ValueError, match="3 latents of speech are too few, 4 are wanted"):
+        make_decoders(small.vae(4, 16), tmp_path, torch.zeros(1, 16, 3, 2, 2))
 
 
 def test_equal_frames_are_infinitely_near() -> None:

@@ -58,7 +58,7 @@ def test_decoders_are_made_of_what_was_spoken(
 
     monkeypatch.setattr(module, "make_decoders", make)
     taught = teach(pipeline(), [speech(2.0)], Lesson(0.5, 0.0, export=True), tmp_path)
-    assert given[0] == tmp_path and tuple(given[1].shape) == (1, 16, 4, 2, 4)  # type: ignore[attr-defined]
+    assert given[0] == tmp_path and tuple(given[1].shape) == (1, 16, 8, 2, 4)  # type: ignore[attr-defined]
     write(taught, tmp_path)
     assert profile("plain", tmp_path).vae_runtime == "onnx-int8"
     assert "decoder by torch: 0.300 s" in taught.report()

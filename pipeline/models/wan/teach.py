@@ -29,6 +29,7 @@ from pipeline.models.wan.speech import SAMPLE_RATE, SpeechWindow
 from pipeline.picture import hash_picture, load_picture
 
 CHUNKS: Final = 2  # of every clip: one that begins, one that goes on
+LATENTS: Final = 8  # that calibrate a decoder and measure it
 UNREUSABLE: Final = ("rolling", "memory")  # recipes whose steps are not those of one chunk
 Speech = NDArray[np.float32]
 
@@ -85,7 +86,7 @@ def teach(
     found = learn(samples, lesson.saved, lesson.budget, lesson.scales)
     tried = []
     if lesson.export:
-        latents = samples[0].clean(Pace())[:, :, :4].float().cpu()
+        latents = samples[0].clean(Pace())[:, :, :LATENTS].float().cpu()
         tried = make_decoders(pipeline.model.vae, home, latents)
     return Taught(found, tuple(tried))
 
