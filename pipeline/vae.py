@@ -126,7 +126,7 @@ class MotionDecoder:
     """Streaming decode of one performance: the feature cache is the last ``history`` latents.
 
     A part with an ``ease`` below 1 goes only so far from each frame towards the next: arms and
-    torso come without a tremor, a frame later.
+    torso come without a tremor, a frame later. Eyes keep their look in the room meanwhile.
     """
 
     def __init__(self, decoder: Decoder, ease: Sequence[float] = (1.0,) * PART_COUNT) -> None:
@@ -135,6 +135,7 @@ class MotionDecoder:
             torch.full((len(names),), share)
             for names, share in zip(PARTS.values(), ease, strict=True)
         ])  # fmt: skip
+        self._to_room, self._from_room = carried_gaze(1.0), carried_gaze(-1.0)
         self.reset()
 
     def reset(self) -> None:
@@ -154,10 +155,11 @@ class MotionDecoder:
 
     def _eased(self, states: Tensor) -> Tensor:
         """The frames (T, 88), each a part of the way from the one before."""
+        states = states @ self._to_room
         last = states[0] if self._last is None else self._last
         eased = []
         for state in states:
             last = torch.lerp(last, state, self._ease)
             eased.append(last)
         self._last = last
-        return torch.stack(eased)
+        return torch.stack(eased) @ self._from_room

@@ -187,11 +187,6 @@ def test_each_part_starts_from_noise_of_its_own_spread():
     torch.testing.assert_close(spreaded, plain * torch.tensor(spread))
 
 
-@pytest.mark.parametrize("schedule", ["parallel", "causal"])
-def test_a_performer_is_spread_as_the_schedule_says(schedule):
-    assert BASE.motion.spread(schedule) == getattr(BASE.motion, schedule)
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -26,10 +26,12 @@ from pipeline.errors import (
 from pipeline.fit import Fit
 from pipeline.generator import Generator
 from pipeline.landmarks import REQUIRED
+from pipeline.performance import Denoiser
 from pipeline.picture import Picture
 from pipeline.reference import REF_DIM
 from pipeline.state import state
 from pipeline.stream import Avatar
+from pipeline.vae import MotionDecoder
 
 SIZE = 64
 CONFIG = load_config("mini")
@@ -263,3 +265,29 @@ def test_every_frame_that_leaves_is_marked_and_painting_is_not(pipeline, avatar,
     for frame in (live, rendered):
         mark = frame[upper:lower, left:right]
         assert np.abs(mark - bare[upper:lower, left:right]).mean() > 15
+
+
+@pytest.mark.parametrize("schedule", ["parallel", "causal"])
+def test_people_move_as_the_models_motion_says(pipeline, avatar, grant, schedule, monkeypatch):
+    motion = pipeline.config.motion
+    spreads, eases = [], []
+    advance, decoder = Denoiser.advance, MotionDecoder.__init__
+
+    def advancing(self, performances, plans):
+        spreads.extend(tuple(p.spread.tolist()) for p in performances)
+        return advance(self, performances, plans)
+
+    def decoding(self, networks, ease=()):
+        eases.append(ease)
+        decoder(self, networks, ease)
+
+    monkeypatch.setattr(Denoiser, "advance", advancing)
+    monkeypatch.setattr(MotionDecoder, "__init__", decoding)
+    if schedule == "parallel":
+        assert list(pipeline.render(avatar, grant, [speech(0.3)]))
+    stream = pipeline.open(avatar, grant)
+    if schedule == "causal":
+        stream.push(speech(1.0))
+        assert list(stream.step())
+    assert set(eases) == {motion.ease}
+    assert set(spreads) == {tuple(torch.tensor(motion.spread(schedule)).tolist())}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.models.wan.ask import Ask, answer
+from pipeline.models.wan.ask import Ask
 from pipeline.models.wan.cards import Recipe, Schedule, card
 from pipeline.models.wan.condition import Reference, beside_b
 from pipeline.models.wan.denoise import Prompts
@@ -19,6 +19,7 @@ from pipeline.models.wan.together import together
 from pipeline.sampler import latent_noise
 from tests import wan_small as small
 from tests.wan.test_performance import score
+from tests.wan.turns import retried, taken
 
 STEPS = Schedule(3, 5.0, "euler", "float32", of=4)
 SIGMAS = (1.0, 0.9375, 5 / 6, 0.0)
@@ -39,15 +40,8 @@ def performing(run: Score) -> MergedPerformance:
 
 def advanced(performance: MergedPerformance, features: Tensor) -> tuple[list[Ask], Tensor]:
     span = performance.span()
-    work, asks = performance.turn(features[span.start : span.stop]), []
-    with torch.no_grad():
-        try:
-            ask = next(work)
-            while True:
-                asks.append(ask)
-                ask = work.send(answer(ask))
-        except StopIteration as end:
-            return asks, end.value.latents
+    asks, fresh = taken(performance.turn(features[span.start : span.stop]))
+    return asks, fresh.latents
 
 
 def past_of(weights: Tensor, own: list[Tensor]) -> MergedPast:
@@ -234,21 +228,9 @@ def test_streams_with_merged_pasts_are_one_batch_and_get_what_they_get_alone() -
 
 
 def test_a_turn_that_was_given_up_can_be_taken_again() -> None:
-    def turns(failing: bool) -> list[Tensor]:
+    def turns(*fails: int) -> list[Tensor]:
         torch.manual_seed(6)
-        run, out = performing(run_of()), []
-        for turn in range(4):
-            span = run.span()
-            heard = torch.full((span.stop - span.start, 12), 0.1 * turn)
-            for asks in (1, 2, 3) if failing else ():
-                work = run.turn(heard)
-                with torch.no_grad():
-                    ask = next(work)
-                    for _ in range(asks - 1):
-                        ask = work.send(answer(ask))
-                work.close()
-            out.append(run.advance(heard).latents)
-        return out
+        return retried(performing(run_of()), 12, [fails] * 4)
 
-    for whole, broken in zip(turns(False), turns(True), strict=True):
+    for whole, broken in zip(turns(), turns(1, 2, 3), strict=True):
         assert small.relative(broken, whole) < 1e-6

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.attention.cache import Reuse
 from pipeline.errors import ModelMismatch
 from pipeline.models.wan.accelerate import Applied
-from pipeline.models.wan.ask import Ask, answer
+from pipeline.models.wan.ask import Ask
 from pipeline.models.wan.cards import Guidance, Schedule, card
 from pipeline.models.wan.condition import beside, frames_of
 from pipeline.models.wan.denoise import Prompts
@@ -25,6 +25,7 @@ from pipeline.models.wan.together import together
 from pipeline.sampler import latent_noise
 from tests import wan_small as small
 from tests.wan.test_performance import score
+from tests.wan.turns import retried, taken
 from tests.wan.whole import model
 
 STEPS = Schedule(3, 5.0, "renoise", "float32", at=(1.0, 0.6, 0.2))
@@ -41,17 +42,10 @@ def asked(performance: RollingPerformance, turns: int) -> tuple[list[list[Ask]],
     asks, fresh = [], []
     torch.manual_seed(4)
     for _ in range(turns):
-        span, seen = performance.span(), []
-        work = performance.turn(torch.randn(span.stop - span.start, 14))
-        with torch.no_grad():
-            try:
-                ask = next(work)
-                while True:
-                    seen.append(ask)
-                    ask = work.send(answer(ask))
-            except StopIteration as end:
-                fresh.append(end.value.latents)
+        span = performance.span()
+        seen, made = taken(performance.turn(torch.randn(span.stop - span.start, 14)))
         asks.append(seen)
+        fresh.append(made.latents)
     return asks, fresh
 
 
@@ -215,23 +209,12 @@ def test_rolling_streams_are_one_batch_and_get_what_they_get_alone() -> None:
 
 
 def test_a_turn_that_was_given_up_can_be_taken_again() -> None:
-    def turns(failing: bool) -> list[Tensor]:
+    def turns(first: tuple[int, ...], others: tuple[int, ...]) -> list[Tensor]:
         torch.manual_seed(6)
-        run, out = rolling(replace(score(schedule=STEPS), seed=1)), []
-        for turn in range(4):
-            span = run.span()
-            heard = torch.full((span.stop - span.start, 14), 0.1 * turn)
-            for asks in ((1, 2, 3, 2) if turn == 0 else (1, 2)) if failing else ():
-                work = run.turn(heard)
-                with torch.no_grad():
-                    ask = next(work)
-                    for _ in range(asks - 1):
-                        ask = work.send(answer(ask))
-                work.close()
-            out.append(run.advance(heard).latents)
-        return out
+        run = rolling(replace(score(schedule=STEPS), seed=1))
+        return retried(run, 14, [first, others, others, others])
 
-    for whole, broken in zip(turns(False), turns(True), strict=True):
+    for whole, broken in zip(turns((), ()), turns((1, 2, 3, 2), (1, 2)), strict=True):
         assert small.relative(broken, whole) < 1e-6
 
 
