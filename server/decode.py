@@ -13,9 +13,12 @@ from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from numpy.typing import NDArray
 
+from pipeline.downmix import Downmix
+
 log = logging.getLogger(__name__)
 
 RATE = 48_000
+FULL = 32_768  # full scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class SpeechDecoder:
         self._name = ""
         self._decoder: Any = None
         self._resampler: av.AudioResampler | None = None
+        self._downmix = Downmix(RATE)
         self.damaged = 0
 
     def __call__(self, packet: Packet) -> NDArray[np.int16] | None:
@@ -48,7 +52,7 @@ class SpeechDecoder:
             self.damaged += 1
             log.debug("a %s packet cannot be decoded: %s", packet.codec.name, failure)
             return None
-        pieces = [mono(frame) for whole in frames for frame in self._at_48k(whole)]
+        pieces = [self._mono(frame) for whole in frames for frame in self._at_48k(whole)]
         return np.concatenate(pieces) if pieces else None
 
     def _open(self, codec: RTCRtpCodecParameters) -> None:
@@ -64,12 +68,12 @@ class SpeechDecoder:
         frame.pts = None
         return self._resampler.resample(frame)
 
-
-def mono(frame: av.AudioFrame) -> NDArray[np.int16]:
-    """A packed s16 frame of one or two channels as one channel."""
-    samples = frame.to_ndarray().astype(np.int16, copy=False)
-    channels = samples.reshape(-1, frame.layout.nb_channels)
-    if channels.shape[1] == 1:
-        return channels[:, 0]
-    mixed: NDArray[np.int16] = (channels.sum(axis=1, dtype=np.int32) // 2).astype(np.int16)
-    return mixed
+    def _mono(self, frame: av.AudioFrame) -> NDArray[np.int16]:
+        """A packed s16 frame of any number of channels as one channel."""
+        samples = frame.to_ndarray().astype(np.int16, copy=False)
+        channels = samples.reshape(-1, frame.layout.nb_channels)
+        if channels.shape[1] == 1:
+            return channels[:, 0]
+        mixed = self._downmix(channels.astype(np.float32) / FULL)
+        whole: NDArray[np.int16] = np.rint(mixed * FULL).clip(-FULL, FULL - 1).astype(np.int16)
+        return whole
