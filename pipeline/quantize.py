@@ -3,13 +3,15 @@
 Weights have one scale an output channel. Activations have one a token, found anew at every call,
 or (int8-static) one a layer, found once by ``calibrate`` on sample speech: faster, and what lies
 beyond the scale is cut off. Which layers stay as they are is named by patterns in the
-configuration. Own modules do this with torch alone and can be streamed by ``offload``;
-``quantize_torchao`` leaves it to that package.
+configuration. Own modules do this with torch alone and can be streamed by ``offload``; on a CUDA
+device ``linear_fusion`` joins what surrounds their products. ``quantize_torchao`` leaves it all to
+that package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any, Final
@@ -18,13 +20,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.attention.float8 import to_float8
+from pipeline.attention.float8 import KIND, LARGEST, to_float8
 from pipeline.errors import BackendRefused
 
 METHODS: Final = ("int8-dynamic", "int8-static", "float8")
 FLOOR: Final = 0.99  # least cosine of a quantised layer with the layer itself
 TINY: Final = 1e-12  # least scale: a token of zeros stays one
 CUDA_ROWS: Final = 17  # fewest tokens that the int8 product of CUDA takes
+FLOAT8_FROM: Final = (8, 9)  # compute capability
+
+Int8Product = Callable[[Tensor, Tensor, Tensor, Tensor | None, float | None], Tensor]
+RowRounding = Callable[[Tensor, torch.dtype, float], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class Quantization:
 class Int8Linear(nn.Module):
     """y = x W^T + b with 8-bit integers; ``largest`` input of a static scale, None for dynamic."""
 
+    fused: Int8Product | None = None  # everything of it at once
+
     def __init__(self, linear: nn.Linear, largest: float | None = None) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
@@ -65,6 +73,14 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., O) in the type of ``x``."""
         rows = x.flatten(0, -2)
+        run = self.fused
+        y = self._passes(rows) if run is None else run(
+            rows, self.weight, self.scale, self.bias, self.step
+        )  # fmt: skip
+        return y.unflatten(0, x.shape[:-1])  # type: ignore[no-any-return]
+
+    def _passes(self, rows: Tensor) -> Tensor:
+        """One after another, as torch has them."""
         wide = rows.float()
         if self.step is None:
             low, high = torch.aminmax(wide, dim=-1, keepdim=True)
@@ -76,7 +92,7 @@ class Int8Linear(nn.Module):
         y = _int_product(small, self.weight).float().mul_(step).mul_(self.scale)
         if self.bias is not None:
             y.add_(self.bias)
-        return y.type_as(x).unflatten(0, x.shape[:-1])  # type: ignore[no-any-return]
+        return y.type_as(rows)
 
 
 def _int_product(x: Tensor, weight: Tensor) -> Tensor:
@@ -88,7 +104,10 @@ def _int_product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class Float8Linear(nn.Module):
-    """y = x W^T + b with e4m3 weights and inputs, one scale an output channel and a token."""
+    """y = x W^T + b with e4m3 weights and inputs, one scale an output channel and a token. Scales
+    and bias are added by the product itself, in bfloat16."""
+
+    fused: RowRounding | None = None  # scaling and rounding of the rows at once
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -98,14 +117,16 @@ class Float8Linear(nn.Module):
         self.scale: Tensor
         self.register_buffer("scale", scale.t().contiguous())  # (1, O)
         self.bias: Tensor | None
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float())
+        bias = None if linear.bias is None else linear.bias.detach().to(torch.bfloat16)
+        self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., O) in the type of ``x``; the product is bfloat16."""
-        small, step = to_float8(x.flatten(0, -2), 1)
-        y = torch._scaled_mm(small, self.weight.t(), scale_a=step, scale_b=self.scale,
-                             out_dtype=torch.bfloat16)  # fmt: skip
-        y = y if self.bias is None else y.float() + self.bias
+        rows = x.flatten(0, -2)
+        run = self.fused
+        small, step = to_float8(rows, 1) if run is None else run(rows, KIND, LARGEST)
+        y = torch._scaled_mm(small, self.weight.t(), bias=self.bias, scale_a=step,
+                             scale_b=self.scale, out_dtype=torch.bfloat16)  # fmt: skip
         return y.type_as(x).unflatten(0, x.shape[:-1])  # type: ignore[no-any-return]
 
 
@@ -118,8 +139,11 @@ def chosen(model: nn.Module, how: Quantization) -> Iterator[tuple[str, nn.Linear
             yield name, module
 
 
-def quantize(model: nn.Module, how: Quantization) -> list[str]:
-    """Replace the chosen layers in place; returns their names.
+def quantize(
+    model: nn.Module, how: Quantization, device: torch.device | str | None = None
+) -> list[str]:
+    """Replace the chosen layers in place; returns their names. ``device`` is the one that will
+    compute, where the weights lie elsewhere.
 
     Raises ``ValueError`` if nothing is chosen, a pattern of ``keep`` fits no layer (a misspelt one
     would cost quality unnoticed) or a scale is missing, ``BackendRefused`` if the device cannot.
@@ -132,7 +156,7 @@ def quantize(model: nn.Module, how: Quantization) -> list[str]:
     missing = sorted(found.keys() - how.scales.keys()) if how.method == "int8-static" else []
     if missing:
         raise ValueError(f"{len(missing)} layers have no calibrated scale: {missing[:3]}")
-    check(how.method, next(iter(found.values())))
+    check(how.method, next(iter(found.values())), device)
     for name, linear in found.items():
         _put(model, name, make(how.method, linear, how.scales.get(name)))
     return list(found)
@@ -151,23 +175,36 @@ def _put(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def check(method: str, linear: nn.Linear) -> float:
-    """Cosine of the quantised layer with the layer, on noise; refuses below ``FLOOR``."""
-    device = linear.weight.device
-    if method == "float8" and device.type == "cuda":
-        found = torch.cuda.get_device_capability(device)
-        if found < (8, 9):
-            raise BackendRefused(f"float8 needs compute capability (8, 9), this device has {found}")
-    x = torch.randn(64, linear.in_features, device=device, dtype=linear.weight.dtype)
+def check(method: str, linear: nn.Linear, device: torch.device | str | None = None) -> float:
+    """Cosine of the quantised layer with the layer, on noise, on the ``device`` that will compute
+    (by default where the layer lies); refuses below ``FLOOR``."""
+    place = torch.device(device or linear.weight.device)
+    if method == "float8" and place.type == "cuda":
+        found = torch.cuda.get_device_capability(place)
+        if found < FLOAT8_FROM:
+            raise BackendRefused(
+                f"float8 needs compute capability {FLOAT8_FROM}, {place} has {found}"
+            )
+    there = moved(linear, place)
+    x = torch.randn(64, linear.in_features, device=place, dtype=linear.weight.dtype)
     largest = float(x.abs().max()) if method == "int8-static" else None
     try:
-        ours = make(method, linear, largest)(x).float()
+        ours = make(method, there, largest)(x).float()
     except RuntimeError as error:
-        raise BackendRefused(f"{method} does not run on {device}: {error}") from error
-    cosine = float(F.cosine_similarity(ours.flatten(), linear(x).float().flatten(), dim=0))
+        raise BackendRefused(f"{method} does not run on {place}: {error}") from error
+    cosine = float(F.cosine_similarity(ours.flatten(), there(x).float().flatten(), dim=0))
     if not cosine >= FLOOR:  # also when it is NaN
         raise BackendRefused(f"{method} has cosine {cosine:.4f} with the layer, at least {FLOOR}")
     return cosine
+
+
+def moved(layer: nn.Module, place: torch.device) -> Any:
+    """A copy of a layer elsewhere; the layer itself stays where it is."""
+    twin = copy(layer)
+    twin._parameters = {k: None if v is None else nn.Parameter(v.to(place), requires_grad=False)
+                        for k, v in layer._parameters.items()}  # fmt: skip
+    twin._buffers = {k: None if v is None else v.to(place) for k, v in layer._buffers.items()}
+    return twin
 
 
 def calibrate(

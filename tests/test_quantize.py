@@ -67,6 +67,14 @@ def test_a_static_scale_cuts_off_what_lies_beyond_it() -> None:
     assert small.relative(layer(x), linear(x / 3)) < 0.02
 
 
+@pytest.mark.parametrize("factor", [1.5, 3.0, 40.0, -2.1, -300.0])
+def test_what_is_beyond_a_static_scale_never_wraps_around(factor: float) -> None:
+    """In int8 128 is -128: what is not cut off comes back with the other sign."""
+    linear = nn.Linear(16, 16, bias=False).requires_grad_(False)
+    x = torch.full((1, 16), factor)
+    assert small.relative(Int8Linear(linear, 1.0)(x), linear(x / abs(factor))) < 0.012
+
+
 def dit_run(model: nn.Module, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     x, text, audio = (
@@ -150,6 +158,21 @@ def test_a_layer_that_errs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(q8, "_int_product", broken)
     with pytest.raises(BackendRefused, match="not on this device"):
         check("int8-dynamic", linear)
+
+
+@pytest.mark.parametrize(("capability", "refused"), [((8, 6), True), ((8, 9), False)])
+def test_float8_is_judged_on_the_device_that_computes_not_where_weights_lie(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], refused: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda place: capability)
+    monkeypatch.setattr(q8, "moved", lambda layer, place: layer)
+    plain = torch.randn
+    monkeypatch.setattr(torch, "randn", lambda *a, device=None, **k: plain(*a, **k))
+    if refused:
+        with pytest.raises(BackendRefused, match=r"needs compute capability \(8, 9\), cuda:1 has"):
+            quantize(small.dit("A"), Quantization("float8"), "cuda:1")
+    else:
+        assert quantize(small.dit("A"), Quantization("float8"), "cuda:1")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -45,12 +45,13 @@ class Sparsity:
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """Key blocks by their moments, float32."""
+    """Key blocks by their moments, in the keys' own type: to move D x D of them in float32 costs
+    more than is saved near 9,000 tokens."""
 
     key: Tensor  # (B, H, J, D) means
     spread: Tensor  # (B, H, J, D) variances by channel
     value: Tensor  # (B, H, J, D) means
-    joint: Tensor  # (B, H, J, D, D) sums of (k - mean) v^T
+    joint: Tensor  # (B, H, J, D, D) means of (k - mean) v^T
     size: Tensor  # (J,)
 
 
@@ -82,8 +83,10 @@ def pool(k: Tensor, v: Tensor, block: int) -> Pooled:
     mean, value = keys.sum(3) / count, values.sum(3) / count
     real = torch.arange(block, device=k.device) < sizes[:, None]  # (J, block)
     centred = (keys - mean[:, :, :, None]) * real[..., None]
-    joint = centred.transpose(-1, -2) @ values
-    return Pooled(mean, centred.square().sum(3) / count, value, joint, sizes)
+    spread = centred.square().sum(3) / count
+    shares = (centred / count[..., None]).type_as(k)  # divided first: float16 holds no large sum
+    joint = shares.transpose(-1, -2) @ values.type_as(k)
+    return Pooled(mean.type_as(k), spread.type_as(k), value.type_as(k), joint, sizes)
 
 
 def plan(q: Tensor, pooled: Pooled, sparsity: Sparsity) -> Plan:
@@ -91,14 +94,16 @@ def plan(q: Tensor, pooled: Pooled, sparsity: Sparsity) -> Plan:
     block = sparsity.query_block
     sizes = block_sizes(q.shape[2], block, q.device).view(-1, 1).float()
     means = _blocks(q.float(), block).sum(3) / sizes
-    scores = means @ pooled.key.transpose(-1, -2) * q.shape[-1] ** -0.5 + pooled.size.log()
+    scores = means @ pooled.key.float().transpose(-1, -2) * q.shape[-1] ** -0.5 + pooled.size.log()
     order = scores.argsort(-1, descending=True)
     total = order.shape[-1]
     kept, skipped = math.ceil(sparsity.kept * total), int(sparsity.skipped * total)
     marginal = torch.zeros_like(scores, dtype=torch.bool)
     marginal.scatter_(-1, order[..., kept : total - skipped], True)
-    weight = torch.softmax(scores.masked_fill(~marginal, HIDDEN), -1) * marginal / pooled.size
-    slope = (weight @ pooled.joint.flatten(-2)).unflatten(-1, (q.shape[-1], -1))
+    weight = torch.softmax(scores.masked_fill(~marginal, HIDDEN), -1) * marginal
+    slope = (weight.type_as(pooled.joint) @ pooled.joint.flatten(-2)).unflatten(
+        -1, (q.shape[-1], -1)
+    )
     return Plan(order[..., :kept].sort(-1).values, marginal, slope)
 
 
@@ -124,13 +129,14 @@ def _one(
     k, v = (_pick(x, index).float().flatten(2, 3) for x in (keys, values))  # (B, H, E block, D)
     exact = (q @ k.transpose(-1, -2)) * scale
     exact = exact.masked_fill(~real[index].flatten(2)[:, :, None], HIDDEN)
-    rough = (q @ pooled.key.transpose(-1, -2)) * scale + pooled.size.log()
-    rough = rough + (q * q) @ pooled.spread.transpose(-1, -2) * (0.5 * scale * scale)
+    key, spread, value = pooled.key.float(), pooled.spread.float(), pooled.value.float()
+    rough = (q @ key.transpose(-1, -2)) * scale + pooled.size.log()
+    rough = rough + (q * q) @ spread.transpose(-1, -2) * (0.5 * scale * scale)
     rough = rough.masked_fill(~plan.marginal[:, :, i, None], HIDDEN)
     p = torch.softmax(torch.cat([exact, rough], dim=-1), -1)
     tokens, blocks = p.split([exact.shape[-1], rough.shape[-1]], dim=-1)
-    slope = (q @ plan.slope[:, :, i]) * scale * blocks.sum(-1, keepdim=True)
-    out: Tensor = tokens @ v + blocks @ pooled.value + slope
+    slope = (q @ plan.slope[:, :, i].float()) * scale * blocks.sum(-1, keepdim=True)
+    out: Tensor = tokens @ v + blocks @ value + slope
     return out
 
 

@@ -8,7 +8,7 @@ for tests, but not in bfloat16, whose bits the interpreter multiplies as integer
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 import torch
 import triton
@@ -17,25 +17,25 @@ from torch import Tensor
 
 from pipeline.attention.sparse import Sparsity, plan, pool
 
-POOLED_BLOCK = 32  # key blocks whose means are read at once
+POOLED_BLOCK: Final = 32  # key blocks whose means are read at once
+SLOPE_BLOCK: Final = 32  # rows of the slope that are read at once
+LAUNCH: Final = {"num_warps": 8, "num_stages": 2}  # fits 99 KiB of shared memory at head dim 128
 
 
+# Triton compiles annotations as well, and knows none but its own: parameters carry no others.
 @triton.jit  # type: ignore[untyped-decorator]
-def _kernel(
-    q_at: Any, k_at: Any, v_at: Any, out_at: Any, exact_at: Any, marginal_at: Any,
-    mean_at: Any, spread_at: Any, value_at: Any, slope_at: Any,
-    heads: Any, queries: Any, keys: Any, query_blocks: Any, key_blocks: Any, exact_count: Any,
-    scale: Any,
-    D: tl.constexpr, QB: tl.constexpr, KB: tl.constexpr, JB: tl.constexpr,
+def _kernel(  # type: ignore[no-untyped-def]
+    q_at, k_at, v_at, out_at, exact_at, marginal_at, mean_at, spread_at, value_at, slope_at,
+    queries, keys, query_blocks, key_blocks, exact_count, scale,
+    D: tl.constexpr, QB: tl.constexpr, KB: tl.constexpr, JB: tl.constexpr, DB: tl.constexpr,
     PRECISION: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     i, head = tl.program_id(0), tl.program_id(1).to(tl.int64)  # block of queries; batch and head
     d = tl.arange(0, D)
     rows = i * QB + tl.arange(0, QB)
     q_places = head * queries * D + rows[:, None] * D + d[None, :]
     inside = rows[:, None] < queries
     q = tl.load(q_at + q_places, mask=inside, other=0.0)
-    wide = q.to(tl.float32)
     most = tl.full([QB], -1e30, tl.float32)  # running maximum of the scores
     total = tl.zeros([QB], tl.float32)  # running sum of exponentials
     acc = tl.zeros([QB, D], tl.float32)
@@ -57,6 +57,8 @@ def _kernel(
         acc = acc * fade[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
         most = highest
 
+    squares = (q.to(tl.float32) * scale) * (q.to(tl.float32) * scale)  # small: fit float16
+    squares = squares.to(q.dtype)
     rough_total = tl.zeros([QB], tl.float32)  # the marginal blocks' share of `total`
     for start in range(0, key_blocks, JB):
         j = start + tl.arange(0, JB)
@@ -67,21 +69,26 @@ def _kernel(
         spread = tl.load(spread_at + places, mask=there[:, None], other=0.0)
         value = tl.load(value_at + places, mask=there[:, None], other=0.0)
         size = tl.minimum(keys - j * KB, KB).to(tl.float32)
-        score = tl.dot(wide, tl.trans(mean), input_precision=PRECISION) * scale
-        bend = tl.dot(wide * wide, tl.trans(spread), input_precision=PRECISION)
-        score += bend * (0.5 * scale * scale) + tl.log(tl.maximum(size, 1.0))[None, :]
+        score = tl.dot(q, tl.trans(mean), input_precision=PRECISION) * scale
+        score += tl.dot(squares, tl.trans(spread), input_precision=PRECISION) * 0.5
+        score += tl.log(tl.maximum(size, 1.0))[None, :]
         score = tl.where(marginal[None, :], score, -1e30)
         highest = tl.maximum(most, tl.max(score, 1))
         fade = tl.exp(most - highest)
         p = tl.where(marginal[None, :], tl.exp(score - highest[:, None]), 0.0)
         total = total * fade + tl.sum(p, 1)
         rough_total = rough_total * fade + tl.sum(p, 1)
-        acc = acc * fade[:, None] + tl.dot(p, value, input_precision=PRECISION)
+        acc = acc * fade[:, None] + tl.dot(p.to(value.dtype), value, input_precision=PRECISION)
         most = highest
 
-    slope = tl.load(slope_at + plan_row * D * D + d[:, None] * D + d[None, :])
-    bent = tl.dot(wide, slope, input_precision=PRECISION) * scale
-    acc = (acc + bent * rough_total[:, None]) / total[:, None]
+    bent = tl.zeros([QB, D], tl.float32)
+    for start in range(0, D, DB):
+        c = start + tl.arange(0, DB)
+        part = tl.load(q_at + head * queries * D + rows[:, None] * D + c[None, :], mask=inside,
+                       other=0.0)  # fmt: skip
+        slope = tl.load(slope_at + plan_row * D * D + c[:, None] * D + d[None, :])
+        bent += tl.dot(part, slope, input_precision=PRECISION)
+    acc = (acc + bent * (scale * rough_total)[:, None]) / total[:, None]
     tl.store(out_at + q_places, acc.to(q.dtype), mask=inside)
 
 
@@ -101,9 +108,8 @@ def attend_sparse_fused(q: Tensor, k: Tensor, v: Tensor, sparsity: Sparsity) -> 
         q, k, v, out, exact, chosen.marginal.to(torch.int8).contiguous(),
         pooled.key.contiguous(), pooled.spread.contiguous(), pooled.value.contiguous(),
         chosen.slope.contiguous(),
-        heads, queries, k.shape[2], query_blocks, pooled.key.shape[2], exact_count,
-        dim**-0.5,
+        queries, k.shape[2], query_blocks, pooled.key.shape[2], exact_count, dim**-0.5,
         D=dim, QB=sparsity.query_block, KB=sparsity.key_block, JB=POOLED_BLOCK,
-        PRECISION=precision,
+        DB=min(SLOPE_BLOCK, dim), PRECISION=precision, **LAUNCH,
     )  # fmt: skip
     return out
