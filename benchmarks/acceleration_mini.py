@@ -32,7 +32,6 @@ from pipeline.offline import states, trace_for
 from pipeline.performance import Denoiser, Performance
 from pipeline.reference import REF_DIM
 from pipeline.runtime import LIMITS, Networks, accelerate, difference
-from pipeline.schedule import levels
 from pipeline.trials import Trial, first, random_condition, trials
 from pipeline.vae import PART_COUNT
 
@@ -171,7 +170,7 @@ def _batched(stage: Stage, repeats: int) -> Figures:
     live = config.chunks.live_hop + config.chunks.live_tail
     four = random_condition(stage.model, config, live, 4)
     noise = torch.randn(4, config.vae.channels, live, 1, PART_COUNT)
-    noise_levels = levels(config.schedule.steps, config.schedule.shift)[:-1]
+    noise_levels = config.schedule.levels[:-1]
 
     def tick(count: int) -> Tensor:
         told = transformer.condition(first(four, count))

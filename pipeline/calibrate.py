@@ -41,7 +41,6 @@ from pipeline.performance import Denoiser, Performance, Transformer
 from pipeline.reference import REF_DIM
 from pipeline.runtime import accelerate
 from pipeline.sampler import euler, predict_x0, renoise
-from pipeline.schedule import levels
 
 PERFORMERS: Final = 3  # bundled people that speak each sample
 Sample = tuple[Condition, Tensor]
@@ -150,7 +149,7 @@ class Replay:
     @torch.inference_mode()
     def _denoised(self, table: Reuse) -> Tensor:
         cache, x, schedule = self._dit.condition(self._condition), self._noise, self._schedule
-        noise_levels = levels(schedule.steps, schedule.shift)
+        noise_levels = schedule.levels
         for word, t, following in zip(table.steps, noise_levels, noise_levels[1:], strict=False):
             blocks = {block for block, letter in enumerate(word) if letter == "R"}
             x0 = predict_x0(x, self._dit.velocity(x, t, cache, blocks), t)

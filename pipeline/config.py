@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import ModelDamaged, ModelUnknown
+from pipeline.schedule import levels, spacing
 from pipeline.state import PARTS
 
 MODELS: Final = Path(__file__).parent / "models"
@@ -63,12 +64,17 @@ class ScheduleConfig:
     steps: int
     shift: float
     sampler: str
+    at: tuple[float, ...]  # levels before the shift; empty: evenly spaced
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, not {self.steps}")
+        spacing(self.steps, self.at)
         if self.sampler not in ("euler", "renoise"):
             raise ValueError(f"sampler must be 'euler' or 'renoise', not {self.sampler!r}")
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Falling levels from 1, with 0 at the end."""
+        return levels(self.steps, self.shift, self.at)
 
 
 @dataclass(frozen=True, slots=True)

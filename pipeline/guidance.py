@@ -20,6 +20,11 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float, rescale: flo
     (Lin et al. 2023). Shapes (B, C, L, H, W); scale 1 needs no unconditional branch at all.
     """
     guided = unconditional + scale * (conditional - unconditional)
+    return rescaled(guided, conditional, rescale)
+
+
+def rescaled(guided: Tensor, conditional: Tensor, rescale: float) -> Tensor:
+    """``guided`` (B, ...) with the spread of each row pulled to the conditional field's."""
     if not rescale:
         return guided
     dims = tuple(range(1, guided.ndim))

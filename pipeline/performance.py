@@ -22,7 +22,6 @@ from pipeline.continuum import Trace, harmonise
 from pipeline.dit import Condition
 from pipeline.guidance import CfgCache, guide
 from pipeline.sampler import euler, latent_noise, predict_x0, renoise
-from pipeline.schedule import levels
 
 
 class Performance:
@@ -105,7 +104,7 @@ class Denoiser:
 
     def __init__(self, dit: Transformer, config: ModelConfig, null_prompt: Tensor) -> None:
         self._dit, self._config, self._null_prompt = dit, config, null_prompt
-        self.levels = levels(config.schedule.steps, config.schedule.shift)
+        self.levels = config.schedule.levels
         self._reuse = config.acceleration.reused_blocks(config.schedule.steps)
         self._thresholds = config.acceleration.cfg_cache or (0.0,) * config.schedule.steps
         self._guided = config.guidance.scale != 1.0

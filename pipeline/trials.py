@@ -18,7 +18,6 @@ from pipeline.config import ModelConfig
 from pipeline.dit import Condition
 from pipeline.generator import Generator
 from pipeline.performance import Transformer
-from pipeline.schedule import levels
 from pipeline.vae import PART_COUNT, Decoder
 
 N = TypeVar("N")
@@ -59,7 +58,7 @@ def _transformer(model: Generator, config: ModelConfig) -> Trial[Transformer]:
     told = {length: random_condition(model, config, length) for length in {live, chunks.length}}
     draw = _draws()
     noisy = {n: draw(2, config.vae.channels, n, 1, PART_COUNT) for n in told}
-    noise_levels = levels(config.schedule.steps, config.schedule.shift)[:-1]
+    noise_levels = config.schedule.levels[:-1]
     reused = fast.reused_blocks(config.schedule.steps)
 
     def run(dit: Transformer, length: int, batch: int) -> Outputs:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.wan.cards import Guidance, Schedule, card
-from pipeline.models.wan.denoise import Prompts, branches, denoise, timestep
+from pipeline.models.wan.denoise import Known, Prompts, branches, denoise, timestep
 from pipeline.models.wan.hearing import frame_windows, group_frames, latent_steps
 from tests import wan_small as small
 
@@ -30,7 +30,7 @@ def test_denoising_steps_are_the_published_ones() -> None:
         seen.append((x, step))
         return 0.5 * x + 1
 
-    got = denoise(velocity, schedule, lambda draw: noises[draw], known)
+    got = denoise(velocity, schedule, lambda draw: noises[draw], Known(known))
     x = noises[0].clone()
     for i, (sigma, after) in enumerate([(1.0, 10 / 11), (10 / 11, 5 / 7), (5 / 7, 0.0)]):
         x[:, :, :1] = 9.0

@@ -15,7 +15,7 @@ from pipeline.attention import attend
 from pipeline.attention.cache import Reuse
 from pipeline.attention.sparse import Sparsity, attend_sparse
 from pipeline.models.wan.cards import Guidance, Schedule
-from pipeline.models.wan.denoise import Prompts, branches, denoise
+from pipeline.models.wan.denoise import Known, Prompts, branches, denoise
 from pipeline.models.wan.dit import Shortcut, WanDiT
 from pipeline.models.wan.field import Field, Pace
 from pipeline.models.wan.performance import Score
@@ -222,7 +222,7 @@ def test_nothing_in_the_loop_waits_for_the_device(layout: str, pace: Pace) -> No
     velocity = of(run, GUIDED)
     noises = torch.empty(3, 2, 16, 4, 4, 4, device="meta").unbind(0)
     with Watch() as watch, torch.no_grad():
-        out = denoise(velocity, STEPS, lambda draw: noises[draw], run.reference.latent)
+        out = denoise(velocity, STEPS, lambda draw: noises[draw], Known(run.reference.latent))
     assert out.shape == (2, 16, 4, 4, 4)
     assert watch.waits == []
 
@@ -245,7 +245,7 @@ def test_no_step_synchronises_the_gpu() -> None:
     torch.cuda.set_sync_debug_mode("error")
     try:
         with torch.no_grad():
-            denoise(velocity, STEPS, lambda draw: noises[draw], run.reference.latent)
+            denoise(velocity, STEPS, lambda draw: noises[draw], Known(run.reference.latent))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -254,7 +254,7 @@ WAITING = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "cudaStre
            "cudaDeviceSynchronize", "cudaEventSynchronize", "Memcpy DtoH")  # fmt: skip
 
 
-def waits(velocity: Field, noises: Sequence[Tensor], given: Tensor) -> list[str]:
+def waits(velocity: Field, noises: Sequence[Tensor], given: Known) -> list[str]:
     """What the profiler saw in the loop that makes the host wait for the device."""
     with torch.no_grad():
         denoise(velocity, STEPS, noises.__getitem__, given)
@@ -269,9 +269,9 @@ def waits(velocity: Field, noises: Sequence[Tensor], given: Tensor) -> list[str]
 def test_the_profiler_sees_no_number_read_in_the_loop() -> None:
     run = score(schedule=STEPS)
     noises = torch.randn(3, 2, 16, 4, 4, 4).unbind(0)
-    assert waits(of(run, GUIDED), noises, run.reference.latent) == []
+    assert waits(of(run, GUIDED), noises, Known(run.reference.latent)) == []
     threshold = replace(run, pace=Pace(thresholds=(0.0, 0.5, 0.5)))  # has to look at the field
-    assert "aten::item" in waits(of(threshold, GUIDED), noises, run.reference.latent)
+    assert "aten::item" in waits(of(threshold, GUIDED), noises, Known(run.reference.latent))
 
 
 @pytest.mark.gpu
@@ -283,4 +283,4 @@ def test_the_profiler_sees_no_waiting_for_a_gpu(pace: Pace) -> None:
     latent = run.reference.latent.cuda()
     run = replace(run, reference=replace(run.reference, latent=latent), pace=pace)
     noises = torch.randn(3, 2, 16, 4, 4, 4, device="cuda").unbind(0)
-    assert waits(of(run, GUIDED), noises, latent) == []
+    assert waits(of(run, GUIDED), noises, Known(latent)) == []

@@ -82,7 +82,7 @@ def budget(
 def past_elements(chosen: Card, config: WanConfig) -> int:
     """Keys and values that one stream keeps, at the smallest of its sizes."""
     recipe = chosen.recipe
-    if recipe.kind in ("motion", "overlap") or not chosen.sizes:
+    if recipe.chunked or not chosen.sizes:
         return 0
     tokens = min(w * h for w, h in chosen.sizes) // 256
     held = recipe.window

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import ModelDamaged, ModelMismatch, ModelUnknown
-from pipeline.schedule import levels, shift_level
+from pipeline.schedule import levels, spacing
 
 CARDS: Final = Path(__file__).parent / "checkpoints"
-RECIPES: Final = ("ring", "motion", "overlap", "rolling", "memory")
+CHUNKED: Final = ("motion", "overlap", "video")  # bidirectional chunks, one after another
+RECIPES: Final = ("ring", *CHUNKED, "rolling", "memory")
 MERGING: Final = ".memory_proj_"  # of names
 T = TypeVar("T")
 
@@ -37,8 +38,9 @@ class License:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """``steps`` of the noise levels of ``of`` steps after the shift; ``at`` names the levels before
-    the shift where they are not evenly spaced."""
+    """``steps`` of the noise levels of ``of`` steps. Before the shift they are evenly spaced down
+    to 0, or to ``last`` and then 0, or they are ``at``. ``spread`` of the noise that a chunk starts
+    from; training drew 1."""
 
     steps: int
     shift: float
@@ -46,29 +48,39 @@ class Schedule:
     time_dtype: str
     of: int = 0
     at: tuple[float, ...] = ()
+    last: float = 0.0
+    spread: float = 1.0
 
     def __post_init__(self) -> None:
         if self.sampler not in ("euler", "renoise"):
             raise ValueError(f"sampler must be 'euler' or 'renoise', not {self.sampler!r}")
         if self.of and self.of < self.steps:
             raise ValueError(f"{self.steps} steps cannot be chosen of {self.of}")
-        falls = all(a > b for a, b in zip(self.at, (*self.at[1:], 0.0), strict=False))
-        if self.at and not (len(self.at) == self.steps and self.at[0] == 1.0 and falls):
-            raise ValueError(f"{self.steps} steps need as many levels that fall from 1, not "
-                             f"{list(self.at)}")  # fmt: skip
+        if self.of and (self.at or self.last):
+            raise ValueError(f"of {self.of} steps is for evenly spaced levels, not for at or last")
+        if self.spread <= 0:
+            raise ValueError(f"the noise's spread must be above 0, not {self.spread}")
+        spacing(self.steps, self.at, self.last)
 
     @property
     def levels(self) -> tuple[float, ...]:
         """Falling levels from 1, with 0 at the end."""
-        if self.at:
-            return (*(shift_level(level, self.shift) for level in self.at), 0.0)
-        return (*levels(self.of or self.steps, self.shift)[: self.steps], 0.0)
+        if self.of:
+            return (*levels(self.of, self.shift)[: self.steps], 0.0)
+        return levels(self.steps, self.shift, self.at, self.last)
 
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
+    """Scales, and how far the guided field's spread is pulled back to the conditional one's."""
+
     text: float
     audio: float
+    rescale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rescale <= 1:
+            raise ValueError(f"rescale must lie in [0, 1], not {self.rescale}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +93,35 @@ class Recipe:
     sink: int = 0  # the oldest of them, never forgotten
     newest: int = 0  # memory: of the past, kept whole
     merge: int = 0  # memory: keys made one, between sink and newest
-    frames: int = 0  # motion, overlap: video frames a chunk; memory: of the reference's clip
+    frames: int = 0  # chunked: video frames a chunk; memory: of the reference's clip
     overlap: int = 0  # of which known from the chunk before
+    tokens: int = 0  # of a chunk at most, where its frames follow from the size
 
     def __post_init__(self) -> None:
         if self.kind not in RECIPES:
             raise ValueError(f"recipe must be one of {RECIPES}, not {self.kind!r}")
-        chunked = self.kind in ("motion", "overlap")
-        if self.frames and (self.frames % 4 != 1 or (chunked and self.overlap % 4 != 1)):
+        if (self.frames or self.tokens) and (
+            (self.frames and self.frames % 4 != 1) or (self.chunked and self.overlap % 4 != 1)
+        ):
             raise ValueError(f"frames {self.frames} and overlap {self.overlap} must be 1 + 4 n")
-        if not chunked and not 0 < self.block <= self.window - self.sink:
+        if self.chunked and bool(self.frames) == bool(self.tokens):
+            raise ValueError(f"a chunk has frames or tokens, one of the two, not {self.frames} "
+                             f"and {self.tokens}")  # fmt: skip
+        if not self.chunked and not 0 < self.block <= self.window - self.sink:
             raise ValueError(f"a block of {self.block} does not fit into {self.window} beside a "
                              f"sink of {self.sink}")  # fmt: skip
+
+    @property
+    def chunked(self) -> bool:
+        """Whether bidirectional chunks follow one another."""
+        return self.kind in CHUNKED
+
+    def frames_at(self, width: int, height: int) -> int:
+        """Video frames of a chunk of this size: 1 + 4 n, as many as the tokens permit."""
+        if not self.tokens:
+            return self.frames
+        fit = self.tokens * 16 * 16 * 4 // (width * height)
+        return fit // 4 * 4 + 1 if fit % 4 else fit - 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +147,7 @@ class Card:
     guidance: Guidance
     recipe: Recipe
     adapter: Adapter | None = None
+    negative_prompt: str = ""  # of the authors: what their guidance leads away from
 
     def __post_init__(self) -> None:
         if 16_000 % self.frame_rate:
@@ -158,7 +188,7 @@ def _build(cls: type[T], values: dict[str, Any], where: str) -> T:
 
 def read_card(path: Path) -> Card:
     """One card; ``ModelDamaged`` says what is wrong with it."""
-    values = {"name": path.stem, **tomllib.loads(path.read_text())}
+    values = {"name": path.stem, **tomllib.loads(path.read_text("utf-8"))}
     for key, cls in _PARTS.items():
         if key in values:
             told = {k: tuple(v) if isinstance(v, list) else v for k, v in values[key].items()}

@@ -5,6 +5,7 @@ Letters: B batch, T latents, F video frames, h and w of the latents.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,14 +57,28 @@ def beside_a(reference: Tensor, known: Tensor) -> Tensor:
     return torch.cat([reference.expand(-1, -1, len(known), -1, -1), mask], dim=1)
 
 
-def beside_b(video: Tensor) -> Tensor:
-    """Layout B: a mask of four channels, 1 where frames are given (the first), then the video.
+def encode_frames(
+    vae: WanVae, frames: Tensor, clip: int = 0, see: Callable[[Tensor], Tensor] | None = None
+) -> Reference:
+    """The last ``frames`` (1, 3, m, H, W) of a video, as what the next chunk goes on from: their
+    latents. With a ``clip`` of as many frames also a conditioning video, these frames and then
+    nothing, and the tokens that ``see`` gives of the last of them."""
+    if not clip or see is None:
+        return Reference(vae.encode(frames))
+    count = frames.shape[2]
+    empty = frames.new_zeros(1, 3, clip - count, *frames.shape[3:])
+    video = vae.encode(torch.cat([frames, empty], dim=2))
+    return Reference(video[:, :, : latents_of(count)], video, see(frames[:, :, -1]))
+
+
+def beside_b(video: Tensor, known: int = 1) -> Tensor:
+    """Layout B: a mask of four channels, 1 in the ``known`` first latents, then the video.
 
     ``video`` (B, 16, T, h, w) -> (B, 20, T, h, w).
     """
     batch, _, latents, height, width = video.shape
     mask = video.new_zeros(batch, temporal_stride(), latents, height, width)
-    mask[:, :, 0] = 1
+    mask[:, :, :known] = 1
     return torch.cat([mask, video], dim=1)
 
 

@@ -1,7 +1,7 @@
 """From noise to clean latents: the branches of guidance, the steps of the schedule.
 
-Noise levels are numbers on the host, and all noise is drawn before the first step: nothing in the
-loop waits for the device.
+Noise levels are numbers on the host, and noise is drawn there: nothing in the loop waits for the
+device.
 
 Letters: K chunks of a batch, C channels, T latents of a chunk, h and w.
 """
@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from pipeline.guidance import rescaled
 from pipeline.models.wan.block import Hint
 from pipeline.models.wan.cards import Guidance, Schedule
 from pipeline.models.wan.dit import Speech, WanDiT
@@ -37,6 +38,21 @@ class Prompts:
     unwanted: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Latents (1, C, m, h, w) that are given. They are written over the first m of the first chunk
+    before every step and at the end: as they are or, with ``noise``, at the level of the step."""
+
+    latents: Tensor
+    noise: Noise | None = None
+
+    def at(self, step: int, level: float) -> Tensor:
+        """What is written before ``step``, which begins at ``level``; level 0 is the end."""
+        if self.noise is None or level == 0.0:
+            return self.latents
+        return renoise(self.latents, self.noise(step), level)
+
+
 def silent(audio: Speech) -> Speech:
     """Zero features: what "no audio" means to guidance (the branch stays on)."""
     if isinstance(audio, Tensor):
@@ -46,16 +62,19 @@ def silent(audio: Speech) -> Speech:
 
 @dataclass(frozen=True, slots=True)
 class Branches:
-    """Fields to be evaluated at every step, and how much each counts; weights sum to one."""
+    """Fields to be evaluated at every step, and how much each counts; weights sum to one. The first
+    is the conditional one, to whose spread ``rescale`` pulls the guided field back."""
 
     told: list[list[Hint]]
     weights: tuple[float, ...]
+    rescale: float = 0.0
 
     def mix(self, fields: Sequence[Tensor]) -> Tensor:
         """The guided field."""
         if len(fields) == 1:
             return fields[0]
-        return torch.stack([w * f for w, f in zip(self.weights, fields, strict=True)]).sum(0)
+        guided = torch.stack([w * f for w, f in zip(self.weights, fields, strict=True)]).sum(0)
+        return rescaled(guided, fields[0], self.rescale)
 
 
 def branches(
@@ -78,13 +97,14 @@ def branches(
         return Branches([told(prompts.wanted, audio)], (1.0,))
     quiet = silent(audio)
     full, empty = told(prompts.wanted, audio), told(prompts.unwanted, quiet)
+    back = guidance.rescale
     if text == sound:
-        return Branches([full, empty], (text, 1.0 - text))
+        return Branches([full, empty], (text, 1.0 - text), back)
     if dit.config.layout == "A":
         middle = told(prompts.wanted, quiet)
-        return Branches([full, middle, empty], (sound, text - sound, 1.0 - text))
+        return Branches([full, middle, empty], (sound, text - sound, 1.0 - text), back)
     middle = told(prompts.unwanted, audio)
-    return Branches([full, middle, empty], (text, sound - text, 1.0 - sound))
+    return Branches([full, middle, empty], (text, sound - text, 1.0 - sound), back)
 
 
 def timestep(level: float, schedule: Schedule, like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -99,7 +119,7 @@ def denoise(
     velocity: Velocity,
     schedule: Schedule,
     noise: Noise,
-    known: Tensor | None = None,
+    known: Known | None = None,
     agree: Agree = lambda x0: x0,
 ) -> Tensor:
     """Clean latents (K, C, T, h, w) under the guided field ``velocity(x, step)``; see ``denoising``
@@ -110,19 +130,18 @@ def denoise(
 def denoising(
     schedule: Schedule,
     noise: Noise,
-    known: Tensor | None = None,
+    known: Known | None = None,
     agree: Agree = lambda x0: x0,
 ) -> Steps:
     """The loop that ends with clean latents, and asks whoever runs it for each velocity.
 
-    ``noise(draw)`` gives the initial noise (0) and the fresh noise of later steps; ``known`` (1, C,
-    m, h, w) latents are written over the first m of the first chunk before every step and at the
-    end; ``agree`` harmonises the chunks' x0.
+    ``noise(draw)`` gives the initial noise (0) and the fresh noise of later steps; ``known`` tells
+    which latents are given; ``agree`` harmonises the chunks' x0.
     """
     levels = schedule.levels
     x, *fresh = (noise(draw) for draw in range(draws(schedule)))
     for step, (level, after) in enumerate(zip(levels, levels[1:], strict=False)):
-        x = _given(x, known)
+        x = _given(x, known, step, level)
         velocity = yield x, step
         x0 = agree(predict_x0(x, velocity, level))
         if after == 0.0:
@@ -131,7 +150,7 @@ def denoising(
             x = euler(x, x0, level, after)
         else:
             x = renoise(x0, fresh[step], after)
-    return _given(x, known)
+    return _given(x, known, schedule.steps, 0.0)
 
 
 def answered(work: Generator[A, B, T], answer: Callable[[A], B]) -> T:
@@ -150,8 +169,9 @@ def draws(schedule: Schedule) -> int:
     return schedule.steps if schedule.sampler == "renoise" else 1
 
 
-def _given(x: Tensor, known: Tensor | None) -> Tensor:
+def _given(x: Tensor, known: Known | None, step: int, level: float) -> Tensor:
     if known is None:
         return x
-    head = torch.cat([known, x[:1, :, known.shape[2] :]], dim=2)
+    written = known.at(step, level)
+    head = torch.cat([written, x[:1, :, written.shape[2] :]], dim=2)
     return torch.cat([head, x[1:]])

@@ -18,7 +18,7 @@ from pipeline.guidance import CfgCache
 from pipeline.models.wan.ask import Ask, Turn, answer, join
 from pipeline.models.wan.block import Hint
 from pipeline.models.wan.cards import Schedule
-from pipeline.models.wan.denoise import Agree, Branches, Noise, answered, denoising
+from pipeline.models.wan.denoise import Agree, Branches, Known, Noise, answered, denoising
 from pipeline.models.wan.dit import Modulation, Shortcut, WanDiT
 from pipeline.models.wan.graphs import Graphs
 from pipeline.models.wan.ring import Memory
@@ -121,7 +121,7 @@ class Field:
         self,
         schedule: Schedule,
         noise: Noise,
-        known: Tensor | None = None,
+        known: Known | None = None,
         agree: Agree = lambda x0: x0,
     ) -> Turn[Tensor]:
         """Clean latents as ``denoise`` gives them, asking for forwards."""

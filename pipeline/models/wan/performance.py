@@ -3,9 +3,11 @@
     RingPerformance    block-causal checkpoints: keys and values of the past in a ring
     ChunkPerformance   bidirectional checkpoints, chunk after chunk: the last latents of one are
                        written into the next, as they are or, as published, decoded and encoded
-                       again (``recode``). With a ``window`` of several chunks these are one batch
-                       and harmonised at equal noise level (Neural Continuum Sync), before the
-                       next window goes on from their end.
+                       again (``recode``). Where the recipe says ``video`` they are the next one's
+                       conditioning video too, and are written in at the noise level of the step.
+                       With a ``window`` of several chunks these are one batch and harmonised at
+                       equal noise level (Neural Continuum Sync), before the next window goes on
+                       from their end.
 
 A rolling window is in ``rolling.py``, a merged past in ``merged.py``; ``recipes.py`` chooses.
 A latent k of a performance covers video frames 4k - 3 ... 4k, latent 0 the reference alone.
@@ -14,7 +16,7 @@ A latent k of a performance covers video frames 4k - 3 ... 4k, latent 0 the refe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -25,8 +27,9 @@ from pipeline.chunks import Chunk
 from pipeline.continuum import harmonise
 from pipeline.models.wan.ask import Turn, answer
 from pipeline.models.wan.cards import Guidance, Schedule
-from pipeline.models.wan.condition import Reference, beside, frames_of
-from pipeline.models.wan.denoise import Prompts, answered, branches, timestep
+from pipeline.models.wan.condition import Reference, beside, beside_b, frames_of
+from pipeline.models.wan.config import AttendedAudio
+from pipeline.models.wan.denoise import Known, Prompts, answered, branches, timestep
 from pipeline.models.wan.dit import Modulation, Speech, WanDiT
 from pipeline.models.wan.field import Field, Pace, Place
 from pipeline.models.wan.hearing import frame_windows, group_frames, latent_steps
@@ -99,6 +102,8 @@ class Score:
         """(1, 16, T, h, w), by absolute latent."""
         _, channels, _, height, width = self.reference.latent.shape
         drawn = latent_noise(self.seed, start, (channels, latents, height, width), draw)[None]
+        if draw == 0:
+            drawn = drawn * self.schedule.spread
         if self.device.type == "cuda":
             drawn = drawn.pin_memory()  # so that the copy does not wait for what the device does
         return drawn.to(self.device, non_blocking=True)
@@ -134,7 +139,7 @@ class RingPerformance(Performance):
         side = beside(score.dit.config, score.reference, given)
         place = Place(start, self._ring)
         velocity = Field(score.dit, lot, side, self._mods, score.pace, place)
-        known = score.reference.latent if opening else None
+        known = Known(score.reference.latent) if opening else None
         noises = partial(score.noise, start, count)
         clean = yield from velocity.clean(score.schedule, noises, known)
         yield velocity.remember(clean)
@@ -142,11 +147,15 @@ class RingPerformance(Performance):
         return Fresh(clean)
 
 
-Recode = Callable[[], Tensor]  # the last frames shown, encoded as a clip of their own
+Recode = Callable[[], Reference]  # the last frames shown, encoded as a clip of their own
 
 
 class ChunkPerformance(Performance):
-    """Chunks of ``length`` latents that overlap by ``overlap``; ``window`` of them at once."""
+    """Chunks of ``length`` latents that overlap by ``overlap``; ``window`` of them at once.
+
+    In layout B a frame hears its neighbours: those before the chunk always, those behind it where
+    ``speech_ahead`` says that they are known; else the last one stands for them.
+    """
 
     def __init__(
         self,
@@ -156,13 +165,19 @@ class ChunkPerformance(Performance):
         overlap: int,
         window: int = 1,
         recode: Recode | None = None,
+        *,
+        video: bool = False,
+        speech_ahead: bool = False,
     ) -> None:
         if not 0 < 2 * overlap <= length or window < 1:
             raise ValueError(f"overlap {overlap} must be 1 to half of {length}, and window "
                              f"{window} at least 1")  # fmt: skip
         self.prompts = prompts
         self._score, self._length, self._overlap = score, length, overlap
-        self._window, self._recode = window, recode
+        self._window, self._recode, self._video = window, recode, video
+        audio = score.dit.config.audio
+        self._reach = audio.window // 2 if isinstance(audio, AttendedAudio) else 0
+        self._ahead = self._reach if speech_ahead else 0
         self._mods = score.modulations()
         self._end = 0  # latents that are final
         self._tail = score.reference.latent  # the last of them, written into the next chunk
@@ -181,46 +196,78 @@ class ChunkPerformance(Performance):
         """Frames by which each span after the first goes further."""
         return 4 * self._window * (self._length - self._overlap)
 
+    @property
+    def ahead(self) -> int:
+        """Frames that are heard beyond those that a turn gives."""
+        return self._ahead
+
     def span(self) -> Span:
-        """The frames of the next chunks, those that are known already among them."""
+        """The frames of the next chunks, those that are known already among them, and those that
+        their first and last frames hear besides."""
         chunks = self._chunks()
-        return Span(frames_of(chunks[0].start + 1) - 1, frames_of(chunks[-1].stop))
+        first, stop = 4 * chunks[0].start, frames_of(chunks[-1].stop)
+        return Span(max(first - self._reach, 0), stop + self._ahead)
 
     def turn(self, features: Tensor) -> Turn[Fresh]:
         """Speech features (frames of the span, C) -> the new clean latents."""
         score, chunks = self._score, self._chunks()
         audio = self._hear(features.to(score.device), chunks)
-        lot = branches(score.dit, score.guidance, self.prompts, score.reference.tokens, audio)
-        recoded = self._recode() if self._recode and self._end else None
-        known = self._tail if recoded is None else recoded
-        side = torch.cat(
-            [self._beside(known.shape[2] if k == 0 else 0) for k in range(len(chunks))]
-        )
+        past = self._past()
+        picture = past if self._video else score.reference
+        lot = branches(score.dit, score.guidance, self.prompts, picture.tokens, audio)
+        side = torch.cat([self._beside(past if k == 0 else None) for k in range(len(chunks))])
 
         velocity = Field(score.dit, lot, side, self._mods, score.pace)
 
         def noise(draw: int) -> Tensor:
             return torch.cat([score.noise(c.start, c.length, draw) for c in chunks])
 
-        x = yield from velocity.clean(score.schedule, noise, known,
+        x = yield from velocity.clean(score.schedule, noise, self._known(past),
                                       lambda x0: harmonise(x0, chunks))  # fmt: skip
-        return Fresh(self._commit(x, chunks), recoded)
+        lead = past.latent if self._recode and self._end else None
+        return Fresh(self._commit(x, chunks), lead)
+
+    def _past(self) -> Reference:
+        """What the first chunk goes on from: the picture, or the last latents of the one before,
+        as they are or encoded again."""
+        reference, tail = self._score.reference, self._tail
+        if not self._end:
+            return reference
+        if self._recode:
+            return self._recode()
+        clip = reference.video
+        if clip is not None:
+            clip = torch.cat([tail, clip[:, :, tail.shape[2] :]], dim=2)
+        return replace(reference, latent=tail, video=clip)
+
+    def _known(self, past: Reference) -> Known | None:
+        """What is written into the first chunk. A conditioning video tells the first one enough."""
+        if not self._video:
+            return Known(past.latent)
+        if not self._end:
+            return None
+        start, count = self._chunks()[0].start, past.latent.shape[2]
+        return Known(past.latent, partial(self._score.noise, start, count))
 
     def _hear(self, features: Tensor, chunks: list[Chunk]) -> Speech:
         """Speech of each chunk as its transformer wants it; a chunk begins like a clip."""
-        first, size = chunks[0].start * 4, 4 * self._length - 3
-        rows = torch.stack([features[4 * c.start - first :][:size] for c in chunks])
-        if rows.shape[1] != size:
+        span, size = self.span(), 4 * self._length - 3
+        if len(features) != span.stop - span.start:
             raise ValueError(f"{len(features)} frames of speech for a span of "
-                             f"{size + 4 * (chunks[-1].start - chunks[0].start)}")  # fmt: skip
-        if self._score.dit.config.layout == "A":
-            return group_frames(rows)
-        window = self._score.dit.config.audio.window  # type: ignore[union-attr]
-        return latent_steps(frame_windows(rows, window))
+                             f"{span.stop - span.start}")  # fmt: skip
+        audio = self._score.dit.config.audio
+        if isinstance(audio, AttendedAudio):
+            features = frame_windows(features[None], audio.window)[0]
+        rows = torch.stack([features[4 * c.start - span.start :][:size] for c in chunks])
+        return latent_steps(rows) if isinstance(audio, AttendedAudio) else group_frames(rows)
 
-    def _beside(self, known: int) -> Tensor:
-        given = torch.arange(self._length, device=self._score.device) < known
-        return beside(self._score.dit.config, self._score.reference, given)
+    def _beside(self, past: Reference | None) -> Tensor:
+        """Beside a chunk's noise, of which ``past`` is given."""
+        score, known = self._score, 0 if past is None else past.latent.shape[2]
+        if self._video and past is not None and past.video is not None:
+            return beside_b(past.video, known)
+        given = torch.arange(self._length, device=score.device) < known
+        return beside(score.dit.config, score.reference, given)
 
     def _commit(self, x: Tensor, chunks: list[Chunk]) -> Tensor:
         pieces, covered = [], self._end

@@ -21,7 +21,7 @@ from pipeline.avatars import find_avatar
 from pipeline.label import Label
 from pipeline.models.wan.accelerate import Accepted, Applied, accelerate
 from pipeline.models.wan.cards import Card, card
-from pipeline.models.wan.condition import Reference, encode_reference
+from pipeline.models.wan.condition import Reference, encode_frames, encode_reference
 from pipeline.models.wan.denoise import Prompts
 from pipeline.models.wan.field import Pace
 from pipeline.models.wan.files import find_files
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pipeline.consent import ConsentGrant
 
 HEARD_S: Final = 8  # seconds of speech that are heard together
-UNWANTED: Final = "blurred, distorted face, extra fingers, frozen picture, subtitles, low quality"
+NEGATIVE: Final = "blurred, distorted face, extra fingers, frozen picture, subtitles, low quality"
 Speech = NDArray[np.float32]
 
 
@@ -196,7 +196,7 @@ class WanPipeline:
     ) -> WanStream:
         """A live stream of the avatar: one chunk at a time. Raises a ``ConsentError``."""
         admit(grant, avatar.image_sha256)
-        return self._stream(avatar, grant, prompt, seed, window=1)
+        return self._stream(avatar, grant, prompt, seed, window=1, speech_ahead=False)
 
     def render(
         self,
@@ -210,30 +210,55 @@ class WanPipeline:
         """Frames of a whole recording, in order, the last one covering its last sample.
 
         ``schedule`` "parallel" denoises ``Manner.window`` chunks together where the checkpoint
-        permits it, "causal" one.
+        permits it, and their last frames hear what follows; "causal" does what a live call does.
         """
         admit(grant, avatar.image_sha256, schedule)
-        window = self.manner.window if schedule == "parallel" else 1
-        stream = self._stream(avatar, grant, prompt, seed, window)
+        whole = schedule == "parallel"
+        stream = self._stream(
+            avatar, grant, prompt, seed, self.manner.window if whole else 1, whole
+        )
         return _perform(stream, speech)
 
     def prompts(self, prompt: str) -> Prompts:
         """A prompt encoded, with what guidance leads away from."""
         device = self.model.dit.patch_embedding.weight.device
-        wanted, unwanted = (self.model.prompt(text).to(device) for text in (prompt, UNWANTED))
+        wanted, unwanted = (self.model.prompt(text).to(device) for text in (prompt, self.negative))
         return Prompts(wanted, unwanted)
 
+    @property
+    def negative(self) -> str:
+        """The prompt that guidance leads away from."""
+        theirs = self.model.card.negative_prompt if self.manner.negative == "published" else ""
+        return theirs or NEGATIVE
+
     def _stream(
-        self, avatar: WanAvatar, grant: ConsentGrant, prompt: str, seed: int, window: int
+        self,
+        avatar: WanAvatar,
+        grant: ConsentGrant,
+        prompt: str,
+        seed: int,
+        window: int,
+        speech_ahead: bool,
     ) -> WanStream:
         model, manner = self.model, self.manner
         recipe = model.card.recipe
         memory = FrameMemory(max(recipe.overlap, 1))
-        recode = (lambda: model.vae.encode(memory.read())) if manner.carry == "frames" else None
+        clip = recipe.frames if recipe.kind == "video" else 0
+
+        def again() -> Reference:
+            return encode_frames(model.vae, memory.read(), clip, model.picture)
+
+        recode = again if manner.carry == "frames" else None
         score = Score(model.dit, model.card.schedule, model.card.guidance, avatar.reference, seed,
                       self.applied.pace)  # fmt: skip
         performance = perform(
-            score, self.prompts(prompt), model.card, window, manner.positions == "relative", recode
+            score,
+            self.prompts(prompt),
+            model.card,
+            window,
+            manner.positions == "relative",
+            recode,
+            speech_ahead,
         )
         heard = max(HEARD_S * self.frame_rate, performance.span().stop + performance.hop)
         ears = SpeechWindow(model.speech, SAMPLE_RATE // self.frame_rate, heard)

@@ -38,8 +38,10 @@ def perform(
     window: int = 1,
     relative: bool = True,
     recode: Recode | None = None,
+    speech_ahead: bool = False,
 ) -> Performance:
-    """``window`` and ``recode`` are for bidirectional checkpoints, ``relative`` for a ring."""
+    """``relative`` is for a ring, the rest for bidirectional checkpoints; ``speech_ahead`` tells
+    that what is said after a chunk is known before it is made."""
     recipe = card.recipe
     if recipe.kind == "ring":
         ring = KvRing(recipe.window, recipe.sink, relative)
@@ -48,5 +50,7 @@ def perform(
         return RollingPerformance(score, prompts, recipe.block, recipe.window, recipe.sink)
     if recipe.kind == "memory":
         return MergedPerformance(score, prompts, recipe)
-    return ChunkPerformance(score, prompts, latents_of(recipe.frames), latents_of(recipe.overlap),
-                            window, recode)  # fmt: skip
+    height, width = score.reference.latent.shape[3:]
+    length = latents_of(recipe.frames_at(8 * width, 8 * height))
+    return ChunkPerformance(score, prompts, length, latents_of(recipe.overlap), window, recode,
+                            video=recipe.kind == "video", speech_ahead=speech_ahead)  # fmt: skip
