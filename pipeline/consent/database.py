@@ -10,25 +10,25 @@ text is at fault.
 from __future__ import annotations
 
 import sqlite3
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from pipeline.consent.changes import Changes, FileChanges, Listener, WatchedChanges
+from pipeline.consent.handles import Occupancy
 from pipeline.consent.schema import state
 from pipeline.errors import ConsentInvalid, RegistryUnavailable
 
 HEAD: Final = "0002"  # the newest migration
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
-_LOOK_S: Final = 0.2  # how often a server elsewhere is asked whether anything has changed
 _WAIT_S: Final = 10
 _WRITING: Final = 0xC0415E47  # names the advisory lock
 _ALONE: Final = sa.select(sa.func.pg_advisory_xact_lock(_WRITING))
 _REVISION: Final = sa.select(state.c.value).where(state.c.name == "revision")
+_AFTER: Final = "after"  # what a connection keeps until its transaction is written
 
 
 class Database:
@@ -38,15 +38,15 @@ class Database:
         self.where = where
         self._url = _url(where)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._closed = False
+        self._users = Occupancy(self._turned_away)
         with self.reported():
             self._engine = _engine(self._url, self.is_sqlite)
         try:
+            self.migrated = self._migrate()
             with self.reported():
-                self._changes = _Changes()
-                self.migrated = self._migrate()
-                if self.is_sqlite:
-                    self._changes = _FileChanges(where)
+                self._changes: Changes = (
+                    FileChanges(where) if self.is_sqlite else WatchedChanges(self.changes)
+                )
         except BaseException:
             self._engine.dispose()
             raise
@@ -54,7 +54,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection to ask."""
-        with self.reported(), self._engine.connect() as connection:
+        with self._users.inside(), self.reported(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -64,8 +64,10 @@ class Database:
         ``durable`` waits for the disk. Without it a power cut may take the last moments, together
         with whatever ran then; a killed process takes nothing.
         """
-        with self.reported(), self._engine.connect() as connection:
+        with self._users.inside(), self.reported(), self._engine.connect() as connection:
             writing = connection.execution_options(writing=True)
+            after: list[Callable[[], None]] = []
+            writing.info[_AFTER] = after
             if self.is_sqlite:
                 level = "FULL" if durable else "NORMAL"
                 driver: Any = connection.connection.dbapi_connection
@@ -76,19 +78,46 @@ class Database:
                     if not durable:
                         writing.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield writing
-        self._changes.forget()  # one's own acts count at once
+        for act in dict.fromkeys(after):
+            act()
+
+    def after(self, connection: sa.Connection, act: Callable[[], None]) -> None:
+        """Within a write: done once it is written, and not if it is taken back."""
+        connection.info[_AFTER].append(act)
 
     def revision(self) -> int:
-        """Grows whenever what the gate judges by has changed, in any process. Microseconds."""
-        if self._closed:
-            raise RegistryUnavailable(f"consent registry {self.shown} is closed")
+        """Grows whenever what the gate judges by has changed, in any process.
+
+        Microseconds, whatever the network does. Raises ``RegistryUnavailable`` when closed, or
+        when the last answer is too old.
+        """
+        if self.closed:
+            raise self._turned_away()
         with self.reported():
-            return self._changes.revision(self._ask_revision)
+            return self._changes.revision()
+
+    def answered_at(self) -> float:
+        """When the registry last answered, on the monotonic clock."""
+        return self._changes.answered_at()
+
+    def refresh(self) -> None:
+        """Waits until what anybody wrote before counts here, or the registry does not answer."""
+        self._changes.refresh()
+
+    def listen(self, listener: Listener) -> None:
+        """Tells of changes, where another thread looks for them (``is_watched``)."""
+        self._changes.listen(listener)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a thread of its own asks for changes, because the tables are elsewhere."""
+        return self._changes.watched
 
     def bump(self, connection: sa.Connection) -> None:
         """Within a write: what the gate judges by is changing."""
         value = sa.cast(sa.cast(state.c.value, sa.BigInteger) + 1, sa.Text)
         connection.execute(state.update().where(state.c.name == "revision").values(value=value))
+        self.after(connection, self.refresh)  # one's own acts count at once
 
     def changes(self, connection: sa.Connection | None = None) -> int:
         """The revision as it stands now, or within a write."""
@@ -98,11 +127,16 @@ class Database:
             return int(reading.scalar(_REVISION) or 0)
 
     def close(self) -> None:
-        """From now on every question is answered with ``RegistryUnavailable``."""
-        if not self._closed:
-            self._closed = True
+        """From now on every question is answered with ``RegistryUnavailable``; whoever is inside
+        is waited for."""
+        if self._users.close(_WAIT_S):
             self._changes.close()
             self._engine.dispose()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, for good."""
+        return self._users.closed
 
     @property
     def shown(self) -> str:
@@ -112,8 +146,6 @@ class Database:
     @contextmanager
     def reported(self) -> Iterator[None]:
         """What a driver or the file system refuses becomes our error."""
-        if self._closed:
-            raise RegistryUnavailable(f"consent registry {self.shown} is closed")
         try:
             yield
         except (UnicodeError, sa.exc.DataError) as error:
@@ -127,15 +159,14 @@ class Database:
                 f" ({' '.join(str(cause).split())}): name a writable file or a reachable server"
             ) from error
 
-    # -- versions ----------------------------------------------------------------------------
+    def _turned_away(self) -> RegistryUnavailable:
+        return RegistryUnavailable(f"consent registry {self.shown} is closed")
 
-    def _ask_revision(self) -> int:
-        with self._engine.connect() as connection:
-            return int(connection.scalar(_REVISION) or 0)
+    # -- versions ----------------------------------------------------------------------------
 
     def _migrate(self) -> str:
         """Brings the tables to the newest form; the version that was found, "" if none was old."""
-        with self._engine.connect() as connection:
+        with self.read() as connection:
             if self._version(connection) == HEAD:
                 return ""
         with self.write() as connection:
@@ -210,46 +241,3 @@ def _upgrade(connection: sa.Connection) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-class _Changes:
-    """Asks a server for the revision, a few times a second at most."""
-
-    def __init__(self) -> None:
-        self._known, self._asked = -1, float("-inf")
-        self._lock = threading.Lock()
-
-    def revision(self, ask: Any) -> int:
-        with self._lock:
-            if time.monotonic() - self._asked >= _LOOK_S:
-                self._known, self._asked = int(ask()), time.monotonic()
-            return self._known
-
-    def forget(self) -> None:
-        """The next question is asked in any case."""
-        with self._lock:
-            self._asked = float("-inf")
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class _FileChanges(_Changes):
-    """Asks SQLite whether anybody wrote since, which is a look into shared memory."""
-
-    def __init__(self, path: Path | str) -> None:
-        super().__init__()
-        self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._seen = -1
-
-    def revision(self, ask: Any) -> int:
-        with self._lock:
-            (version,) = self._file.execute("PRAGMA data_version").fetchone()
-            if version != self._seen:
-                query = "SELECT value FROM registry_state WHERE name = 'revision'"
-                (value,) = self._file.execute(query).fetchone()
-                self._known, self._seen = int(value), version
-            return self._known
-
-    def close(self) -> None:
-        self._file.close()

@@ -110,7 +110,7 @@ class ConsentGate:
                 f"avatar {avatar!r:.80} has no consent record: write one with"
                 " `continuum consent add` and name its id"
             )
-        record = self.judge.stands(consent_id, avatar, scope)
+        record = self.judge.stands(consent_id, avatar, scope, anew=True)
         if record.image_sha256 != image_sha256:
             raise ConsentMismatch(
                 f"consent {record.id} is for picture {record.image_sha256[:12]}, this one is"

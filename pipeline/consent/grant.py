@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pipeline.consent.records import Scope
-from pipeline.errors import ConsentMismatch, ConsentScopeDenied, GrantExpired, GrantForged
+from pipeline.errors import (
+    ConsentError,
+    ConsentMismatch,
+    ConsentScopeDenied,
+    GrantExpired,
+    GrantForged,
+)
 
 if TYPE_CHECKING:
     from pipeline.consent.judge import Judge
@@ -22,6 +28,17 @@ if TYPE_CHECKING:
 BEGIN_S: Final = 3600.0  # within which a performance must begin: large models load for minutes
 LIFETIME_S: Final = 24 * 3600.0  # after which the longest performance ends
 _SECRET: Final = secrets.token_bytes(32)  # seals grants of this process only
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """When the registry last confirmed a grant, in seconds ago, and why it does not stand now.
+
+    ``refusal`` is ``RegistryUnavailable`` where that cannot be known, None where the grant stands.
+    """
+
+    good_ago_s: float
+    refusal: ConsentError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +64,15 @@ class ConsentGrant:
         image_sha256: str | None = None,
         scope: Scope | None = None,
         session: str | None = None,
+        grace_s: float | None = None,
     ) -> None:
         """Raises a ``ConsentError`` unless the grant holds now, for this picture, use, session.
 
-        Naming the picture begins something, for which the grant must be young. Otherwise this is
-        the question of what runs already: cheap enough for every frame, because the registry is
-        only read when it has changed.
+        Naming the picture begins something, for which the grant must be young and the registry
+        must answer. Otherwise this is the question of what runs already: cheap enough for every
+        frame, because the registry is only read when it has changed, and never by whoever asks
+        where that takes time. What runs goes on for the registry's grace while it cannot be asked
+        (``grace_s`` names another); then this raises ``RegistryUnavailable``.
         """
         self._check_seal()
         if image_sha256 is not None and image_sha256 != self.image_sha256:
@@ -67,7 +87,20 @@ class ConsentGrant:
         last = self.expires_at if image_sha256 is None else min(self.begin_by, self.expires_at)
         if self.judge.now() >= last:
             raise GrantExpired(f"the grant of consent {self.consent_id} has run out: ask again")
-        self.judge.stands(self.consent_id, self.avatar, self.scope)
+        if grace_s is None:
+            grace_s = self.judge.registry.setup.grace_s if image_sha256 is None else 0.0
+        self.judge.stands(self.consent_id, self.avatar, self.scope, grace_s=grace_s)
+
+    def standing(self) -> Standing:
+        """How things are, without an error: for whoever shows it or decides by it."""
+        refusal: ConsentError | None = None
+        try:
+            self.check(grace_s=0.0)
+        except ConsentError as why:
+            refusal = why
+        return Standing(
+            self.judge.confirmed_ago_s(self.consent_id, self.avatar, self.scope), refusal
+        )
 
     def _check_seal(self) -> None:
         if not hmac.compare_digest(self.seal, seal(self._sealed(), self.judge)):

@@ -1,13 +1,16 @@
 """Whether a consent record stands: for this avatar, this use, now.
 
-The one place where a record is judged, before a performance and while it runs. A judgement is kept
-until the registry changes; only the clock is looked at every time.
+The one place where a record is judged, before a performance and while it runs. A verdict is kept
+until the registry changes; only the clock is looked at every time. Where the registry is elsewhere,
+the thread that asks it judges anew what runs, and nobody else waits. While the registry cannot be
+asked, the last verdict holds for as long as the caller's grace.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pipeline.consent.audit import Entry
@@ -16,6 +19,7 @@ from pipeline.errors import (
     ConsentAgeUnknown,
     ConsentCheckFailed,
     ConsentDenied,
+    ConsentError,
     ConsentExpired,
     ConsentIncomplete,
     ConsentPictureTaken,
@@ -23,42 +27,142 @@ from pipeline.errors import (
     ConsentScopeDenied,
     ConsentTampered,
     ConsentUnderage,
+    RegistryUnavailable,
 )
 
 if TYPE_CHECKING:
     from pipeline.consent.registry import Registry
 
+KEPT_S: Final = 60.0  # how long a verdict is kept up to date that nobody asks for
 _KEPT: Final = 10_000
+
+Key = tuple[str, str, Scope]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """A record that stands, or why it does not, as of a revision.
+
+    On the monotonic clock: ``at`` is when the registry last confirmed it, ``asked`` when somebody
+    last wanted to know.
+    """
+
+    revision: int
+    outcome: ConsentRecord | ConsentError
+    at: float
+    asked: float
+
+    def standing(self) -> ConsentRecord:
+        """The record, or the refusal raised, once more."""
+        if isinstance(self.outcome, ConsentError):
+            raise type(self.outcome)(*self.outcome.args) from self.outcome
+        return self.outcome
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the record does not stand."""
+        return isinstance(self.outcome, ConsentError)
 
 
 class Judge:
     """Judges the records of one registry."""
 
     def __init__(self, registry: Registry) -> None:
-        self.registry = registry
+        self.registry, self._database = registry, registry.database
         self._lock = threading.Lock()
-        self._revision = -1
-        self._stand: dict[tuple[str, str, Scope], ConsentRecord] = {}
+        self._revision = self._database.revision()
+        self._held: dict[Key, Verdict] = {}
+        self._database.listen(self)
 
     def now(self) -> float:
         """The registry's clock."""
         return self.registry.clock()
 
-    def stands(self, consent_id: str, avatar: str, scope: Scope) -> ConsentRecord:
-        """The record, if it stands; raises the ``ConsentError`` that says why it does not."""
-        revision, key = self.registry.database.revision(), (consent_id, avatar, scope)
-        with self._lock:
-            if revision != self._revision or len(self._stand) > _KEPT:
-                self._stand.clear()
-                self._revision = revision
-            record = self._stand.get(key)
-        if record is None:
-            record = self._judged(consent_id, avatar, scope)
-            with self._lock:
-                if revision == self._revision:
-                    self._stand[key] = record
+    def stands(
+        self,
+        consent_id: str,
+        avatar: str,
+        scope: Scope,
+        *,
+        grace_s: float = 0.0,
+        anew: bool = False,
+    ) -> ConsentRecord:
+        """The record, if it stands; raises the ``ConsentError`` that says why it does not.
+
+        ``grace_s`` is how old the last confirmation may be while the registry cannot be asked;
+        ``anew`` judges again what was refused. Raises ``RegistryUnavailable`` beyond the grace.
+        """
+        key = (consent_id, avatar, scope)
+        try:
+            verdict = self._verdict(key, anew)
+        except RegistryUnavailable:
+            held = self._held.get(key)
+            if held is None or self._database.closed or self.confirmed_ago_s(*key) > grace_s:
+                raise
+            verdict = held
+        record = verdict.standing()
         _check_time(record, self.now())
         return record
+
+    def confirmed_ago_s(self, consent_id: str, avatar: str, scope: Scope) -> float:
+        """Seconds since the registry last said that it stands, or does not; infinite for never."""
+        verdict = self._held.get((consent_id, avatar, scope))
+        return float("inf") if verdict is None else time.monotonic() - verdict.at
+
+    def changed(self, revision: int) -> None:
+        """Judges anew what runs, before anybody acts on the change; may take its time."""
+        with self._lock:
+            self._revision = revision
+            since = time.monotonic() - KEPT_S
+            self._held = {key: held for key, held in self._held.items() if held.asked >= since}
+            running = list(self._held.items())
+        for key, before in running:
+            verdict = self._judge(key, revision)
+            verdict.asked = before.asked
+            self._hold(key, verdict, revision)
+
+    def _verdict(self, key: Key, anew: bool) -> Verdict:
+        revision = self._database.revision()
+        held = self._held.get(key)
+        current = held is not None and (self._database.is_watched or held.revision == revision)
+        if held is None or not current or (anew and held.is_refusal):
+            return self._judge_here(key, revision)
+        held.at, held.asked = self._database.answered_at(), time.monotonic()
+        return held
+
+    def _judge_here(self, key: Key, revision: int) -> Verdict:
+        """On the caller's thread; judged once more when the registry changed meanwhile."""
+        while True:
+            if not self._database.is_watched:
+                self._revision = revision
+            verdict = self._judge(key, revision)
+            if verdict.is_refusal:
+                with self._lock:
+                    self._held.pop(key, None)
+                return verdict
+            if self._hold(key, verdict, revision):
+                return verdict
+            revision = self._revision
+
+    def _hold(self, key: Key, verdict: Verdict, revision: int) -> bool:
+        """Keeps a verdict, unless the registry has changed since."""
+        with self._lock:
+            if revision != self._revision:
+                return False
+            if len(self._held) >= _KEPT:
+                self._held.clear()
+            self._held[key] = verdict
+            return True
+
+    def _judge(self, key: Key, revision: int) -> Verdict:
+        """Raises only ``RegistryUnavailable``."""
+        began = time.monotonic()
+        try:
+            return Verdict(revision, self._judged(*key), began, began)
+        except RegistryUnavailable:
+            raise
+        except ConsentError as refusal:
+            return Verdict(revision, refusal, began, began)
 
     def _judged(self, consent_id: str, avatar: str, scope: Scope) -> ConsentRecord:
         record = self.registry.judged(consent_id)

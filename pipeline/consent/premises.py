@@ -26,6 +26,7 @@ class Setup:
 
     ``retention_s`` is how long evidence, picture and landmarks stay after a revocation.
     ``policy`` is asked on top of the registry's. ``senses`` stand in for the models' files.
+    ``grace_s`` is how long what runs here goes on while the registry cannot be asked.
     """
 
     vault: Path | None = None
@@ -36,8 +37,11 @@ class Setup:
     retention_s: float | None = None
     policy: Policy | None = None
     senses: Senses | None = None
+    grace_s: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.grace_s < float("inf"):
+            raise ConsentInvalid(f"grace is 0 s or more, not {self.grace_s}")
         if self.retention_s is not None and not 0 <= self.retention_s < float("inf"):
             raise ConsentInvalid(f"retention is 0 s or more, not {self.retention_s}")
 

@@ -45,6 +45,7 @@ from pipeline.errors import (
     ConsentMissing,
     ConsentRevoked,
     ConsentTampered,
+    RegistryUnavailable,
 )
 
 _TOLD_REVOKED: Final = (
@@ -108,6 +109,14 @@ class Registry:
         if isinstance(self.where, str):
             raise ConsentInvalid(f"consent registry {self.database.shown} is no file")
         return self.where
+
+    def silent_s(self) -> float:
+        """Seconds since the registry last answered; 0.0 while it does. Waits for nothing."""
+        try:
+            self.database.revision()
+        except RegistryUnavailable:
+            return time.monotonic() - self.database.answered_at()
+        return 0.0
 
     def close(self) -> None:
         """Closes it; a closed registry answers ``RegistryUnavailable``."""

@@ -214,7 +214,7 @@ class WanStream:
 
     def check(self) -> None:
         """Raise a ``ConsentError`` once the grant no longer holds."""
-        self.grant.check(image_sha256=self.avatar.image_sha256)
+        self.grant.check()
 
     def begin(self) -> Turn[Fresh]:
         """Hear the next chunk's speech; its generation, which asks for forwards. A chunk that was
