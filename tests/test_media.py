@@ -211,17 +211,16 @@ def test_damaged_files_leave_no_memory_behind(tmp_path: Path) -> None:
     if heap is None:
         pytest.skip("not glibc")
     heap.restype = Heap
-    path = encode(tmp_path / "a.mp3", tone(0.3, 48_000), 48_000, "libmp3lame")
+    path = encode(tmp_path / "a.mp3", tone(1.0, 48_000), 48_000, "libmp3lame")
     whole = path.read_bytes()
     half = len(whole) // 2
     path.write_bytes(whole[:half] + bytes(400) + whole[half + 400 :])
 
-    def refuse(times: int) -> int:
+    def read(times: int) -> int:
         for _ in range(times):
-            with pytest.raises(AudioUnreadable, match="damaged"):
-                list(speech(open_audio(path)))
+            assert len(heard(path)) == pytest.approx(SPEECH_RATE, abs=0.06 * SPEECH_RATE)
         gc.collect()
         return int(heap().used)
 
-    before = refuse(100)
-    assert (refuse(400) - before) / 400 < 60, "a packet of each file"
+    before = read(100)
+    assert (read(400) - before) / 400 < 60, "a packet of each file"
