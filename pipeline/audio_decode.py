@@ -192,7 +192,7 @@ class Decoder:
         return gap
 
     def _longest_s(self) -> float:
-        restarts = bool(self._container.format.flags & av.format.Flags.ts_discont.value)
+        restarts = self._container.format.flags & int(av.format.Flags.ts_discont.value)
         return LONGEST_JUMP_S if restarts else LONGEST_GAP_S
 
 
@@ -222,7 +222,8 @@ class _Floats:
             self._form, self._pack = form, av.AudioResampler(format="flt")
         rate, layout, channels = frame.sample_rate, frame.layout.name, frame.layout.nb_channels
         packed = [part.to_ndarray().reshape(-1, channels) for part in self._pack.resample(frame)]
-        return Piece(np.concatenate(packed)[: found.count], rate, layout)
+        samples = np.concatenate(packed)[: found.count].astype(np.float32, copy=False)
+        return Piece(samples, rate, layout)
 
 
 def _finite(name: str, piece: Piece, at_s: Fraction) -> Piece:
