@@ -83,3 +83,32 @@ def test_each_latent_may_have_its_own_timestep():
     mixed = t.clone()
     mixed[:, 0] = 0.9
     assert not torch.allclose(dit(x, t, cache)[:, :, 0], dit(x, mixed, cache)[:, :, 0])
+
+
+def independent(dit: DiT) -> DiT:
+    """Without attention every latent depends on itself and its own level alone."""
+    for block in dit.stack:
+        torch.nn.init.zeros_(block.out.weight)
+        torch.nn.init.zeros_(block.out.bias)
+    return dit
+
+
+def test_each_latent_is_denoised_at_its_own_level():
+    dit, c = independent(make()), condition()
+    torch.manual_seed(2)
+    x, cache = torch.randn(B, C, L, 1, P), dit.condition(c)
+    levels = torch.linspace(0.1, 0.9, L)
+    mixed = dit(x, levels.expand(B, L), cache)
+    for k, level in enumerate(levels):
+        alone = dit(x, torch.full((B, L), float(level)), cache)
+        torch.testing.assert_close(mixed[:, :, k], alone[:, :, k])
+
+
+def test_what_the_condition_says_is_clean():
+    """Reference, prompt, past and audio enter at level 0, whatever is denoised beside them."""
+    dit, c = make(), condition()
+    told = []
+    timestep = dit.timestep
+    dit.timestep = lambda t: told.append(t) or timestep(t)  # type: ignore[method-assign]
+    dit.condition(c)
+    assert len(told) == 1 and not told[0].any()
