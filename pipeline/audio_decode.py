@@ -18,6 +18,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.format import Flags
 from numpy.typing import NDArray
 
 from pipeline.errors import AudioEmpty, AudioNotFinite, AudioUnreadable
@@ -192,7 +193,7 @@ class Decoder:
         return gap
 
     def _longest_s(self) -> float:
-        restarts = self._container.format.flags & int(av.format.Flags.ts_discont.value)
+        restarts = Flags.ts_discont in Flags(self._container.format.flags)
         return LONGEST_JUMP_S if restarts else LONGEST_GAP_S
 
 

@@ -27,12 +27,18 @@ from pipeline.errors import (
     PictureTooSmall,
     PictureUnreadable,
 )
+from pipeline.image_color import to_srgb
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 MIN_SIDE: Final = 128
 MAX_PIXELS: Final = 40_000_000
 MAX_BYTES: Final = 64 * 1024 * 1024
 _BACKGROUND: Final = (255, 255, 255, 255)  # what shows through transparent pictures
+_FOREIGN: Final = {
+    b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP", b"8BPS": "PSD",
+    b"%PDF": "PDF", b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL", b"<svg": "SVG",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+}  # fmt: skip
 _WARNINGS: Final = threading.Lock()  # Python's warning filters are shared by all threads
 
 
@@ -140,11 +146,18 @@ def _header(file: PictureFile) -> Image.Image:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise PictureTooLarge(_too_large(file.name, "too many", file.limit)) from error
     except UnidentifiedImageError as error:
-        raise PictureUnreadable(
-            f"{file.name} is not a picture that can be read: use {', '.join(FORMATS)}"
-        ) from error
+        kind = _kind(file.data)
+        what = f"{kind}, which is not read" if kind else "not a picture that can be read"
+        raise PictureUnreadable(f"{file.name} is {what}: use {', '.join(FORMATS)}") from error
     except Exception as error:  # as above: a hostile header may fail anywhere
         raise PictureUnreadable(f"{file.name} is not a whole picture ({error})") from error
+
+
+def _kind(data: bytes) -> str | None:
+    """What else people send, by how it begins."""
+    if data[4:8] == b"ftyp":
+        return "AVIF" if data[8:12] in (b"avif", b"avis") else "HEIC or another film format"
+    return next((name for mark, name in _FOREIGN.items() if data.startswith(mark)), None)
 
 
 def _check_still(image: Image.Image, name: str) -> None:
@@ -172,10 +185,12 @@ def _too_large(name: str, what: str, limit: int) -> str:
 
 def _decoded(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
-        image = Image.fromarray((np.asarray(image, np.float32) / 257).round().astype(np.uint8))
-    if not image.has_transparency_data:
-        return np.array(image.convert("RGB"), np.uint8), None
-    image = image.convert("RGBA")
+        eight = (np.asarray(image, np.float32) / 257).round().astype(np.uint8)
+        profile, image = image.info.get("icc_profile"), Image.fromarray(eight)
+        image.info["icc_profile"] = profile
+    image = to_srgb(image)
+    if image.mode == "RGB":
+        return np.array(image, np.uint8), None
     opaque = Image.new("RGBA", image.size, _BACKGROUND)
     pixels = Image.alpha_composite(opaque, image).convert("RGB")
     return np.array(pixels, np.uint8), np.array(image.getchannel("A"), np.uint8)

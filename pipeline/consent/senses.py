@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipeline.errors import PolicyInvalid
+from pipeline.image_color import to_srgb
 from pipeline.picture import FORMATS
 
 Points = Mapping[str, tuple[float, float]]
@@ -135,7 +136,7 @@ def _face(picture: bytes | Image.Image, points: Points | None) -> Image.Image:
     """A square around the face, or around the middle where no points are known."""
     if isinstance(picture, bytes):
         picture = Image.open(BytesIO(picture), formats=FORMATS)
-    image = ImageOps.exif_transpose(picture).convert("RGB")
+    image = to_srgb(ImageOps.exif_transpose(picture)).convert("RGB")
     known = [points[name] for name in _FACE if name in points] if points else []
     if len(known) < 3:
         side = min(image.size)
