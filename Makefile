@@ -34,12 +34,12 @@ bench: setup  ## speed and quality of rendering, as tables and JSON lines
 	$(BIN)/python -m benchmarks.quality
 
 train: setup  ## the weights anew: voices, corpus, networks; run it again to go on where it stopped
-	$(BIN)/python -m training.voices
+	$(BIN)/python -m training.voices.generate
 	$(BIN)/python -m training.corpus
 	$(BIN)/python -m training.train --minutes $(MINUTES) $(ARGS)
 
 body: .venv-train/.ready  ## the body asset anew, from CC0 data
-	.venv-train/bin/python -m training.body_asset $(ARGS)
+	.venv-train/bin/python -m training.body.build $(ARGS)
 
 portraits: .venv-train/.ready  ## the bundled people anew
 	.venv-train/bin/python -m training.portraits --out pipeline/models/mini/avatars $(ARGS)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from server import logs, settings
-from server.house import House
+from server.sessions.session_manager import House
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(chosen: settings.Settings) -> int:
-    from server.consents import CannotStart
-    from server.keys import KeyStoreError
+    from server.auth.keys import KeyStoreError
+    from server.bootstrap import CannotStart
 
     try:
         asyncio.run(_serve(chosen))
@@ -40,7 +40,7 @@ def _run(chosen: settings.Settings) -> int:
 
 
 async def _serve(chosen: settings.Settings) -> None:
-    from server.consents import open_house
+    from server.bootstrap import open_house
     from server.serve import serve
 
     async def opening(chosen: settings.Settings) -> House:

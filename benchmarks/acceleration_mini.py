@@ -24,16 +24,16 @@ from benchmarks.acceleration import Figures, Options, Row, compared
 from benchmarks.heldout import Spoken, performances
 from benchmarks.motion import lip_sync, mouth_opening
 from benchmarks.people import TruePerson
-from pipeline.audio import AudioEncoder, Ears, feature_dim
-from pipeline.config import ModelConfig, load_config
-from pipeline.draw import Painter
-from pipeline.generator import load_generator
-from pipeline.offline import states, trace_for
-from pipeline.performance import Denoiser, Performance
-from pipeline.reference import REF_DIM
-from pipeline.runtime import LIMITS, Networks, accelerate, difference
-from pipeline.trials import Trial, first, random_condition, trials
-from pipeline.vae import PART_COUNT
+from pipeline.models.mini.audio import AudioEncoder, Ears, feature_dim
+from pipeline.models.mini.config import ModelConfig, load_config
+from pipeline.models.mini.denoiser import Denoiser, Performance
+from pipeline.models.mini.generator import load_generator
+from pipeline.models.mini.offline import states, trace_for
+from pipeline.models.mini.onnx.candidates import Trial, first, random_condition, trials
+from pipeline.models.mini.onnx.runtime import LIMITS, Networks, accelerate, difference
+from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.vae import PART_COUNT
 
 SIZE: Final = 256  # of the frames that are compared
 EVERY: Final = 5  # of which one in so many is drawn

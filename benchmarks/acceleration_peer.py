@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from benchmarks.acceleration import Figures, Row, Skipped, clock, compared
 from benchmarks.acceleration_subject import SINGLE, Peak, Subject
+from pipeline.acceleration.offload import BlockStream
+from pipeline.diffusion.schedule import levels
 from pipeline.models.wan.accelerate import RESIDENT
-from pipeline.models.wan.dit import WanDiT
-from pipeline.models.wan.field import Pace
-from pipeline.offload import BlockStream
-from pipeline.schedule import levels
+from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.network.dit import WanDiT
 
 STEPS: Final = 40  # of the sampling that a distilled model replaces
 SCALE: Final = 5.0

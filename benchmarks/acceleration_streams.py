@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from benchmarks.acceleration import Figures, Row, Skipped, compared, relative
 from benchmarks.acceleration_subject import SPEECH, Peak, Subject
-from pipeline.acceleration import profile
+from pipeline.acceleration.offload import BlockStream
+from pipeline.acceleration.profile import profile
 from pipeline.models.wan.accelerate import RESIDENT, Applied, accelerate
-from pipeline.models.wan.dit import WanDiT
-from pipeline.models.wan.field import Pace
-from pipeline.models.wan.performance import ChunkPerformance
-from pipeline.models.wan.together import together
-from pipeline.models.wan.vae import VaeDecoder, WanVae, published_vae
-from pipeline.offload import BlockStream
+from pipeline.models.wan.generation.batching import together
+from pipeline.models.wan.generation.chunked import ChunkPerformance
+from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.network.dit import WanDiT
+from pipeline.models.wan.vae.autoencoder import VaeDecoder, WanVae, published_vae
 
 STREAMS: Final = 4
 

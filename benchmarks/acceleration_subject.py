@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.acceleration import Figures, Options, compared, relative
-from pipeline.models.wan.cards import Guidance, Schedule
-from pipeline.models.wan.condition import Reference
 from pipeline.models.wan.config import AddedAudio, WanConfig
-from pipeline.models.wan.denoise import Prompts, branches, denoise
-from pipeline.models.wan.dit import Shortcut, WanDiT, keep_float32
-from pipeline.models.wan.field import Field, Pace
-from pipeline.models.wan.performance import ChunkPerformance, Score
+from pipeline.models.wan.generation.chunked import ChunkPerformance, Score
+from pipeline.models.wan.generation.denoise import Prompts, branches, denoise
+from pipeline.models.wan.generation.guided_velocity import Field, Pace
+from pipeline.models.wan.model_cards import Guidance, Schedule
+from pipeline.models.wan.network.condition import Reference
+from pipeline.models.wan.network.dit import Shortcut, WanDiT, keep_float32
 
 STEPS: Final = Schedule(3, 5.0, "renoise", "float32")
 GUIDED: Final = Guidance(4.5, 4.5)

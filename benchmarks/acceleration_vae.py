@@ -14,13 +14,13 @@ from torch import Tensor
 
 from benchmarks.acceleration import Figures, Options, Row, Skipped, compared, relative
 from pipeline.errors import BackendRefused
-from pipeline.models.wan.decoders import psnr
-from pipeline.models.wan.norms import channels_last, fuse_norms
-from pipeline.models.wan.strips import decode_strips
-from pipeline.models.wan.together import decode_together
-from pipeline.models.wan.vae import DecodeStep, VaeDecoder, WanVae, published_vae
-from pipeline.models.wan.vae_int8 import quantize_decoder
-from pipeline.models.wan.vae_onnx import LATER_INT8, OnnxDecoder, export_decoder
+from pipeline.models.wan.generation.batching import decode_together
+from pipeline.models.wan.vae.autoencoder import DecodeStep, VaeDecoder, WanVae, published_vae
+from pipeline.models.wan.vae.norms import channels_last, fuse_norms
+from pipeline.models.wan.vae.onnx import LATER_INT8, OnnxDecoder, export_decoder
+from pipeline.models.wan.vae.onnx_files import psnr
+from pipeline.models.wan.vae.onnx_int8 import quantize_decoder
+from pipeline.models.wan.vae.tiled_decode import decode_strips
 
 
 class Decoding:

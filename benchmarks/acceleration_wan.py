@@ -20,15 +20,15 @@ from benchmarks.acceleration_peer import offload_rows, peer_rows
 from benchmarks.acceleration_streams import stream_rows
 from benchmarks.acceleration_subject import GUIDED, SINGLE, Subject
 from benchmarks.acceleration_vae import decoder_rows
+from pipeline.acceleration.quantize import Quantization, calibrate, quantize, quantize_torchao
 from pipeline.attention.backends import capability, function
 from pipeline.attention.cache import Reuse
 from pipeline.attention.sparse import Sparsity
 from pipeline.errors import BackendRefused
 from pipeline.models.wan.accelerate import compile_blocks
-from pipeline.models.wan.dit import Shortcut
-from pipeline.models.wan.field import Pace
-from pipeline.models.wan.graphs import CudaRecorder, Graphs
-from pipeline.quantize import Quantization, calibrate, quantize, quantize_torchao
+from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.network.cuda_graphs import CudaRecorder, Graphs
+from pipeline.models.wan.network.dit import Shortcut
 
 
 def rows(options: Options) -> Iterator[Row]:

@@ -14,12 +14,12 @@ from benchmarks.generate import Motion
 from benchmarks.heldout import Spoken
 from benchmarks.lips import Row, states_of
 from benchmarks.motion import FRAME_MS, States, gesture_energy
-from pipeline.state import INDEX, SLICES
-from training.director import direct
-from training.prompts import WORDS
-from training.score import read_score
-from training.styles import STYLES
-from training.voices import say
+from pipeline.models.mini.rig.state import INDEX, SLICES
+from training.director.director import direct
+from training.director.prompts import WORDS
+from training.director.score import read_score
+from training.director.styles import STYLES
+from training.voices.generate import say
 
 TEXTS: Final = (
     "This is *really* important, and *everybody* here should know why it *matters* so much.",

@@ -23,7 +23,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from pipeline.avatars import catalogue, find_avatar
 from pipeline.consent import ConsentGate, Registry, Scope
-from pipeline.consent.fingerprint import SAME, fingerprint, likeness
+from pipeline.consent.image_fingerprint import SAME, fingerprint, likeness
 
 ENTRIES: Final = 10_000
 

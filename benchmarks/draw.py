@@ -17,13 +17,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import texels, warp
-from pipeline.anchor import IdentityAnchor, build_anchor, bundled_body
-from pipeline.body import Camera
-from pipeline.draw import Painter
-from pipeline.fit import Fit
-from pipeline.raster import Buffer, rasterise
-from pipeline.state import state
+from pipeline.models.mini.enrolment.identity_anchor import (
+    IdentityAnchor,
+    build_anchor,
+    bundled_body,
+)
+from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.renderer import layer_warp, texture_sampling
+from pipeline.models.mini.renderer.rasterizer import Buffer, rasterise
+from pipeline.models.mini.rig.body import Camera
+from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.state import state
 
 FRAMINGS: Final[Mapping[str, Camera]] = {
     "half": Camera(focal=2.6, distance=2.6, look_y=1.3),
@@ -63,9 +67,9 @@ def milliseconds(work: Callable[[NDArray[np.float32]], object], count: int) -> t
 
 
 def _sheets(subject: IdentityAnchor, out: NDArray[np.uint8]) -> None:
-    nothing, tables = np.zeros(out.shape[:2], np.bool_), texels.tables()
+    nothing, tables = np.zeros(out.shape[:2], np.bool_), texture_sampling.tables()
     for each in subject.sheets:
-        warp.draw(each, subject.vertices, np.empty_like(each.nodes), nothing, tables, out)
+        layer_warp.draw(each, subject.vertices, np.empty_like(each.nodes), nothing, tables, out)
 
 
 def measure(camera: Camera, size: int, count: int) -> dict[str, tuple[float, float]]:

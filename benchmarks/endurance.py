@@ -18,10 +18,10 @@ from PIL import Image
 from benchmarks.generate import Motion
 from benchmarks.heldout import Spoken
 from benchmarks.lips import Row
-from pipeline.anchor import IdentityAnchor, bundled_body
-from pipeline.draw import Painter
-from pipeline.drift import colour_statistics
-from pipeline.stream import Avatar
+from pipeline.models.mini.drift import colour_statistics
+from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, bundled_body
+from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.stream import Avatar
 
 SAMPLE_RATE: Final = 16_000
 FRAME_RATE: Final = 25

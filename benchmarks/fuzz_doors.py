@@ -21,9 +21,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from server import calls, events, ice, keys, offers
+from server.api import calls
+from server.auth import keys
+from server.auth.jwt_tokens import Tokens
 from server.errors import ServerError
-from server.tokens import Tokens
+from server.rtc import data_channel, ice, sdp_offer
 
 PATIENCE_S: Final = 0.5  # for the rest of a request that never comes
 SDP: Final = "application/sdp"
@@ -183,8 +185,8 @@ def _refusing(act: Callable[[bytes], object], *refusals: type[Exception]) -> Cal
 
 def _sdp(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
-    role = list(offers.Role)[len(data) % 3]
-    offers.parse(text, role)
+    role = list(sdp_offer.Role)[len(data) % 3]
+    sdp_offer.parse(text, role)
 
 
 def _fragment(data: bytes) -> None:
@@ -196,7 +198,7 @@ def _body(data: bytes) -> None:
 
 
 def _message(data: bytes) -> None:
-    events.parse(data if len(data) % 2 else data.decode("utf-8", "replace"))
+    data_channel.parse(data if len(data) % 2 else data.decode("utf-8", "replace"))
 
 
 _TOKENS: Final = Tokens("x" * 32, "continuum", 900)
@@ -227,7 +229,7 @@ def _pictures() -> list[bytes]:
 
 def _picture(data: bytes) -> str:
     from pipeline.errors import PictureError
-    from pipeline.picture import hashed, load_picture
+    from pipeline.media.image_file import hashed, load_picture
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of what it then refuses
@@ -280,7 +282,7 @@ class SoundDoor(Door):
     def feed(self, data: bytes) -> str:
         """As ``client.call`` and ``pipeline.render`` read them."""
         from pipeline.errors import AudioError
-        from pipeline.media import open_audio, speech
+        from pipeline.media.audio_file import open_audio, speech
 
         self._path.write_bytes(data)
         try:
@@ -432,7 +434,7 @@ ALL: Final[list[Door]] = [
     Door("sdp", 25, [OFFER.encode()], _refusing(_sdp, ServerError), LINES),
     Door("fragment", 20, [TRICKLE.encode()], _refusing(_fragment, ServerError), LINES),
     Door("body", 15, BODIES, _refusing(_body, ServerError)),
-    Door("message", 25, MESSAGES, _refusing(_message, events.Refused)),
+    Door("message", 25, MESSAGES, _refusing(_message, data_channel.Refused)),
     Door("token", 8, _tokens, _refusing(_token, ServerError)),
     Door("picture", 6, _pictures, _picture),
     SoundDoor("sound", 5, _sounds, lambda data: ""),

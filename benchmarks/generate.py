@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config import ModelConfig, load_config
-from pipeline.generator import Generator, load_generator
-from pipeline.offline import states, trace_for
-from pipeline.performance import Denoiser, Performance
-from pipeline.reference import REF_DIM
-from pipeline.runtime import Networks, accelerate
+from pipeline.models.mini.config import ModelConfig, load_config
+from pipeline.models.mini.denoiser import Denoiser, Performance
+from pipeline.models.mini.generator import Generator, load_generator
+from pipeline.models.mini.offline import states, trace_for
+from pipeline.models.mini.onnx.runtime import Networks, accelerate
+from pipeline.models.mini.rig.reference import REF_DIM
 
 
 class Motion:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.clips import Clip
-from training.director import direct
-from training.performer import Performer
-from training.styles import STYLES, Style, prompt
-from training.voices import make_clip
+from training.director.director import direct
+from training.director.performer import Performer
+from training.director.styles import STYLES, Style, prompt
+from training.voices.clips import Clip
+from training.voices.generate import make_clip
 
 
 @dataclass(frozen=True, slots=True)

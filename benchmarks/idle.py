@@ -16,9 +16,9 @@ from PIL import Image
 
 from pipeline.avatars import catalogue, find_avatar
 from server import logs, settings
-from server.avatars import Avatars, Card
-from server.house import House
+from server.avatars.catalog import Avatars, Card
 from server.serve import serve
+from server.sessions.session_manager import House
 
 FRAME: Final = 640
 TICK: Final = 2 * FRAME

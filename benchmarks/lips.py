@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.generate import Motion
 from benchmarks.heldout import Spoken
 from benchmarks.motion import LipSync, Series, lip_sync, mouth_opening
-from pipeline.config import SAMPLES_PER_FRAME
+from pipeline.models.mini.config import SAMPLES_PER_FRAME
 
 Row = dict[str, float]
 BILABIALS: Final = "pbm"

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.anchor import bundled_body
-from pipeline.body import Person
-from pipeline.state import SLICES
+from pipeline.models.mini.enrolment.identity_anchor import bundled_body
+from pipeline.models.mini.rig.body import Person
+from pipeline.models.mini.rig.state import SLICES
 
 FRAME_MS: Final = 40.0
 MAX_LAG: Final = 8  # frames either way

@@ -12,12 +12,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import light, shade
-from pipeline.anchor import IdentityAnchor, build_anchor, bundled_body
-from pipeline.body import MATERIALS, Camera, Person
-from pipeline.fit import Fit
-from pipeline.surface import Surface
-from training.bodies import sample_shape
+from pipeline.models.mini.enrolment.identity_anchor import (
+    IdentityAnchor,
+    build_anchor,
+    bundled_body,
+)
+from pipeline.models.mini.enrolment.surface import Surface
+from pipeline.models.mini.renderer import lighting, shading
+from pipeline.models.mini.rig.body import MATERIALS, Camera, Person
+from pipeline.models.mini.rig.fit import Fit
+from training.director.bodies import sample_shape
 
 Picture = NDArray[np.uint8]
 State = NDArray[np.float32]
@@ -78,7 +82,7 @@ class TruePerson:
         self._background = np.stack(
             [np.clip(tint[c] + 40 * np.sin(2.3 * x + c) + 30 * y, 0, 255) for c in range(3)], -1
         ).astype(np.uint8)
-        self._canvas = shade.Canvas(fine, fine, len(self.surface.faces))
+        self._canvas = shading.Canvas(fine, fine, len(self.surface.faces))
 
     def _row_table(
         self, paint: dict[str, NDArray[np.float64]], rng: np.random.Generator
@@ -87,11 +91,11 @@ class TruePerson:
         place = self.person.rest[self.surface.vertex]
         cloth = np.isin(self.surface.material, [MATERIALS.index(n) for n in ("top", "sleeve")])
         waves = np.sin(place @ rng.normal(0, 25, (3, 3))).sum(1)
-        rows = np.zeros((len(colours), shade.VERTEX_WIDTH), np.float32)
-        rows[:, shade.RED : shade.BLUE + 1] = (
+        rows = np.zeros((len(colours), shading.VERTEX_WIDTH), np.float32)
+        rows[:, shading.RED : shading.BLUE + 1] = (
             colours * (1 + np.where(cloth, 0.15, 0.03) * waves)[:, None]
         )
-        rows[:, shade.COVER] = 1
+        rows[:, shading.COVER] = 1
         return np.clip(rows, 0, 255).astype(np.float32)
 
     def render(self, state: State) -> Picture:
@@ -99,10 +103,12 @@ class TruePerson:
         fine, out = 2 * self.size, self._background.copy()
         posed = self.person.pose(state)
         vertex = self.surface.vertex
-        self._rows[:, : shade.DEPTH + 1] = self.camera.project(posed, fine, fine)[vertex]
-        self._rows[:, shade.SHADE] = light.brightness(self.person.normals(posed)[vertex], LIGHT)
-        blank = shade.pack(np.zeros((2, 2, 4), np.uint8))
-        shade.draw(
+        self._rows[:, : shading.DEPTH + 1] = self.camera.project(posed, fine, fine)[vertex]
+        self._rows[:, shading.SHADE] = lighting.brightness(
+            self.person.normals(posed)[vertex], LIGHT
+        )
+        blank = shading.pack(np.zeros((2, 2, 4), np.uint8))
+        shading.draw(
             self._rows, self.surface.faces, self.surface.face_layer, self.surface.two_sided, blank,
             out, self._canvas, 0.005,
         )  # fmt: skip

@@ -30,7 +30,7 @@ from benchmarks.lips import Row, lips, states_of
 from benchmarks.motion import gesture_energy, seam_ratio
 from benchmarks.people import TruePerson, compare
 from benchmarks.recorded import DEBIAN, recorded, recordings
-from pipeline.draw import Painter
+from pipeline.models.mini.painter import Painter
 
 FRAME_STEP: Final = 25  # one frame a second is compared
 CAST_CLIPS: Final = 2

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.generate import Motion
 from benchmarks.lips import Row
 from benchmarks.motion import Series, mouth_opening
-from pipeline.config import SAMPLE_RATE, SAMPLES_PER_FRAME
-from pipeline.media import open_audio, speech
+from pipeline.media.audio_file import open_audio, speech
+from pipeline.models.mini.config import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 DEBIAN: Final = Path("/usr/share/sounds/alsa")  # alsa-utils: one woman, a word or two a file
 REST: Final = 2 * SAMPLE_RATE  # silence before and after each recording

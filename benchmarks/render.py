@@ -27,9 +27,9 @@ import numpy as np
 
 from pipeline.avatars import catalogue, find_avatar
 from pipeline.consent import ConsentGate, Registry, Scope
-from pipeline.media import SPEECH_RATE, open_audio
-from pipeline.mp4 import FPS, Mp4Writer
-from pipeline.recording import Stages, record
+from pipeline.media.audio_file import SPEECH_RATE, open_audio
+from pipeline.media.mp4 import FPS, Mp4Writer
+from pipeline.media.render_file import Stages, record
 
 SIZES: Final = (256, 384, 512)
 STAGES: Final = ("hear", "denoise", "decode", "pose", "draw", "encode", "sound")
@@ -65,11 +65,11 @@ class Clocks:
     @contextmanager
     def wound(self) -> Iterator[None]:
         """Puts a clock around the methods that do each stage's work."""
-        from pipeline.audio import AudioStream
-        from pipeline.body import Person
-        from pipeline.draw import Painter
-        from pipeline.performance import Denoiser
-        from pipeline.vae import MotionDecoder
+        from pipeline.models.mini.audio import AudioStream
+        from pipeline.models.mini.denoiser import Denoiser
+        from pipeline.models.mini.painter import Painter
+        from pipeline.models.mini.rig.body import Person
+        from pipeline.models.mini.vae import MotionDecoder
 
         places: list[tuple[str, Any, str]] = [
             ("hear", AudioStream, "push"),
@@ -106,7 +106,7 @@ class Row:
 
 def measure(size: int, audio: Path, avatar: str, schedule: str, warm: Path) -> Row:
     """Renders ``audio`` in this process, after a short render that compiles and warms up."""
-    from pipeline.engine import AvatarPipeline
+    from pipeline.models.mini.pipeline import AvatarPipeline
 
     stages, clocks, peaks = Stages(), Clocks(), dict[str, float]()
     with tempfile.TemporaryDirectory() as folder:

@@ -28,7 +28,7 @@ from client.errors import BadKey, CallError, Unreachable, refusal
 from client.ice import ice_servers
 from client.microphone import Microphone
 from client.receive import Line, Picture, Sound
-from server import rtc
+from server.rtc import aiortc_adapter
 
 CONNECT_S: Final = 15.0
 OVER: Final = ("session_ended", "consent_revoked", "generation_failed")
@@ -80,7 +80,7 @@ class Caller:
         self._connected = asyncio.Event()
 
     async def __aenter__(self) -> Caller:
-        rtc.check()
+        aiortc_adapter.check()
         shown = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._http = ClientSession(headers=shown)
         return self
@@ -128,7 +128,7 @@ class Caller:
         if self.session:
             with contextlib.suppress(CallError):  # it may have ended already
                 await self._ask("DELETE", self.session, headers=self._auth)
-        await rtc.close(peer)
+        await aiortc_adapter.close(peer)
         for line in self.lines.values():
             await asyncio.to_thread(line.close)
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from client.caller import Caller
 from client.receive import Picture, Sound
-from server import marks
-from server.marks import Mark
+from server.media import frame_marker
+from server.media.frame_marker import Mark
 
 GRID: Final = 32
 
@@ -51,8 +51,8 @@ class Observer:
         plane = frame.planes[0]
         luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height]
         luma = luma[:, : frame.width]
-        mark = marks.read(luma)
-        known = mark is not None and bool(mark.flags & marks.SOURCE)
+        mark = frame_marker.read(luma)
+        known = mark is not None and bool(mark.flags & frame_marker.SOURCE)
         sample = self._call.sample_of(mark.rtp_timestamp) if mark and known else None
         self.trace.size = (frame.width, frame.height)
         self.trace.seen.append(

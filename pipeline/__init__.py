@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGate, ConsentGrant
-    from pipeline.engine import AvatarEngine, AvatarPipeline
     from pipeline.errors import ContinuumError
-    from pipeline.stream import Avatar, AvatarFrame, AvatarStream
+    from pipeline.models.mini.pipeline import AvatarEngine, AvatarPipeline
+    from pipeline.models.mini.stream import Avatar, AvatarFrame, AvatarStream
 
 __all__ = [
     "Avatar",
@@ -27,10 +27,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Avatar": "stream", "AvatarFrame": "stream", "AvatarStream": "stream",
-    "AvatarEngine": "engine", "AvatarPipeline": "engine",
-    "ConsentGate": "consent", "ConsentGrant": "consent", "ContinuumError": "errors",
-}  # fmt: skip
+    "Avatar": "models.mini.stream",
+    "AvatarFrame": "models.mini.stream",
+    "AvatarStream": "models.mini.stream",
+    "AvatarEngine": "models.mini.pipeline",
+    "AvatarPipeline": "models.mini.pipeline",
+    "ConsentGate": "consent",
+    "ConsentGrant": "consent",
+    "ContinuumError": "errors",
+}
 
 
 def __getattr__(name: str) -> Any:

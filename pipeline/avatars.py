@@ -6,7 +6,8 @@
                  consent.json     the statement that this person does not exist
 
 The catalogue finds folders and reads what is in them. What a fit means is known by
-``pipeline.anchor``; whether an avatar may be used is the gate's to say.
+``pipeline.models.mini.enrolment.identity_anchor``; whether an avatar may be used is the gate's to
+say.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class BundledAvatar:
 
     @property
     def fit(self) -> Path:
-        """The exact fit of the picture, as ``pipeline.anchor.Fit`` writes it."""
+        """The exact fit of the picture, as ``pipeline.models.mini.enrolment.identity_anchor.Fit``
+        writes it."""
         path = self.folder / "fit.json"
         if not path.is_file():
             raise self._damaged("has no fit.json")

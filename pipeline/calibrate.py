@@ -24,23 +24,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.anchor import reference_vector
 from pipeline.attention.cache import Reuse, propose
 from pipeline.avatars import catalogue
-from pipeline.choose import is_bundled, load_pipeline
-from pipeline.chunks import Chunk
-from pipeline.config import MODELS, ModelConfig, load_config, read_config
-from pipeline.dit import Condition, DiT
+from pipeline.diffusion.chunks import Chunk
+from pipeline.diffusion.guidance import CfgCache, Trial, change, guide, learn_thresholds
+from pipeline.diffusion.sampling import euler, predict_x0, renoise
 from pipeline.errors import ContinuumError
-from pipeline.fit import Fit
-from pipeline.generator import Generator, load_generator
-from pipeline.guidance import CfgCache, Trial, change, guide, learn_thresholds
-from pipeline.media import open_audio, speech
-from pipeline.offline import Speech, states, trace_for
-from pipeline.performance import Denoiser, Performance, Transformer
-from pipeline.reference import REF_DIM
-from pipeline.runtime import accelerate
-from pipeline.sampler import euler, predict_x0, renoise
+from pipeline.loader import is_bundled, load_pipeline
+from pipeline.media.audio_file import open_audio, speech
+from pipeline.models.mini.config import MODELS, ModelConfig, load_config, read_config
+from pipeline.models.mini.denoiser import Denoiser, Performance, Transformer
+from pipeline.models.mini.dit import Condition, DiT
+from pipeline.models.mini.enrolment.identity_anchor import reference_vector
+from pipeline.models.mini.generator import Generator, load_generator
+from pipeline.models.mini.offline import Speech, states, trace_for
+from pipeline.models.mini.onnx.runtime import accelerate
+from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.reference import REF_DIM
 
 PERFORMERS: Final = 3  # bundled people that speak each sample
 Sample = tuple[Condition, Tensor]
@@ -203,8 +203,8 @@ def _checkpoint(given: argparse.Namespace) -> int:
     """The same for a published checkpoint, in its own words."""
     try:
         pipeline = load_pipeline(given.model, given.checkpoint, given.device, given.force)
+        from pipeline.models.wan.calibrate import Lesson, teach, write
         from pipeline.models.wan.pipeline import WanPipeline
-        from pipeline.models.wan.teach import Lesson, teach, write
 
         assert isinstance(pipeline, WanPipeline)
         path = Path(given.model).expanduser()

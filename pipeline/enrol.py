@@ -17,16 +17,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.anchor import IdentityAnchor, build_anchor
 from pipeline.consent import ConsentGate, ConsentGrant, Scope
-from pipeline.consent.command import add_registry_option, registry_of
-from pipeline.detect import find_person, notes_of
+from pipeline.consent.options import add_registry_option, registry_of
 from pipeline.errors import ContinuumError, LandmarksInvalid, OutputUnwritable, PersonNotFound
-from pipeline.fit import Fit, Landmarks
-from pipeline.landmarks import fit_landmarks, steadied
-from pipeline.picture import Picture, PictureFile, hash_picture, load_picture
-from pipeline.preview import sheet
-from pipeline.sidecar import load_landmarks, sidecar_of, write_landmarks
+from pipeline.media.image_file import Picture, PictureFile, hash_picture, load_picture
+from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
+from pipeline.models.mini.enrolment.landmark_fit import fit_landmarks, steadied
+from pipeline.models.mini.enrolment.landmarks_file import (
+    load_landmarks,
+    sidecar_of,
+    write_landmarks,
+)
+from pipeline.models.mini.enrolment.person_detector import find_person, notes_of
+from pipeline.models.mini.preview import sheet
+from pipeline.models.mini.rig.fit import Fit, Landmarks
 
 DEFAULT_SIZE = (512, 512)
 

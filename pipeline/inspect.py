@@ -19,24 +19,23 @@ from typing import Any, Final
 import torch
 
 from pipeline.errors import ModelError, ModelMismatch
-from pipeline.lora import LoraSource, is_adapter
-from pipeline.models.wan.cards import Card, candidates, card
-from pipeline.models.wan.config import WanConfig, config_from_shapes
-from pipeline.models.wan.dit import WanDiT, keep_float32
-from pipeline.models.wan.names import (
+from pipeline.models.wan.checkpoint.checksums import compared, sha256_of
+from pipeline.models.wan.checkpoint.key_mapping import (
     NESTS,
     adapter_rename,
     transformer_rename,
     unwrapped,
     vae_rename,
 )
-from pipeline.models.wan.published import compared, sha256_of
-from pipeline.models.wan.sight import vision_differences
-from pipeline.models.wan.speech import speech_differences
-from pipeline.models.wan.text import original_text, text_shapes
-from pipeline.models.wan.tiny import TinyDecoder, decoder_part
-from pipeline.models.wan.vae import WanVae, published_vae
-from pipeline.sources import (
+from pipeline.models.wan.config import WanConfig, config_from_shapes
+from pipeline.models.wan.encoders.image import vision_differences
+from pipeline.models.wan.encoders.prompt import original_text, text_shapes
+from pipeline.models.wan.encoders.speech import speech_differences
+from pipeline.models.wan.model_cards import Card, candidates, card
+from pipeline.models.wan.network.dit import WanDiT, keep_float32
+from pipeline.models.wan.vae.autoencoder import WanVae, published_vae
+from pipeline.models.wan.vae.taehv import TinyDecoder, decoder_part
+from pipeline.weights.files import (
     RenamedSource,
     Source,
     TensorInfo,
@@ -44,7 +43,8 @@ from pipeline.sources import (
     open_weights,
     stated_config,
 )
-from pipeline.weights import differences, expected_shapes, free_memory
+from pipeline.weights.loading import differences, expected_shapes, free_memory
+from pipeline.weights.lora import LoraSource, is_adapter
 
 TYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -20,17 +20,17 @@ from tqdm import tqdm
 
 from pipeline.admission import SCHEDULES
 from pipeline.avatars import AVATARS, catalogue, find_avatar
-from pipeline.choose import add_model_options, is_bundled, load_chosen
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
-from pipeline.consent.command import add_registry_option, registry_of
+from pipeline.consent.options import add_registry_option, registry_of
 from pipeline.errors import ContinuumError, LabelInvalid, OutputUnwritable, SealUnusable
-from pipeline.fit import Landmarks
-from pipeline.label import Label, Place, Style, removed
-from pipeline.media import AudioFile, Samples, open_audio
-from pipeline.mp4 import FPS, check_size, check_target
-from pipeline.picture import Picture, hash_picture, hashed, load_picture
-from pipeline.provenance import Origin, Seal, consent_sha256, load_signer, sealing
-from pipeline.recording import Frame, Result, Stages, record
+from pipeline.loader import add_model_options, is_bundled, load_chosen
+from pipeline.media.audio_file import AudioFile, Samples, open_audio
+from pipeline.media.image_file import Picture, hash_picture, hashed, load_picture
+from pipeline.media.label import Label, Place, Style, removed
+from pipeline.media.mp4 import FPS, check_size, check_target
+from pipeline.media.provenance import Origin, Seal, consent_sha256, load_signer, sealing
+from pipeline.media.render_file import Frame, Result, Stages, record
+from pipeline.models.mini.rig.fit import Landmarks
 
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} left"
 
@@ -202,7 +202,7 @@ def _known(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> P
     picture = load_picture(hashed(enrolments.picture(found), found.name))
     if not is_bundled(arguments.model):
         return Person(grant, picture)
-    from pipeline.sidecar import parse_landmarks
+    from pipeline.models.mini.enrolment.landmarks_file import parse_landmarks
 
     size = (picture.width, picture.height)
     text = enrolments.landmarks(found)
@@ -211,7 +211,7 @@ def _known(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> P
 
 def _landmarks(image: Path, path: Path | None, picture: Picture) -> Landmarks:
     # Imported here: only a picture of one's own needs the body and its compiler this early.
-    from pipeline.sidecar import load_landmarks, sidecar_of
+    from pipeline.models.mini.enrolment.landmarks_file import load_landmarks, sidecar_of
 
     return load_landmarks(path or sidecar_of(image), picture.width, picture.height)
 

@@ -23,7 +23,7 @@ def blotted(text: str) -> str:
 
 
 class People(logging.Formatter):
-    """``12:30:01.204 info server.house: ready [s-4f1c]``."""
+    """``12:30:01.204 info server.sessions.session_manager: ready [s-4f1c]``."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%H:%M:%S", time.localtime(record.created))

@@ -17,9 +17,9 @@ from typing import Any
 from aiohttp import web
 
 from server import tls
-from server.app import OpenHouse, build
+from server.api.app import OpenHouse, build
+from server.api.middleware import HOUSE
 from server.settings import Settings
-from server.web import HOUSE
 
 log = logging.getLogger(__name__)
 

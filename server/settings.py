@@ -76,7 +76,7 @@ class Settings:
     log_level: str = _help("info", "debug, info, warning or error")
     log_json: bool = _help(False, "one JSON object a line")
     # Who may use it.
-    keys: str = _help("~/.local/share/continuum/keys.sqlite", "API keys; see server.keys")
+    keys: str = _help("~/.local/share/continuum/keys.sqlite", "API keys; see `continuum key`")
     token_secret: str = _help("", "signs tokens for browsers; empty is a new one at each start")
     audience: str = _help("continuum", "what tokens are for; the same on all servers of a group")
     token_ttl_s: int = _help(900, "longest life of a token for browsers")

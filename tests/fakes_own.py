@@ -7,7 +7,7 @@ import json
 
 from PIL import Image
 
-from server.avatars import Card
+from server.avatars.catalog import Card
 from server.errors import ConsentRequired, PictureRefused, UnknownAvatar
 from tests.fakes_server import FakeSource
 

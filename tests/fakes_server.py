@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from server.avatars import Card
+from server.avatars.catalog import Card
 
 RATE = 16_000
 

@@ -11,11 +11,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import light, shade
-from pipeline.anchor import bundled_body
-from pipeline.body import MATERIALS, Camera
-from pipeline.state import state
-from pipeline.surface import Surface
+from pipeline.models.mini.enrolment.identity_anchor import bundled_body
+from pipeline.models.mini.enrolment.surface import Surface
+from pipeline.models.mini.renderer import lighting, shading
+from pipeline.models.mini.rig.body import MATERIALS, Camera
+from pipeline.models.mini.rig.state import state
 
 F32 = NDArray[np.float32]
 Picture = NDArray[np.uint8]
@@ -48,22 +48,22 @@ class Model:
         self.surface = Surface.of(self.person)
         self.camera, self.size = camera, size
         colours = np.array([paint[name] for name in MATERIALS], np.float32)[self.surface.material]
-        self.table = np.zeros((len(self.surface.vertex), shade.VERTEX_WIDTH), np.float32)
-        self.table[:, shade.RED : shade.BLUE + 1] = colours * self._pattern()
-        self.table[:, shade.COVER] = 1
+        self.table = np.zeros((len(self.surface.vertex), shading.VERTEX_WIDTH), np.float32)
+        self.table[:, shading.RED : shading.BLUE + 1] = colours * self._pattern()
+        self.table[:, shading.COVER] = 1
         self.background = self._background(2 * size)
-        self._canvas = shade.Canvas(2 * size, 2 * size, len(self.surface.faces))
+        self._canvas = shading.Canvas(2 * size, 2 * size, len(self.surface.faces))
 
     def render(self, pose: F32) -> Picture:
         """The true picture (size, size, 3) of a state, at twice the size and averaged."""
         posed, fine = self.person.pose(pose), 2 * self.size
         rows, out = self.surface.vertex, self.background.copy()
-        self.table[:, : shade.DEPTH + 1] = self.camera.project(posed, fine, fine)[rows]
+        self.table[:, : shading.DEPTH + 1] = self.camera.project(posed, fine, fine)[rows]
         direction = np.array([-0.25, 0.3, 0.25], np.float32)
         normals = self.person.normals(posed)[rows]
-        self.table[:, shade.SHADE] = light.brightness(normals, direction)
-        surface, blank = self.surface, shade.pack(np.zeros((2, 2, 4), np.uint8))
-        shade.draw(
+        self.table[:, shading.SHADE] = lighting.brightness(normals, direction)
+        surface, blank = self.surface, shading.pack(np.zeros((2, 2, 4), np.uint8))
+        shading.draw(
             self.table, surface.faces, surface.face_layer, surface.two_sided, blank, out,
             self._canvas, 0.005,
         )  # fmt: skip

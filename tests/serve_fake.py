@@ -9,9 +9,9 @@ import asyncio
 import os
 
 from server import logs, settings
-from server.avatars import Avatars
-from server.house import House
+from server.avatars.catalog import Avatars
 from server.serve import serve
+from server.sessions.session_manager import House
 from tests.fakes_own import FakeOwn
 from tests.fakes_server import Behaviour, FakePipeline, FakeSource
 

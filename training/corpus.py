@@ -1,8 +1,8 @@
 """What the networks learn from: speech features beside the body states the director gave them.
 
-``python -m training.corpus`` reads the clips of ``training.voices`` and writes one shard of plain
-arrays per shard of clips, each clip performed by a new performer in a new style, its sound degraded
-as calls are. Resumable: a shard that exists is kept.
+``python -m training.corpus`` reads the clips of ``training.voices.generate`` and writes one shard
+of plain arrays per shard of clips, each clip performed by a new performer in a new style, its sound
+degraded as calls are. Resumable: a shard that exists is kept.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.audio import HOP, SpeechFeatures
-from pipeline.config import load_config
-from training.clips import Clip, load_shard
-from training.degrade import degrade
-from training.director import direct
-from training.performer import Performer
-from training.styles import STYLES, mix, prompt
+from pipeline.models.mini.audio import HOP, SpeechFeatures
+from pipeline.models.mini.config import load_config
+from training.director.director import direct
+from training.director.performer import Performer
+from training.director.styles import STYLES, mix, prompt
+from training.voices.clips import Clip, load_shard
+from training.voices.degrade import degrade
 
 STRIDE = 8  # feature frames per latent
 MIN_LATENTS = 24
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     sources = sorted(args.voices.glob("*.npz"))
     if not sources:
-        parser.error(f"no clips in {args.voices}: run `python -m training.voices` first")
+        parser.error(f"no clips in {args.voices}: run `python -m training.voices.generate` first")
     args.out.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(args.workers) as pool:
         jobs = {}

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.audio import HOP, AudioEncoder, SpeechFeatures
-from pipeline.config import ModelConfig
-from pipeline.vae import MotionVae
+from pipeline.models.mini.audio import HOP, AudioEncoder, SpeechFeatures
+from pipeline.models.mini.config import ModelConfig
+from pipeline.models.mini.vae import MotionVae
 from training.corpus import STRIDE, Take, load_takes
 
 SPECULATIVE: Final = 0.15  # of live chunks: what comes before the speech is known

@@ -25,12 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.audio import AudioEncoder
-from pipeline.config import MODELS, ModelConfig, load_config
-from pipeline.dit import Condition
-from pipeline.generator import Generator, save_generator
-from pipeline.reference import REF_DIM
-from pipeline.vae import PART_COUNT
+from pipeline.models.mini.audio import AudioEncoder
+from pipeline.models.mini.config import MODELS, ModelConfig, load_config
+from pipeline.models.mini.dit import Condition
+from pipeline.models.mini.generator import Generator, save_generator
+from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.vae import PART_COUNT
 from training.data import DELIVERIES, Batch, Crops, read_corpus
 
 LIVE_SHARE = 0.65  # of the steps: live chunks are harder, for they hear less of what follows

@@ -6,9 +6,9 @@ stands, ``gate`` turns one that does into a ``ConsentGrant``; docs/consent.md is
 
 from pipeline.consent.gate import ConsentGate
 from pipeline.consent.grant import ConsentGrant
-from pipeline.consent.premises import Setup
 from pipeline.consent.records import ConsentRecord, Kind, Outcome, Scope, sha256_of
 from pipeline.consent.registry import Registry
+from pipeline.consent.registry_config import Setup
 
 __all__ = [
     "ConsentGate",

@@ -2,6 +2,6 @@
 
 import sys
 
-from pipeline.consent.command import main
+from pipeline.consent.options import main
 
 sys.exit(main())

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from pipeline.consent.audit import AuditLog
 from pipeline.consent.database import Database
-from pipeline.consent.names import readings
+from pipeline.consent.name_matching import readings
 from pipeline.consent.schema import challenges
 from pipeline.errors import ChallengeInvalid
 

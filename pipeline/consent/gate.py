@@ -13,9 +13,9 @@ import secrets
 from typing import Final, Protocol
 
 from pipeline.consent.grant import BEGIN_S, LIFETIME_S, ConsentGrant, seal
-from pipeline.consent.judge import Judge
 from pipeline.consent.records import ConsentRecord, Kind, Scope
 from pipeline.consent.registry import Registry
+from pipeline.consent.validator import Judge
 from pipeline.errors import (
     AvatarDamaged,
     ConsentError,

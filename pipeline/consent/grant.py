@@ -23,7 +23,7 @@ from pipeline.errors import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.consent.judge import Judge
+    from pipeline.consent.validator import Judge
 
 BEGIN_S: Final = 3600.0  # within which a performance must begin: large models load for minutes
 LIFETIME_S: Final = 24 * 3600.0  # after which the longest performance ends

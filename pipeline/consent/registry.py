@@ -17,16 +17,14 @@ from typing import Any, Final
 import sqlalchemy as sa
 from PIL import Image
 
+from pipeline.consent.active_policy import Policies
 from pipeline.consent.challenges import Challenges
-from pipeline.consent.clock import SteadyClock
 from pipeline.consent.database import Database
-from pipeline.consent.denials import Denials
+from pipeline.consent.denylist import Denials
 from pipeline.consent.enrolments import Enrolments
 from pipeline.consent.erasure import Erasure
-from pipeline.consent.likeness import fingerprint_of
-from pipeline.consent.opening import remembered, settle, unlock
-from pipeline.consent.policies import Policies
-from pipeline.consent.premises import Setup, placed
+from pipeline.consent.face_models import Points, Senses, load_senses
+from pipeline.consent.record_rows import COLUMNS, record_of, row_of
 from pipeline.consent.records import (
     Checks,
     ConsentRecord,
@@ -36,9 +34,11 @@ from pipeline.consent.records import (
     new_record,
     sha256_of,
 )
-from pipeline.consent.rows import COLUMNS, record_of, row_of
+from pipeline.consent.registry_config import Setup, placed
 from pipeline.consent.schema import audit, consents
-from pipeline.consent.senses import Points, Senses, load_senses
+from pipeline.consent.similarity import fingerprint_of
+from pipeline.consent.steady_clock import SteadyClock
+from pipeline.consent.unlock import remembered, settle, unlock
 from pipeline.errors import (
     ConsentInvalid,
     ConsentMismatch,

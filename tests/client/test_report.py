@@ -8,7 +8,7 @@ import pytest
 from client import budgets, onsets, report, voice
 from client.receive import SenderClock, Sound
 from client.trace import GRID, Seen, Trace
-from server.marks import SOURCE, Mark
+from server.media.frame_marker import SOURCE, Mark
 from tests.client.conftest import RATE, babble
 
 NTP = 2_208_988_800

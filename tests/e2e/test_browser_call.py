@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.keys import KeyStore, Role
+from server.auth.keys import KeyStore, Role
 from tests.e2e.conftest import serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]

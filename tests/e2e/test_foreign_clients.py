@@ -19,7 +19,7 @@ import av
 import numpy as np
 import pytest
 
-from server import marks
+from server.media import frame_marker
 
 RATE = 48_000
 
@@ -43,7 +43,7 @@ class Chrome:
     def __init__(self) -> None:
         self.webrtc = engine()
         self.peer = self.webrtc.RTCPeerConnection()
-        self.frames: list[marks.Mark | None] = []
+        self.frames: list[frame_marker.Mark | None] = []
         self.events: list[dict[str, Any]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._gathered, self._seen = asyncio.Event(), asyncio.Event()
@@ -112,12 +112,12 @@ class Chrome:
                 self._seen.set()
             result.value.close()
 
-    async def _read(self, frame: Any) -> marks.Mark | None:
+    async def _read(self, frame: Any) -> frame_marker.Mark | None:
         data = bytearray(frame.allocation_size())
         await frame.copy_to(data)
         size = frame.coded_width * frame.coded_height
         luma = np.frombuffer(data, np.uint8)[:size]
-        return marks.read(luma.reshape(frame.coded_height, frame.coded_width))
+        return frame_marker.read(luma.reshape(frame.coded_height, frame.coded_width))
 
     async def _talk(self) -> None:
         writer, started, block = self._microphone.writable.get_writer(), time.monotonic(), 0
@@ -153,7 +153,7 @@ async def test_chromes_engine_calls_and_sees_every_frame_in_order(fake_server: s
         await caller.until(frames=100)
         times = [mark.media_time for mark in caller.frames if mark]
         assert len(times) >= 99 and times == sorted(times)
-        assert any(mark.flags & marks.SOURCE for mark in caller.frames if mark)
+        assert any(mark.flags & frame_marker.SOURCE for mark in caller.frames if mark)
         video, audio = await caller.stats("video"), await caller.stats("audio")
         assert video.freeze_count == 0 and video.frames_decoded >= 100
         apart = video.estimated_playout_timestamp - audio.estimated_playout_timestamp

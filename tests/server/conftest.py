@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
 
-from server.app import build
-from server.avatars import Avatars
-from server.house import House
+from server.api.app import build
+from server.avatars.catalog import Avatars
+from server.sessions.session_manager import House
 from server.settings import Settings
 from tests.fakes_own import FakeOwn
 from tests.fakes_server import FakePipeline, FakeSource

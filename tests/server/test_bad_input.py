@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server import events
-from server.clock import RATE
-from server.encode import stamped
-from server.member import CHANNEL_HIGH_WATER, Member
-from server.offers import Role
-from server.performer import Performer
-from server.playout import BLOCK, WIDE, DelayLimits, Playout, ms
-from server.rtc import Peer
+from server.media.clock import RATE
+from server.media.encoders import stamped
+from server.media.playout import BLOCK, WIDE, DelayLimits, Playout, ms
+from server.media.tracks import DEPTH, OutgoingTrack
+from server.rtc import data_channel
+from server.rtc.aiortc_adapter import Peer
+from server.rtc.participant import CHANNEL_HIGH_WATER, Member
+from server.rtc.sdp_offer import Role
+from server.sessions.stream_runner import Performer
 from server.settings import Settings
-from server.tracks import DEPTH, OutgoingTrack
 from tests.fakes_server import Behaviour, FakeStream, Rhythm
 from tests.server.caller import calling, silence, tone
 from tests.server.conftest import Served
-from tests.server.test_intake import OPUS, Bench, bench
+from tests.server.media.test_audio_receiver import OPUS, Bench, bench
 
 __all__ = ["bench"]
 
@@ -89,7 +89,7 @@ async def member(channel: Channel, role: Role = Role.CALLER) -> Member:
 async def test_events_for_a_peer_that_does_not_read_are_dropped(channel: Channel) -> None:
     reader = await member(channel)
     for _ in range(3000):
-        reader.send(events.build("quality", text="x" * 500))
+        reader.send(data_channel.build("quality", text="x" * 500))
     assert channel.bufferedAmount < CHANNEL_HIGH_WATER + 1000
     await reader.close()
 

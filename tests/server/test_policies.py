@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from server import ice
-from server.encode import BitratePolicy, Bitrates
 from server.errors import Draining, NoSlot, NotReady
-from server.origins import Origin, Origins
-from server.resample import Decimator
-from server.slots import Cost, Door, Slots
-from server.speech import SpeechDetector
+from server.media.encoders import BitratePolicy, Bitrates
+from server.media.resampler import Decimator
+from server.media.source_timestamps import Origin, Origins
+from server.media.vad import SpeechDetector
+from server.rtc import ice
+from server.sessions.admission import Cost, Door, Slots
 from tests.server.caller import voice
 
 

@@ -11,24 +11,24 @@ import pytest
 from client import latency
 from client.latency import Run
 from pipeline.consent import Registry
-from pipeline.models.wan.cards import Recipe, Schedule
-from pipeline.models.wan.manner import Manner
+from pipeline.models.wan.model_cards import Recipe, Schedule
 from pipeline.models.wan.pipeline import WanPipeline
-from server import marks
-from server.beat import Beat
-from server.consents import Bundled, Performers
+from pipeline.models.wan.run_options import Manner
+from server.bootstrap import Bundled, Performers
+from server.media import frame_marker
+from server.media.timing import Beat
 from server.settings import Settings
 from tests.client.conftest import babble
 from tests.fakes_server import FakePipeline, FakeSource, Rhythm
+from tests.pipeline.models.wan.whole import model
 from tests.server.caller import BLOCK, calling, tone
 from tests.server.conftest import Served, serving
-from tests.wan.whole import model
 
 SIXTEEN = Rhythm(fps=16, step=8, ahead=0)
 
 
-def read(picture: object) -> marks.Mark | None:
-    return marks.read(picture.to_ndarray()[: picture.height])  # type: ignore[attr-defined]
+def read(picture: object) -> frame_marker.Mark | None:
+    return frame_marker.read(picture.to_ndarray()[: picture.height])  # type: ignore[attr-defined]
 
 
 def called(served: Served, seconds: float) -> asyncio.Future[Run]:

@@ -11,8 +11,8 @@ import pytest
 from pipeline import errors
 from pipeline.consent import Registry
 from pipeline.errors import ContinuumError
-from server import consents
-from server.consents import Bundled, CannotStart, Performers, open_house, translated
+from server import bootstrap
+from server.bootstrap import Bundled, CannotStart, Performers, open_house, translated
 from server.errors import ServerError
 from server.settings import Settings
 from tests.fakes_server import FakePipeline, FakeSource
@@ -99,7 +99,7 @@ def test_what_a_model_is_refused_for_is_told_at_the_start(
     def refuse(*_: object) -> None:
         raise kind("it would take 31 GB, there are 24")
 
-    monkeypatch.setattr("pipeline.choose.load_pipeline", refuse)
+    monkeypatch.setattr("pipeline.loader.load_pipeline", refuse)
     assert opening(tmp_path, "mini") == "it would take 31 GB, there are 24"
 
 
@@ -129,6 +129,6 @@ def test_nobody_is_told_twice_of_a_forced_use(
     for _ in range(2):
         source.enrol("mira", source.grant("mira"))
     registry.close()
-    assert [r.message for r in caplog.records if r.name == consents.__name__] == [
+    assert [r.message for r in caplog.records if r.name == bootstrap.__name__] == [
         "64x64 is not one of its sizes"
     ]

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from server import tls
-from server.headers import HSTS
-from server.keys import KeyStore, Role
+from server.api.security_headers import HSTS
+from server.auth.keys import KeyStore, Role
 from server.settings import Settings, SettingsError
 from tests.client.conftest import speech
 from tests.fakes_server import FakePipeline, FakeSource

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.state import STATE_DIM, state
+from pipeline.models.mini.rig.state import STATE_DIM, state
 from training.portraits import bundle
 from training.portraits.cast import CAST, Character
 from training.portraits.shoot import Set, Shot, compose, film

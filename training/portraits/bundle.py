@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.avatars import BundledAvatar, write_consent
-from pipeline.fit import Fit
+from pipeline.models.mini.rig.fit import Fit
 from training.portraits.cast import Character
 
 MADE = 1795305600.0  # 2026-11-22, so that the same cast gives the same files

@@ -1,7 +1,7 @@
 """The cast: every bundled person, from bones to background. None of them exists.
 
-Shapes are named parameters of ``pipeline.body``, states named values of ``pipeline.state``;
-colours are sRGB 0..1, lengths metres.
+Shapes are named parameters of ``pipeline.models.mini.rig.body``, states named values of
+``pipeline.models.mini.rig.state``; colours are sRGB 0..1, lengths metres.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.camera import Camera
-from pipeline.state import NAMES, neutral
-from training.performer import rest_state
+from pipeline.models.mini.rig.camera import Camera
+from pipeline.models.mini.rig.state import NAMES, neutral
+from training.director.performer import rest_state
 from training.portraits.backdrop import Backdrop
 from training.portraits.cloth import Cloth
 from training.portraits.groom import Cut

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from pipeline.body import MATERIALS, Body, Person
-from training import body_regions, body_source
+from pipeline.models.mini.rig.body import MATERIALS, Body, Person
+from training.body import regions, source as body_source
 from training.portraits import smooth
 
 Floats = NDArray[np.float32]
@@ -142,7 +142,7 @@ class Figure:
 
     def lid_margin(self, side: str, row: str) -> Floats:
         """The edge of the lower ("1") or upper ("2") lid, from the nose outwards, (K, 3)."""
-        line = np.array(body_regions.LID_MARGIN[row])
+        line = np.array(regions.LID_MARGIN[row])
         return self.vertices[line if side == "l" else self.template.source.mirror[line]]
 
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.body import Body, Person
-from pipeline.camera import Camera
-from pipeline.fit import Fit
-from pipeline.state import neutral, state
+from pipeline.models.mini.rig.body import Body, Person
+from pipeline.models.mini.rig.camera import Camera
+from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.state import neutral, state
 from training.portraits import eyes, fibre, groom, skin, studio, wardrobe
 from training.portraits.blend import add_mesh
 from training.portraits.cast import Character

@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.camera import Camera
+from pipeline.models.mini.rig.camera import Camera
 
 Floats = NDArray[np.float32]
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.portraits import cloth as fabric
-from training.portraits import skin, tailor
+from training.portraits import cloth as fabric, skin, tailor
 from training.portraits.blend import add_mesh
 from training.portraits.figure import Figure, Surface
 from training.portraits.hair import Ground, unit

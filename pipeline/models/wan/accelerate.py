@@ -14,22 +14,22 @@ from typing import Final
 import torch
 from torch import nn
 
-from pipeline.acceleration import Acceleration
+from pipeline.acceleration.offload import BlockStream
+from pipeline.acceleration.profile import Acceleration
+from pipeline.acceleration.quantize import Quantization, quantize
 from pipeline.attention.backends import function, select
 from pipeline.attention.cache import Reuse
 from pipeline.attention.exact import Attend
 from pipeline.attention.sparse import Sparsity
 from pipeline.errors import ModelMismatch
-from pipeline.models.wan.decoders import Size, find_decoders
-from pipeline.models.wan.dit import WanDiT
-from pipeline.models.wan.field import Pace
-from pipeline.models.wan.graphs import CudaRecorder, Graphs
-from pipeline.models.wan.norms import channels_last, fuse_norms
-from pipeline.models.wan.strips import decode_strips
-from pipeline.models.wan.vae import DecodeStep, WanVae
-from pipeline.models.wan.vae_onnx import OnnxDecoder
-from pipeline.offload import BlockStream
-from pipeline.quantize import Quantization, quantize
+from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.network.cuda_graphs import CudaRecorder, Graphs
+from pipeline.models.wan.network.dit import WanDiT
+from pipeline.models.wan.vae.autoencoder import DecodeStep, WanVae
+from pipeline.models.wan.vae.norms import channels_last, fuse_norms
+from pipeline.models.wan.vae.onnx import OnnxDecoder
+from pipeline.models.wan.vae.onnx_files import Size, find_decoders
+from pipeline.models.wan.vae.tiled_decode import decode_strips
 
 GIB: Final = 2**30
 RESIDENT: Final = ("modulation",)  # read before a block's turn

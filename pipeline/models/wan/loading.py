@@ -11,19 +11,19 @@ from torch import Tensor
 
 from pipeline.errors import ModelMismatch, ModelUnknown
 from pipeline.inspect import inspect, transformer_source
-from pipeline.models.wan.budget import budget
-from pipeline.models.wan.cards import Card, card, counted
+from pipeline.models.wan.checkpoint.files import WanFiles
+from pipeline.models.wan.checkpoint.key_mapping import vae_rename
+from pipeline.models.wan.checkpoint.memory import budget
 from pipeline.models.wan.config import WanConfig
-from pipeline.models.wan.dit import WanDiT, keep_float32
-from pipeline.models.wan.files import WanFiles
-from pipeline.models.wan.names import vae_rename
-from pipeline.models.wan.sight import load_picture_encoder
-from pipeline.models.wan.speech import SpeechEncoder
-from pipeline.models.wan.text import load_prompt_encoder
-from pipeline.models.wan.tiny import TinyDecoder, load_tiny
-from pipeline.models.wan.vae import WanVae, vae_from_shapes
-from pipeline.sources import RenamedSource, Source, open_weights
-from pipeline.weights import load_into
+from pipeline.models.wan.encoders.image import load_picture_encoder
+from pipeline.models.wan.encoders.prompt import load_prompt_encoder
+from pipeline.models.wan.encoders.speech import SpeechEncoder
+from pipeline.models.wan.model_cards import Card, card, counted
+from pipeline.models.wan.network.dit import WanDiT, keep_float32
+from pipeline.models.wan.vae.autoencoder import WanVae, vae_from_shapes
+from pipeline.models.wan.vae.taehv import TinyDecoder, load_tiny
+from pipeline.weights.files import RenamedSource, Source, open_weights
+from pipeline.weights.loading import load_into
 
 
 @dataclass(frozen=True, slots=True)

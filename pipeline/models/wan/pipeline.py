@@ -15,28 +15,28 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.acceleration import Acceleration, profile
+from pipeline.acceleration.profile import Acceleration, profile
 from pipeline.admission import admit
 from pipeline.avatars import find_avatar
-from pipeline.label import Label
+from pipeline.media.image_file import Picture, hash_picture, load_picture
+from pipeline.media.label import Label
+from pipeline.models.mini.stream import AvatarFrame
 from pipeline.models.wan.accelerate import Accepted, Applied, accelerate
-from pipeline.models.wan.cards import Card, card
-from pipeline.models.wan.condition import Reference, encode_frames, encode_reference
-from pipeline.models.wan.denoise import Prompts
-from pipeline.models.wan.field import Pace
-from pipeline.models.wan.files import find_files
+from pipeline.models.wan.checkpoint.files import find_files
+from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
+from pipeline.models.wan.generation.batching import FrameDecoder
+from pipeline.models.wan.generation.chunked import Score
+from pipeline.models.wan.generation.denoise import Prompts
+from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.recipes import check_pace, perform
 from pipeline.models.wan.loading import WanModel, load_model, only_candidate
-from pipeline.models.wan.manner import Manner, check_manner
-from pipeline.models.wan.performance import Score
-from pipeline.models.wan.recipes import check_pace, perform
-from pipeline.models.wan.speech import SAMPLE_RATE, SpeechWindow
+from pipeline.models.wan.model_cards import Card, card
+from pipeline.models.wan.network.condition import Reference, encode_frames, encode_reference
+from pipeline.models.wan.run_options import Manner, check_manner
 from pipeline.models.wan.stream import FrameMemory, Parts, WanAvatar, WanStream, step_together
-from pipeline.models.wan.tiny import TinyStream
-from pipeline.models.wan.together import FrameDecoder
-from pipeline.models.wan.vae import VaeDecoder
-from pipeline.models.wan.warm import warm_up
-from pipeline.picture import Picture, hash_picture, load_picture
-from pipeline.stream import AvatarFrame
+from pipeline.models.wan.vae.autoencoder import VaeDecoder
+from pipeline.models.wan.vae.taehv import TinyStream
+from pipeline.models.wan.warmup import warm_up
 
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGrant

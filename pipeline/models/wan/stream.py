@@ -1,7 +1,7 @@
 """A live stream of a Wan checkpoint: push speech, take frames at the model's own rate.
 
-The same face as ``pipeline.stream.AvatarStream``; frame k covers samples [k s, (k + 1) s) with
-s = 16000 / frame rate. Everything that one stream remembers is here.
+The same face as ``pipeline.models.mini.stream.AvatarStream``; frame k covers samples [k s, (k + 1)
+s) with s = 16000 / frame rate. Everything that one stream remembers is here.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import AudioNotFinite, StreamClosed, StreamOverrun
-from pipeline.label import Label
-from pipeline.models.wan.ask import Turn
-from pipeline.models.wan.condition import Reference
-from pipeline.models.wan.denoise import Prompts
-from pipeline.models.wan.performance import Fresh, Performance
-from pipeline.models.wan.speech import SAMPLE_RATE, SpeechWindow
-from pipeline.models.wan.together import FrameDecoder, decode_together, together
-from pipeline.stream import AvatarFrame
+from pipeline.media.label import Label
+from pipeline.models.mini.stream import AvatarFrame
+from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
+from pipeline.models.wan.generation.batching import FrameDecoder, decode_together, together
+from pipeline.models.wan.generation.chunked import Fresh, Performance
+from pipeline.models.wan.generation.denoise import Prompts
+from pipeline.models.wan.generation.forward import Turn
+from pipeline.models.wan.network.condition import Reference
 
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGrant

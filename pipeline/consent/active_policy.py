@@ -1,0 +1,37 @@
+"""The policy in force: the registry's, which nobody needs to be told, and what a process adds.
+
+The registry's policy is a signed standing order; without one it is the default. A process may name
+a policy of its own: it is asked as well, so it can make this process stricter and never laxer.
+"""
+
+from __future__ import annotations
+
+from pipeline.consent.database import Database
+from pipeline.consent.policy import Policy, examine
+from pipeline.consent.records import ConsentRecord, Scope
+from pipeline.consent.signed_settings import POLICY, Order, Orders
+
+
+class Policies:
+    """What one process asks of the records of one registry."""
+
+    def __init__(self, database: Database, orders: Orders, own: Policy | None = None) -> None:
+        self._database, self._orders, self.own = database, orders, own
+        self._held: tuple[int, Policy] = (-1, Policy())  # as of a revision
+
+    def in_force(self) -> Policy:
+        """The registry's. Raises ``ConsentTampered`` or ``PolicyInvalid``."""
+        revision = self._database.revision()
+        if self._held[0] != revision:
+            order = self._orders.in_force(POLICY)
+            self._held = (revision, Policy.read(order.document) if order else Policy())
+        return self._held[1]
+
+    def set(self, policy: Policy, *, actor: str = "operator", reason: str = "") -> Order:
+        """Puts a policy in force for everybody; audited. Running sessions must satisfy it, too."""
+        return self._orders.give(POLICY, policy.document(), actor=actor, reason=reason)
+
+    def examine(self, record: ConsentRecord, scope: Scope) -> None:
+        """Raises the ``ConsentError`` that names what a record lacks for this scope."""
+        held = self.in_force()
+        examine([held] if self.own is None else [held, self.own], record, scope)

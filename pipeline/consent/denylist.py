@@ -1,0 +1,315 @@
+"""Who is protected: names, pictures and faces that nobody may enrol without verified consent.
+
+Public figures are protected from the start (``public_figures.toml``); the operator adds others.
+What a record's picture is like is reckoned when a record or a protection is written and kept as
+rows, so that the gate only has to look. A picture that copies somebody else's enrolled one is
+found the same way. An override lifts all of it for one record; every step is audited.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from pipeline.consent.audit import AuditLog
+from pipeline.consent.database import Database
+from pipeline.consent.face_models import Points, Senses
+from pipeline.consent.name_matching import readings
+from pipeline.consent.protected_names import ProtectedNames
+from pipeline.consent.records import CHECKS, ConsentRecord, Kind, Outcome
+from pipeline.consent.schema import consents, denials, likenesses, overrides, state
+from pipeline.consent.similarity import compare, fingerprint_of
+from pipeline.errors import ConsentInvalid, ConsentMissing, OverrideRefused
+
+_COPIES: Final = sa.select(likenesses.c.consent_id).where(likenesses.c.other.not_like("d-%"))
+"""Records whose picture is somebody else's: they bar nobody, least of all whose it is."""
+_FIGURES: Final = Path(__file__).with_name("public_figures.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """One protected person. ``has_picture`` says whether pictures are recognised, too."""
+
+    id: str
+    name: str
+    aliases: tuple[str, ...]
+    reason: str
+    has_picture: bool
+    added_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """A record's picture is like ``other``'s: a denial's id, or that of somebody's consent."""
+
+    other: str
+    how: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a picture was found to be like when the registry was at a revision."""
+
+    revision: int
+    found: tuple[Likeness, ...]
+
+
+class Denials:
+    """The protections of one registry."""
+
+    def __init__(
+        self,
+        database: Database,
+        log: AuditLog,
+        clock: Callable[[], float],
+        senses: Callable[[], Senses],
+    ) -> None:
+        self._database, self._log, self._clock, self._senses = database, log, clock, senses
+        self._names = ProtectedNames(database)
+
+    # -- the list ----------------------------------------------------------------------------
+
+    def all(self) -> list[Denial]:
+        """Every protection in force, by name."""
+        query = sa.select(denials).where(denials.c.removed_at.is_(None)).order_by(denials.c.name)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [
+            Denial(r.id, r.name, _lines(r.aliases), r.reason, bool(r.fingerprint), r.added_at)
+            for r in rows
+        ]
+
+    def add(
+        self,
+        name: str,
+        *,
+        aliases: Iterable[str] = (),
+        reason: str = "",
+        picture: bytes | None = None,
+        points: Points | None = None,
+        actor: str = "operator",
+    ) -> Denial:
+        """Protects a person by name, aliases and, when given, a picture. ``ConsentInvalid``."""
+        if not readings(name):
+            raise ConsentInvalid(f"a protection needs a name, got {name!r}")
+        marks, face = self._seen(picture, points)
+        denial = Denial(
+            f"d-{secrets.token_hex(6)}", name, tuple(aliases), reason, bool(marks), self._clock()
+        )
+        revision = self._database.changes()
+        alike = self._records_like(marks, face)
+        with self._database.write() as connection:
+            if self._database.changes(connection) != revision:  # records came in between
+                alike = self._records_like(marks, face)
+            connection.execute(denials.insert().values(_row(denial, marks, face)))
+            for consent_id, found in alike:
+                _keep(connection, consent_id, Likeness(denial.id, found.how, found.score))
+            self._database.bump(connection)
+            self._log.append(
+                connection, "denial.added", actor=actor, id=denial.id, name=name, reason=reason
+            )
+        return denial
+
+    def remove(self, denial_id: str, *, reason: str = "", actor: str = "operator") -> None:
+        """Protects this person no longer. Raises ``ConsentMissing``."""
+        alive = (denials.c.id == denial_id) & denials.c.removed_at.is_(None)
+        gone = {"removed_at": self._clock(), "fingerprint": None, "face": None}
+        with self._database.write() as connection:
+            if not connection.execute(denials.update().where(alive).values(gone)).rowcount:
+                raise ConsentMissing(
+                    f"no protection {denial_id!r}: `continuum deny list` shows all"
+                )
+            connection.execute(likenesses.delete().where(likenesses.c.other == denial_id))
+            self._database.bump(connection)
+            self._log.append(connection, "denial.removed", actor=actor, id=denial_id, reason=reason)
+
+    def protect_public_figures(self) -> None:
+        """Adds those that this release knows and the registry does not; once a release."""
+        content = tomllib.loads(_FIGURES.read_text("utf-8"))
+        version = int(content["version"])
+        if self._figures() >= version:
+            return
+        with self._database.write() as connection:
+            if self._figures(connection) >= version:
+                return
+            known = set(connection.scalars(sa.select(denials.c.id)))
+            rows = [
+                _row(Denial(f"d-{key}", person["name"], tuple(person.get("aliases", ())), "public "
+                            "figure", False, self._clock()), None, None)
+                for key, person in content["people"].items()
+                if f"d-{key}" not in known
+            ]  # fmt: skip
+            if rows:
+                connection.execute(denials.insert(), rows)
+            seen = state.update().where(state.c.name == "figures")
+            connection.execute(seen.values(value=str(version)))
+            self._database.bump(connection)
+            self._log.append(
+                connection, "denial.seeded", actor="registry", version=version, people=len(rows)
+            )
+
+    # -- what the gate asks ------------------------------------------------------------------
+
+    def named(self, *texts: str) -> str | None:
+        """The protection whose name one of the texts is."""
+        return self._names.named(texts)
+
+    def alike(self, consent_id: str) -> list[Likeness]:
+        """What a record's picture was found to be like, the closest first."""
+        query = sa.select(likenesses.c.other, likenesses.c.how, likenesses.c.score)
+        query = query.where(likenesses.c.consent_id == consent_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(likenesses.c.score.desc())).all()
+        return [Likeness(*row) for row in rows]
+
+    def overridden(self, consent_id: str) -> bool:
+        """Whether protections are lifted for a record."""
+        query = sa.select(overrides.c.consent_id).where(overrides.c.consent_id == consent_id)
+        with self._database.read() as connection:
+            return connection.scalar(query) is not None
+
+    # -- overrides ---------------------------------------------------------------------------
+
+    def override(self, record: ConsentRecord, reason: str, *, actor: str) -> None:
+        """Lifts protections for a record whose evidence was checked. ``OverrideRefused``."""
+        done = record.checks.named()
+        missing = [name for name in CHECKS if done[name] is not Outcome.PASSED]
+        if record.kind is Kind.SYNTHETIC:
+            raise OverrideRefused(f"consent {record.id} is of nobody real, who cannot agree to it")
+        if missing or not record.evidence_sha256 or not record.challenge:
+            raise OverrideRefused(
+                f"consent {record.id} is not verified ({', '.join(missing) or 'no evidence'}):"
+                " only the protected person's own, checked consent lifts a protection"
+            )
+        if not reason.strip():
+            raise OverrideRefused("an override needs a reason, for whoever reads the audit log")
+        row = {"consent_id": record.id, "reason": reason, "actor": actor}
+        with self._database.write() as connection:
+            connection.execute(overrides.delete().where(overrides.c.consent_id == record.id))
+            connection.execute(overrides.insert().values(**row, granted_at=self._clock()))
+            self._database.bump(connection)
+            self._log.append(
+                connection, "override.granted", actor=actor, consent_id=record.id, reason=reason
+            )
+
+    def withdraw(self, consent_id: str, *, actor: str = "operator") -> None:
+        """Protections count for this record again. Raises ``ConsentMissing``."""
+        own = overrides.c.consent_id == consent_id
+        with self._database.write() as connection:
+            if not connection.execute(overrides.delete().where(own)).rowcount:
+                raise ConsentMissing(f"there is no override for consent {consent_id!r:.80}")
+            self._database.bump(connection)
+            self._log.append(connection, "override.withdrawn", actor=actor, consent_id=consent_id)
+
+    # -- likeness ----------------------------------------------------------------------------
+
+    def compared(self, record: ConsentRecord, face: bytes | None) -> Compared:
+        """What a record's picture is like: protected pictures, and those of other people.
+
+        Takes a while, so it is done before the transaction that writes the record.
+        """
+        revision = self._database.changes()
+        return Compared(revision, tuple(self._likenesses(record, face)))
+
+    def note(
+        self,
+        connection: sa.Connection,
+        record: ConsentRecord,
+        face: bytes | None,
+        compared: Compared | None,
+    ) -> None:
+        """Keeps what was found, within the transaction that writes the record.
+
+        Compares again when somebody else wrote in between: of two copies that come at the same
+        moment, the second must find the first.
+        """
+        if compared is None:
+            return
+        found: Iterable[Likeness] = compared.found
+        if self._database.changes(connection) != compared.revision:
+            found = self._likenesses(record, face)
+        for each in found:
+            _keep(connection, record.id, each)
+
+    def _likenesses(self, record: ConsentRecord, face: bytes | None) -> Iterator[Likeness]:
+        for other, marks, seen in self._others(record):
+            alike = compare(self._senses(), (record.fingerprint, face), (marks, seen))
+            if alike is not None:
+                yield Likeness(other, *alike)
+
+    def _others(self, record: ConsentRecord) -> list[tuple[str, bytes | None, bytes | None]]:
+        protected = sa.select(denials.c.id, denials.c.fingerprint, denials.c.face)
+        people = sa.select(
+            consents.c.id, consents.c.subject, consents.c.kind, consents.c.fingerprint,
+            consents.c.face,
+        ).where(consents.c.id != record.id, consents.c.id.not_in(_COPIES))  # fmt: skip
+        with self._database.read() as connection:
+            denied = connection.execute(protected.where(denials.c.removed_at.is_(None))).all()
+            enrolled = connection.execute(people).all()
+        others = [(row.id, row.fingerprint, row.face) for row in denied]
+        for row in enrolled:
+            nobody = record.kind is Kind.SYNTHETIC and row.kind == Kind.SYNTHETIC
+            if not nobody and not _same_subject(row.subject, record.subject):
+                others.append((row.id, row.fingerprint, row.face))
+        return others
+
+    def _records_like(self, marks: bytes | None, face: bytes | None) -> list[tuple[str, Likeness]]:
+        if not marks:
+            return []
+        query = sa.select(consents.c.id, consents.c.fingerprint, consents.c.face)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        compared = (
+            (row.id, compare(self._senses(), (marks, face), (row.fingerprint, row.face)))
+            for row in rows
+        )
+        return [(i, Likeness("", *found)) for i, found in compared if found is not None]
+
+    def _seen(
+        self, picture: bytes | None, points: Points | None
+    ) -> tuple[bytes | None, bytes | None]:
+        if picture is None:
+            return None, None
+        return fingerprint_of(picture), self._senses().embedding(picture, points)
+
+    def _figures(self, connection: sa.Connection | None = None) -> int:
+        query = sa.select(state.c.value).where(state.c.name == "figures")
+        if connection is not None:
+            return int(connection.scalar(query) or 0)
+        with self._database.read() as reading:
+            return int(reading.scalar(query) or 0)
+
+
+def _same_subject(one: str, other: str) -> bool:
+    return one == other or bool(readings(one) & readings(other))
+
+
+def _keep(connection: sa.Connection, consent_id: str, found: Likeness) -> None:
+    own = (likenesses.c.consent_id == consent_id) & (likenesses.c.other == found.other)
+    connection.execute(likenesses.delete().where(own))
+    row = {"consent_id": consent_id, "other": found.other, "how": found.how, "score": found.score}
+    connection.execute(likenesses.insert().values(row))
+
+
+def _row(denial: Denial, marks: bytes | None, face: bytes | None) -> dict[str, object]:
+    return {
+        "id": denial.id,
+        "name": denial.name,
+        "aliases": "\n".join(denial.aliases),
+        "reason": denial.reason,
+        "fingerprint": marks,
+        "face": face,
+        "added_at": denial.added_at,
+        "removed_at": None,
+    }
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split("\n")))

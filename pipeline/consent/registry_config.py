@@ -1,0 +1,107 @@
+"""Premises: where a registry's vault, keys and models are, and how long files are kept.
+
+A process that names some of it when it opens a registry (``Setup``) lays it down for all: the
+registry remembers. A process that names nothing follows. So no command works with other keys, or
+keeps files for another time, than the server does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Final
+
+from pipeline.consent.face_models import Senses
+from pipeline.consent.policy import Policy
+from pipeline.errors import ConsentInvalid, PolicyInvalid
+
+HOME: Final = Path("~/.local/share/continuum/vault")  # for registries that are no file
+NONE: Final = Path("none")  # named in place of a path: as it is without any
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What one process names of its own accord; None is as the registry remembers it.
+
+    ``retention_s`` is how long evidence, picture and landmarks stay after a revocation.
+    ``policy`` is asked on top of the registry's. ``senses`` stand in for the models' files.
+    ``grace_s`` is how long what runs here goes on while the registry cannot be asked.
+    """
+
+    vault: Path | None = None
+    operator_key: Path | None = None
+    evidence_key: Path | None = None
+    face_model: Path | None = None
+    age_model: Path | None = None
+    retention_s: float | None = None
+    policy: Policy | None = None
+    senses: Senses | None = None
+    grace_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.grace_s < float("inf"):
+            raise ConsentInvalid(f"grace is 0 s or more, not {self.grace_s}")
+        if self.retention_s is not None and not 0 <= self.retention_s < float("inf"):
+            raise ConsentInvalid(f"retention is 0 s or more, not {self.retention_s}")
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """What a registry remembers: absolute paths, "" for none, and seconds."""
+
+    vault: str = ""  # none: beside the registry
+    operator_key: str = ""  # none: the one in the vault; so is the next
+    evidence_key: str = ""
+    face_model: str = ""
+    age_model: str = ""
+    retention_s: float = 0.0
+
+    @classmethod
+    def read(cls, document: str) -> Premises:
+        """Back from JSON. Raises ``PolicyInvalid`` for what this release does not know."""
+        kinds = {item.name: float if item.name == "retention_s" else str for item in fields(cls)}
+        try:
+            content = json.loads(document)
+            if not all(isinstance(value, kinds[name]) for name, value in content.items()):
+                raise TypeError("a value of another kind")
+            return cls(**content)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise PolicyInvalid(
+                f"the registry's premises say what this release does not know ({error!r:.80})"
+            ) from error
+
+    def document(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def changed(self, setup: Setup, where: Path | str) -> Premises:
+        """With what ``setup`` names, for the registry at ``where``."""
+        named = {
+            item.name: _written(value, beside(where) if item.name == "vault" else None)
+            for item in fields(self)
+            if isinstance(value := getattr(setup, item.name), Path)
+        }
+        kept = self.retention_s if setup.retention_s is None else setup.retention_s
+        return Premises(**(asdict(self) | named | {"retention_s": float(kept)}))
+
+    def folder(self, where: Path | str) -> Path:
+        """The vault's."""
+        return Path(self.vault) if self.vault else beside(where)
+
+
+def beside(where: Path | str) -> Path:
+    """Where a registry's vault is when nobody names another place."""
+    return HOME.expanduser() if isinstance(where, str) else where.with_suffix(".vault")
+
+
+def placed(text: str) -> Path | None:
+    """A remembered path; None for none."""
+    return Path(text) if text else None
+
+
+def _written(named: Path, default: Path | None) -> str:
+    if named == NONE:
+        return ""
+    place = named.expanduser().absolute()
+    return "" if default is not None and place == default.absolute() else str(place)

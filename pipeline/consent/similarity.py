@@ -1,0 +1,37 @@
+"""What a picture is like: one answer from fingerprints and, where there is a model, faces.
+
+Fingerprints are imported when the first picture is compared, because they bring SciPy along.
+"""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from pipeline.consent.face_models import Senses
+from pipeline.errors import ConsentInvalid
+
+
+def fingerprint_of(picture: bytes | Image.Image) -> bytes:
+    """The fingerprint of a picture, or of its file. Raises ``ConsentInvalid``."""
+    from pipeline.consent.image_fingerprint import fingerprint
+
+    try:
+        return fingerprint(picture)
+    except Exception as error:  # a hostile header may make a decoder fail in any way
+        raise ConsentInvalid(f"the picture cannot be read: {error}") from error
+
+
+def compare(
+    senses: Senses,
+    one: tuple[bytes | None, bytes | None],
+    other: tuple[bytes | None, bytes | None],
+) -> tuple[str, float] | None:
+    """How two pictures, as fingerprint and face, are alike, and how much; None if they are not."""
+    from pipeline.consent.image_fingerprint import SAME, likeness
+
+    if one[0] and other[0]:
+        score = likeness(one[0], bytes(other[0]))
+        if score >= SAME:
+            return "picture", score
+    cosine = senses.same_face(one[1], other[1])
+    return None if cosine is None else ("face", cosine)

@@ -1,0 +1,101 @@
+"""How a registry is opened: with the keys that it was written with, or not at all.
+
+Keys are made for a registry in which nothing is written yet. Any other must be opened with a vault
+that signed how its audit log begins; so no process signs records, or encrypts files, that the rest
+of the house cannot read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from pipeline.consent.audit import AuditLog
+from pipeline.consent.database import Database
+from pipeline.consent.erasure import named_files
+from pipeline.consent.face_models import load_senses
+from pipeline.consent.registry_config import Premises, Setup, placed
+from pipeline.consent.schema import state
+from pipeline.consent.signed_settings import PREMISES, Orders, newest
+from pipeline.consent.vault import Vault
+from pipeline.errors import RegistryUnavailable
+
+ACTOR: Final = "registry"
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """An opened registry's vault, log and orders."""
+
+    vault: Vault
+    log: AuditLog
+    orders: Orders
+
+
+def unlock(
+    database: Database, clock: Callable[[], float], where: Path | str, setup: Setup
+) -> Unlocked:
+    """Opens the vault that ``setup`` names or the registry remembers. ``RegistryUnavailable``."""
+    with database.read() as connection:
+        order = newest(connection, PREMISES)  # believed once its vault is open
+        name = str(connection.scalar(sa.select(state.c.value).where(state.c.name == "id")))
+        begun = not str(
+            connection.scalar(sa.select(state.c.value).where(state.c.name == "audit"))
+        ).startswith("0:")
+    premises = Premises.read(order.document) if order else Premises()
+    premises = premises.changed(setup, where)
+    keys = placed(premises.operator_key), placed(premises.evidence_key)
+    vault = Vault(premises.folder(where), *keys, make=not begun)
+    log = AuditLog(database, vault, clock)
+    if begun:
+        _check_owned(log, vault, database)
+    vault.keep_for(name)
+    return Unlocked(vault, log, Orders(database, vault, log, clock))
+
+
+def settle(database: Database, opened: Unlocked, where: Path | str, setup: Setup) -> Premises:
+    """Remembers what ``setup`` names that is new; returns what is in force.
+
+    Raises ``ConsentTampered``, ``RegistryUnavailable`` for keys that do not fit, ``PolicyInvalid``
+    for models that cannot be used.
+    """
+    _check_owned(opened.log, opened.vault, database)  # of two who made keys at once, one goes on
+    held = remembered(opened.orders)
+    wanted = held.changed(setup, where)
+    if wanted == held:
+        return held
+    if (wanted.vault, wanted.evidence_key) != (held.vault, held.evidence_key):
+        _check_opens(opened.vault, database)
+    if (wanted.face_model, wanted.age_model) != (held.face_model, held.age_model):
+        load_senses(placed(wanted.face_model), placed(wanted.age_model))
+    opened.orders.give(PREMISES, wanted.document(), actor=ACTOR)
+    return wanted
+
+
+def remembered(orders: Orders) -> Premises:
+    """What the registry remembers by now. Raises ``ConsentTampered``."""
+    order = orders.in_force(PREMISES)
+    return Premises.read(order.document) if order else Premises()
+
+
+def _check_owned(log: AuditLog, vault: Vault, database: Database) -> None:
+    if not log.owned():
+        raise RegistryUnavailable(
+            f"consent registry {database.shown} was not signed with the keys of {vault.folder}:"
+            " name its own vault and operator's key once in the settings; after a change of the"
+            " key, put the old public one into trusted/ in the vault"
+        )
+
+
+def _check_opens(vault: Vault, database: Database) -> None:
+    with database.read() as connection:
+        files = named_files(connection)
+    if files and not vault.opens(min(files)):
+        raise RegistryUnavailable(
+            f"the files of consent registry {database.shown} do not lie in {vault.folder}, or were"
+            " encrypted with another key: name the right vault and evidence key"
+        )

@@ -1,0 +1,2 @@
+"""Diffusion sampling: noise levels, steps, guidance, chunks, latent context, Neural Continuum
+Sync."""

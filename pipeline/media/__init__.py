@@ -1,0 +1,1 @@
+"""Files: sound, video and pictures in and out, marks and provenance."""

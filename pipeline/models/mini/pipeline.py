@@ -1,0 +1,215 @@
+"""``AvatarPipeline``: one model, many avatars and streams, batched.
+
+Loads weights, enrols pictures, opens live streams (the causal schedule) and renders speech of any
+length (the parallel one). Every way in asks for a ``ConsentGrant``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.admission import admit
+from pipeline.avatars import find_avatar
+from pipeline.consent import ConsentGrant
+from pipeline.errors import LandmarksInvalid, LandmarksMissing, PersonNotFound
+from pipeline.media.image_file import Picture, hash_picture, load_picture
+from pipeline.media.label import Label
+from pipeline.models.mini.config import SAMPLES_PER_FRAME, ModelConfig, load_config
+from pipeline.models.mini.denoiser import Denoiser, Performance, causal_plan
+from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
+from pipeline.models.mini.enrolment.landmark_fit import fit_landmarks
+from pipeline.models.mini.generator import Generator, load_generator
+from pipeline.models.mini.offline import Speech, states, trace_for
+from pipeline.models.mini.onnx.runtime import accelerate
+from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.rig.fit import Fit, Landmarks
+from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.stream import Avatar, AvatarFrame, AvatarStream
+
+DEFAULT_SIZE: Final = (512, 512)
+_AHEAD: Final = 32  # frames that wait to be painted or taken: painters go on while chunks are made
+
+
+class AvatarEngine:
+    """Steps many live streams of one model with one batched forward per noise level."""
+
+    def __init__(self, config: ModelConfig, denoiser: Denoiser) -> None:
+        self._config, self._denoiser = config, denoiser
+
+    def advance(self, streams: Sequence[AvatarStream]) -> list[Tensor]:
+        """Fresh latents (C, hop, 1, P) of streams that are ``ready``; nothing is painted."""
+        for stream in streams:
+            stream.grant.check()
+            stream.hear()
+        performances = [stream.performance for stream in streams]
+        plans = [causal_plan(self._config, p.position) for p in performances]
+        return self._denoiser.advance(performances, plans)
+
+    def step(self, streams: Sequence[AvatarStream]) -> list[list[AvatarFrame]]:
+        """One tick of every stream that is ready; an empty list for each of the others."""
+        ready = [stream for stream in streams if stream.ready]
+        fresh = dict(zip(map(id, ready), self.advance(ready), strict=True)) if ready else {}
+        return [list(s.paint(fresh[id(s)])) if id(s) in fresh else [] for s in streams]
+
+
+class AvatarPipeline:
+    """A loaded model. ``load`` is the way to get one."""
+
+    license: Final = "Apache-2.0; its body is made from CC0 data"  # models/mini/NOTICE
+    efforts: Final = 1  # decision 13: what would save a little would be seen
+
+    def set_effort(self, effort: int) -> None:
+        """Chooses among ``efforts``: there is one."""
+        if effort != 0:
+            raise ValueError(f"effort must be 0 of {self.efforts}, not {effort}")
+
+    def __init__(self, config: ModelConfig, model: Generator, device: str, reason: str) -> None:
+        self.config, self.model = config, model
+        self.label = Label()  # burnt into every frame; another one, or none, is the operator's
+        self.device, self.reason = device, reason
+        self.networks = accelerate(model, config)
+        with torch.inference_mode():
+            self._null_prompt = model.text([""])[0]
+        self._denoiser = Denoiser(self.networks.dit, config, self._null_prompt)
+        self.engine = AvatarEngine(config, self._denoiser)
+
+    @classmethod
+    def load(cls, name: str = "mini", weights: Path | None = None) -> AvatarPipeline:
+        """Load a bundled model. ``device`` and ``reason`` of the result say where it runs and why.
+
+        Raises ``ModelUnknown`` or ``ModelDamaged``.
+        """
+        config = load_config(name)
+        model = load_generator(config, REF_DIM, weights)
+        cores = len(os.sched_getaffinity(0))
+        reason = f"{config.name} is a CPU model; {cores} cores, torch on {torch.get_num_threads()}"
+        return cls(config, model, "cpu", reason)
+
+    def describe_runtime(self) -> dict[str, object]:
+        """What runs each network, how fast, how exact, and why: for logs and ``/healthz``."""
+        return self.networks.describe()
+
+    # -- identities --------------------------------------------------------------------------
+
+    def bundled(
+        self, name: str, grant: ConsentGrant, *, size: tuple[int, int] = DEFAULT_SIZE
+    ) -> Avatar:
+        """Enrol a bundled avatar at a frame size (width, height), from its exact fit.
+
+        Raises ``UnknownAvatar``, ``AvatarDamaged``, or a ``ConsentError``.
+        """
+        found = find_avatar(name)
+        file = hash_picture(found.reference)
+        grant.check(image_sha256=file.sha256)
+        picture = load_picture(file)
+        fit = Fit.from_json(found.fit.read_text("utf-8"))
+        anchor = build_anchor(picture.pixels, fit, *size, alpha=found.mask())
+        return Avatar(name, file.sha256, anchor)
+
+    def enrol(
+        self,
+        image: Picture,
+        grant: ConsentGrant,
+        *,
+        landmarks: Landmarks | None = None,
+        size: tuple[int, int] = DEFAULT_SIZE,
+    ) -> Avatar:
+        """Enrol somebody's own picture from its landmarks (px), at a frame size (width, height).
+
+        Raises a ``ConsentError`` before anything is computed, then a ``PictureError``.
+        """
+        grant.check(image_sha256=image.sha256)
+        if landmarks is None:
+            raise LandmarksMissing(
+                "this picture has no landmarks: put them into a JSON file beside it, "
+                "docs/avatars.md says how"
+            )
+        try:
+            fit = fit_landmarks(image.pixels, landmarks)
+        except ValueError as error:
+            raise LandmarksInvalid(f"the landmarks do not fit a person: {error}") from error
+        try:
+            anchor = build_anchor(image.pixels, fit, *size, alpha=image.alpha)
+        except ValueError as error:
+            raise PersonNotFound(f"{error}: check the landmarks against the picture") from error
+        return Avatar(grant.avatar, image.sha256, anchor)
+
+    # -- performances ------------------------------------------------------------------------
+
+    def open(
+        self, avatar: Avatar, grant: ConsentGrant, prompt: str = "", seed: int = 0
+    ) -> AvatarStream:
+        """A live stream of the avatar (causal schedule). Raises a ``ConsentError``."""
+        admit(grant, avatar.image_sha256)
+        performance = self._performance(avatar, prompt, seed, "causal")
+        painter = Painter(avatar.anchor)
+        return AvatarStream(
+            avatar, grant, self.networks, performance, painter, self.engine.advance, self.label
+        )
+
+    def render(
+        self,
+        avatar: Avatar,
+        grant: ConsentGrant,
+        speech: Iterable[Speech],
+        prompt: str = "",
+        seed: int = 0,
+        schedule: str = "parallel",
+    ) -> Iterator[AvatarFrame]:
+        """Frames of a whole recording, in order, the last one covering its last sample.
+
+        ``speech`` is pulled lazily, in float32 mono 16 kHz pieces of any length; memory does not
+        grow with it. Raises a ``ConsentError``, also while it runs.
+        """
+        admit(grant, avatar.image_sha256, schedule)
+        performance = self._performance(avatar, prompt, seed, schedule)
+        made = states(
+            self.networks, self._denoiser, performance, speech, schedule, check=grant.check
+        )
+        return _painted(avatar.anchor, made, self.label)
+
+    def _performance(self, avatar: Avatar, prompt: str, seed: int, schedule: str) -> Performance:
+        with torch.inference_mode():
+            tokens = self.model.text([prompt])[0]
+        reference = torch.from_numpy(avatar.anchor.reference)
+        return Performance(
+            self.config, reference, tokens, seed,
+            trace_for(self.config, schedule), self.config.motion.spread(schedule),
+        )  # fmt: skip
+
+
+def _painted(
+    anchor: IdentityAnchor, poses: Iterable[NDArray[np.float32]], label: Label
+) -> Iterator[AvatarFrame]:
+    """Paint states in order on two threads of one painter each (the kernels release the GIL)."""
+    painters = [Painter(anchor), Painter(anchor)]
+    pools = [ThreadPoolExecutor(1, f"paint-{i}") for i in range(len(painters))]
+    queue: deque[Future[NDArray[np.uint8]]] = deque()
+
+    def frame(index: int) -> AvatarFrame:
+        image = label.stamp(queue.popleft().result())
+        return AvatarFrame(image, index, index * SAMPLES_PER_FRAME)
+
+    painted = 0
+    try:
+        for k, state in enumerate(poses):
+            queue.append(pools[k % 2].submit(painters[k % 2].paint, state))
+            if len(queue) > _AHEAD:
+                yield frame(painted)
+                painted += 1
+        while queue:
+            yield frame(painted)
+            painted += 1
+    finally:
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)

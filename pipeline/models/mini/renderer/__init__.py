@@ -1,0 +1,1 @@
+"""Drawing frames: rasterizer, shading, warped layers."""

@@ -1,0 +1,1 @@
+"""The parametric body: states, shape, skeleton, skinning, camera, fit."""

@@ -1,0 +1,209 @@
+"""``AvatarStream``: push speech, take frames. Everything that one stream remembers is here.
+
+Time is counted in 16 kHz samples pushed since the stream began, whether they were heard or skipped.
+Not thread-safe: one thread at a time pushes and steps a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.consent import ConsentGrant
+from pipeline.errors import AudioNotFinite, StreamClosed, StreamOverrun
+from pipeline.media.label import Label
+from pipeline.models.mini.audio import AudioStream
+from pipeline.models.mini.config import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
+from pipeline.models.mini.drift import DriftMonitor
+from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
+from pipeline.models.mini.vae import MotionDecoder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.models.mini.denoiser import Performance
+    from pipeline.models.mini.onnx.runtime import Networks
+    from pipeline.models.mini.painter import Painter
+
+BACKLOG_S: Final = 30
+State = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Avatar:
+    """An enrolled identity: what the generator attends to and the decoder draws from."""
+
+    name: str
+    image_sha256: str
+    anchor: IdentityAnchor
+
+
+@dataclass(frozen=True, slots=True)
+class AvatarFrame:
+    """One frame: uint8 (H, W, 3) RGB, its number at 25 fps, and the sample at which it starts."""
+
+    image: NDArray[np.uint8]
+    index: int
+    media_time: int
+
+
+class AvatarStream:
+    """One avatar performing. Built by ``AvatarPipeline.open`` from a consent grant."""
+
+    frame_rate: Final = FRAME_RATE
+    samples_per_frame: Final = SAMPLES_PER_FRAME
+
+    def __init__(
+        self,
+        avatar: Avatar,
+        grant: ConsentGrant,
+        model: Networks,
+        performance: Performance,
+        painter: Painter,
+        advance: Callable[[list[AvatarStream]], list[Tensor]],
+        label: Label | None = None,
+    ) -> None:
+        grant.check(image_sha256=avatar.image_sha256)
+        self.avatar, self.grant = avatar, grant
+        self.performance = performance
+        self._model, self._painter, self._advance = model, painter, advance
+        self._label = label or Label()
+        self._audio = AudioStream(model.audio, model.config.audio.mel_bands)
+        self._decoder = MotionDecoder(model.vae, model.config.motion.ease)
+        self._pending = np.zeros(0, np.float32)
+        self._heard = 0  # samples given to the audio encoder
+        self._skipped = 0  # samples dropped unheard
+        self._drift = DriftMonitor(painter.paint(avatar.anchor.fit.state))
+        self._closed = False
+
+    # -- speech in ---------------------------------------------------------------------------
+
+    def push(self, pcm: NDArray[np.float32]) -> None:
+        """Add float32 mono speech at 16 kHz in [-1, 1], (N,), any length.
+
+        Raises ``StreamOverrun`` if more than 30 s would wait (nothing is taken), ``StreamClosed``,
+        ``AudioNotFinite`` for NaN or infinite samples.
+        """
+        self._require_open()
+        samples = np.asarray(pcm, np.float32).reshape(-1)
+        if len(self._pending) + len(samples) > BACKLOG_S * SAMPLE_RATE:
+            raise StreamOverrun(
+                f"{len(samples)} samples on top of {len(self._pending)} waiting exceed "
+                f"{BACKLOG_S} s: step the stream, or skip()"
+            )
+        if not np.isfinite(samples).all():
+            raise AudioNotFinite("speech contains NaN or infinite samples: send finite ones")
+        self._pending = np.concatenate([self._pending, samples])
+
+    def skip(self, samples: int) -> int:
+        """Drop up to ``samples`` of waiting speech unheard, in whole latents; returns how many.
+
+        Frame numbers jump over what was dropped.
+        """
+        per_latent = self._model.config.samples_per_latent
+        dropped = min(max(samples, 0), len(self._pending)) // per_latent * per_latent
+        self._pending = self._pending[dropped:]
+        self._skipped += dropped
+        return dropped
+
+    def interrupt(self) -> None:
+        """Drop everything waiting and what was speculated; the avatar goes back to listening."""
+        self.skip(len(self._pending))
+        self.performance.trace.clear()
+
+    def flush(self) -> None:
+        """Pad with silence so that every sample pushed so far gets its frames."""
+        config = self._model.config
+        due = self.samples_pushed - self._skipped
+        steps = -(-due // self.samples_per_step)
+        wanted = steps * self.samples_per_step + config.look_ahead_samples
+        self.push(np.zeros(max(0, wanted - due), np.float32))
+
+    def set_prompt(self, prompt: str) -> None:
+        """Change the manner of the performance from the next chunk on."""
+        self.performance.prompt = self._model.text([prompt])[0].detach()
+
+    # -- frames out --------------------------------------------------------------------------
+
+    @property
+    def samples_per_step(self) -> int:
+        """Media time that one ``step`` makes."""
+        return self._model.config.chunks.live_hop * self._model.config.samples_per_latent
+
+    @property
+    def look_ahead(self) -> int:
+        """Samples behind the last frame of a step that must have been pushed too."""
+        return self._model.config.look_ahead_samples
+
+    @property
+    def needs(self) -> int:
+        """``samples_pushed`` from which on the next ``step`` generates."""
+        return self.media_time + self.samples_per_step + self.look_ahead
+
+    @property
+    def samples_pushed(self) -> int:
+        """Media time of the next sample to be pushed."""
+        return self._heard + self._skipped + len(self._pending)
+
+    @property
+    def media_time(self) -> int:
+        """Media time up to which frames were generated."""
+        return self._skipped + self.performance.position * self._model.config.samples_per_latent
+
+    @property
+    def backlog(self) -> int:
+        """Samples that wait to be performed."""
+        return self.samples_pushed - self.media_time
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``step`` would generate."""
+        return not self._closed and self.samples_pushed >= self.needs
+
+    def step(self) -> Iterator[AvatarFrame]:
+        """One causal tick: the frames of the next hop, painted one by one, or nothing if not
+        ``ready``. Raises a ``ConsentError`` once the grant no longer holds.
+        """
+        if self.ready:
+            yield from self.paint(self._advance([self])[0])
+
+    def hear(self) -> None:
+        """Embed the waiting speech that the next tick can use."""
+        config = self._model.config
+        chunks, samples = config.chunks, config.samples_per_latent
+        reach = (self.performance.position + chunks.live_hop + chunks.live_tail) * samples
+        take = max(0, min(len(self._pending), reach + config.look_ahead_samples - self._heard))
+        self.performance.audio.append(self._audio.push(self._pending[:take]))
+        self._pending = self._pending[take:]
+        self._heard += take
+
+    def paint(self, latents: Tensor) -> Iterator[AvatarFrame]:
+        """Decode fresh latents (C, T, 1, 5), which end at ``media_time``, and draw their frames."""
+        states = self._decoder.push(latents).numpy()
+        first = self.media_time // SAMPLES_PER_FRAME - len(states)
+        for i, state in enumerate(states):
+            index, image = first + i, self._painter.paint(state)
+            if index % FRAME_RATE == 0:
+                self._drift.see(image)
+            yield AvatarFrame(self._label.stamp(image), index, index * SAMPLES_PER_FRAME)
+
+    def metrics(self) -> dict[str, float]:
+        """What an operator watches: ``backlog_s``, ``skipped_s``, ``colour_drift``, ..."""
+        return {
+            "backlog_s": self.backlog / SAMPLE_RATE,
+            "skipped_s": self._skipped / SAMPLE_RATE,
+            **self._drift.metrics(),
+        }
+
+    def close(self) -> None:
+        """End the performance; idempotent."""
+        self._closed = True
+        self._pending = self._pending[:0]
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StreamClosed("this stream is closed: open another one")

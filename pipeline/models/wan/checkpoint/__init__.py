@@ -1,0 +1,1 @@
+"""Published checkpoints on disk: files, parameter names, checksums, memory."""

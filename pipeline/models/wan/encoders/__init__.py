@@ -1,0 +1,1 @@
+"""Speech, prompt and image encoders of published checkpoints."""

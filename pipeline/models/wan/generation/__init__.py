@@ -1,0 +1,1 @@
+"""Denoising chunk by chunk, each published recipe of it."""

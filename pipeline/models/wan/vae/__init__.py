@@ -1,0 +1,1 @@
+"""The causal 3D autoencoder, its decoders and kernels."""

@@ -1,0 +1,1 @@
+"""Weights: safetensors files, loading them into modules, LoRA."""

@@ -1,0 +1,32 @@
+"""A key that was revoked, or has run out, takes its sessions with it, its tokens' among them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from server.auth.key_cache import Keyring
+from server.auth.keys import KeyStoreError
+from server.auth.quota import Quota
+from server.sessions.session_manager import House
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 0.5
+WHY: Final = "the API key behind this session was revoked or has expired"
+
+
+async def watch(keyring: Keyring, quota: Quota, house: House) -> None:
+    """Until cancelled: ends the sessions of keys that no longer open anything."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        owners = {session: quota.owner(session.id) for session in house.sessions}
+        try:
+            ended = {key for key in set(owners.values()) if key and not await keyring.live(key)}
+        except KeyStoreError as failure:  # who is here stays: nobody new gets in meanwhile
+            log.error("keys cannot be asked whether they still hold: %s", failure)
+            continue
+        for session, key in owners.items():
+            if key in ended:
+                session.end_soon(WHY)

@@ -1,0 +1,140 @@
+"""HTTP manners: typed app keys, JSON, problems, cross-origin calls, bodies of a bounded size."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from server.api.security_headers import headers as security
+from server.auth.access import CALLER, Access, host_name, is_loopback
+from server.auth.quota import Quota
+from server.errors import BadRequest, ServerError, TooLarge, UnsupportedMediaType
+from server.recordings.recordings import Recordings
+from server.sessions.session_manager import House
+from server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+HOUSE = web.AppKey("house", House)
+SETTINGS = web.AppKey("settings", Settings)
+ACCESS = web.AppKey("access", Access)
+QUOTA = web.AppKey("quota", Quota)
+RECORDINGS = web.AppKey("recordings", Recordings)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+EXPOSED = "Location, Link, Session-Token, Retry-After"
+ALLOWED = "Authorization, Content-Type, If-Match"
+
+
+def respond(
+    body: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A JSON response."""
+    text = json.dumps(body, ensure_ascii=False)
+    return web.Response(text=text, status=status, headers=headers, content_type="application/json")
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every failure becomes application/problem+json."""
+    try:
+        return await handler(request)
+    except ServerError as error:
+        return _problem(error.problem(), error.status, error.headers)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _problem(*_from_http(request, error))
+    except HttpProcessingError as error:  # a body, such as a form's, that is not what it says
+        refusal = BadRequest(f"The body cannot be read: {' '.join(error.message.split())[:200]}")
+        return _problem(refusal.problem(), refusal.status, refusal.headers)
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _problem(ServerError("The server failed; the log says more.").problem(), 500, {})
+
+
+@web.middleware
+async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Nobody reaches a handler unless the doorkeeper has let them."""
+    request[CALLER] = await request.app[ACCESS].admit(request)
+    return await handler(request)
+
+
+@web.middleware
+async def hardened(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every answer tells browsers how little they need to trust it."""
+    response = await handler(request)
+    settings = request.app[SETTINGS]
+    is_page = isinstance(response, web.FileResponse) and not request.path.startswith("/v1/")
+    tls = bool(settings.tls_cert) and not is_loopback(host_name(request.host))
+    response.headers.update(security(request.path, is_page, settings.origins, tls))
+    return response
+
+
+@web.middleware
+async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Lets pages of the configured origins call."""
+    origin = request.headers.get("Origin", "")
+    allowed = request.app[SETTINGS].origins
+    known = bool(origin) and (origin in allowed or "*" in allowed)
+    if known and "Access-Control-Request-Method" in request.headers:
+        response: web.StreamResponse = web.Response(status=204)
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE, OPTIONS"
+        response.headers["Access-Control-Allow-Headers"] = ALLOWED
+        response.headers["Access-Control-Max-Age"] = "600"
+    else:
+        response = await handler(request)
+    if known:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+        response.headers["Vary"] = "Origin"
+    return response
+
+
+async def text(request: web.Request, media_type: str, limit: int, accept: str) -> str:
+    """The body, if it is of this type and size; ``accept`` names the header that says so."""
+    if request.content_type != media_type:
+        error = UnsupportedMediaType(f"Send {media_type}, not {request.content_type}.")
+        error.headers[accept] = media_type
+        raise error
+    if (request.content_length or 0) > limit:
+        raise TooLarge(f"The body may have {limit} bytes, not {request.content_length}.")
+    body = await request.content.read(limit + 1)
+    while len(body) <= limit and not request.content.at_eof():
+        body += await request.content.read(limit + 1 - len(body))
+    if len(body) > limit:
+        raise TooLarge(f"The body may have {limit} bytes.")
+    try:
+        return body.decode()
+    except UnicodeDecodeError as failure:
+        raise BadRequest("The body is not UTF-8.") from failure
+
+
+def _problem(body: dict[str, object], status: int, headers: Mapping[str, str]) -> web.Response:
+    return web.Response(
+        text=json.dumps(body, ensure_ascii=False),
+        status=status,
+        headers=headers,
+        content_type="application/problem+json",
+    )
+
+
+def _from_http(
+    request: web.Request, error: web.HTTPException
+) -> tuple[dict[str, Any], int, dict[str, str]]:
+    names = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+    name = names.get(error.status, "bad-request")
+    body = {
+        "type": f"/problems/{name}",
+        "title": error.reason,
+        "status": error.status,
+        "detail": f"{request.method} {request.path[:120]}: {error.reason}.",
+        "retryable": False,
+    }
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    return body, error.status, headers

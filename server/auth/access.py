@@ -1,0 +1,223 @@
+"""Who may do what: every request passes here before any handler sees it.
+
+Two ways of being open. With keys, each door asks for a role: operators, applications and monitors
+bring an API key, end users a token that an application got for them; a door that is not in the
+table is for operators. Without keys the server listens on loopback only and serves whoever sits at
+this machine; then requests that name another host, come through a proxy, or are made by a foreign
+page are refused, because to a browser "this machine" is one click away from any site.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from server.auth.jwt_tokens import Tokens
+from server.auth.key_cache import Keyring
+from server.auth.keys import PREFIX, Role
+from server.auth.rate_limit import Buckets
+from server.errors import Forbidden, LocalOnly, OriginRefused, Unauthorized
+from server.settings import Settings
+
+SESSION_PREFIX: Final = "c_"
+FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+
+
+class May(Enum):
+    """What a door asks of whoever opens it."""
+
+    ANYBODY = auto()
+    SEE = auto()  # avatars
+    PERFORM = auto()  # begin sessions
+    OWN = auto()  # a session's own token, or the key that began it
+    HAND_OUT = auto()  # tokens
+    KEEP = auto()  # recordings: of the key's own sessions, unless an operator asks
+    WATCH = auto()  # health and metrics
+    ADMINISTER = auto()
+
+
+_ROLES: Final = {
+    Role.OPERATOR: frozenset(May),
+    Role.APPLICATION: frozenset(May) - {May.WATCH, May.ADMINISTER},
+    Role.MONITOR: frozenset({May.ANYBODY, May.WATCH}),
+    Role.USER: frozenset({May.ANYBODY, May.SEE, May.PERFORM}),
+}
+_DOORS: Final = {
+    "/readyz": May.ANYBODY,
+    "/openapi.json": May.ANYBODY,
+    "/{file}": May.ANYBODY,
+    "/healthz": May.WATCH,
+    "/metrics": May.WATCH,
+    "/v1/avatars": May.SEE,
+    "/v1/avatars/{avatar}": May.SEE,
+    "/v1/avatars/{avatar}/picture": May.SEE,
+    "/v1/calls": May.PERFORM,
+    "/v1/sessions": May.PERFORM,
+    "/v1/tokens": May.HAND_OUT,
+    "/v1/recordings": May.KEEP,
+    "/v1/recordings/{recording}": May.KEEP,
+    "/v1/recordings/{recording}/file": May.KEEP,
+}
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def asked(method: str, door: str | None) -> May:
+    """What the route ``door`` asks for; None is a path that leads nowhere."""
+    if door is None:
+        return May.ANYBODY
+    if door.startswith("/v1/sessions/{session}"):
+        return May.OWN
+    need = _DOORS.get(door, May.ADMINISTER)
+    changes = method not in _READS and need in (May.SEE, May.ANYBODY, May.WATCH)
+    return May.ADMINISTER if changes else need
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever makes a request. ``key`` is empty for a local caller."""
+
+    role: Role
+    key: str = ""
+    name: str = ""
+    token: str = ""  # an end user's token
+    avatar: str = ""  # the only one that token may call
+    sessions: int = 0  # at a time; 0 is what the settings say
+
+    @property
+    def actor(self) -> str:
+        """What the audit log calls them."""
+        return f"key {self.key}" if self.key else self.name or "operator"
+
+
+LOCAL: Final = Caller(Role.OPERATOR, name="local")
+NOBODY: Final = Caller(Role.USER, name="nobody")
+CALLER: Final = web.RequestKey("caller", Caller)
+
+
+class Access:
+    """The doorkeeper. ``keyring`` None is a server without keys, for its own machine."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keyring: Keyring | None,
+        tokens: Tokens,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.keyring, self.tokens = keyring, tokens
+        self._clock = clock
+        self._origins = settings.origins
+        self._proxies = [ipaddress.ip_network(each) for each in settings.proxies]
+        self._addresses = Buckets(settings.address_rate, settings.address_burst, "requests")
+        self._keys = Buckets(settings.key_rate, settings.key_burst, "requests of this key")
+        rate = settings.failures_per_minute / 60
+        self._failures = Buckets(rate, settings.failures_per_minute or 1, "wrong keys")
+
+    async def admit(self, request: web.Request) -> Caller:
+        """Who this is. Raises ``Unauthorized``, ``Forbidden`` or ``RateLimited``."""
+        resource = request.match_info.route.resource
+        need = asked(request.method, resource.canonical if resource else None)
+        if self.keyring is None:
+            check_local(request.headers, self._origins)
+            return LOCAL
+        address = self.address(request.remote or "", request.headers)
+        self._addresses.take(address, self._clock())
+        bearer = _bearer(request.headers)
+        own = need is May.OWN and bearer.startswith(SESSION_PREFIX)
+        if need is May.ANYBODY or own:  # a session's own token is compared where the session is
+            return NOBODY
+        return await self._known(request, bearer, need, address)
+
+    async def _known(self, request: web.Request, bearer: str, need: May, address: str) -> Caller:
+        self._failures.check(address, self._clock())
+        try:
+            caller = await self._identify(bearer, request)
+        except (Unauthorized, OriginRefused):
+            self._failures.take(address, self._clock())
+            raise
+        self._keys.take(caller.key, self._clock())
+        if need not in _ROLES[caller.role]:
+            raise Forbidden(f"A key or token of role {caller.role} may not do that.")
+        return caller
+
+    async def _identify(self, bearer: str, request: web.Request) -> Caller:
+        assert self.keyring is not None
+        if not bearer:
+            raise Unauthorized("Send an API key or a token: 'Authorization: Bearer ...'.")
+        if bearer.startswith(PREFIX):
+            key = await self.keyring.identify(bearer)
+            return Caller(key.role, key.id, key.name, sessions=key.sessions)
+        token = self.tokens.read(bearer)
+        origin = request.headers.get("Origin", "")
+        if origin != token.origin and (origin or request.method not in ("GET", "HEAD")):
+            raise OriginRefused(f"This token is for {token.origin}, not for {origin[:80]!r}.")
+        issuer = await self.keyring.live(token.key)
+        if issuer is None:
+            raise Unauthorized("The key behind this token was revoked or has expired.")
+        return Caller(Role.USER, issuer.id, issuer.name, token.id, token.avatar, issuer.sessions)
+
+    def address(self, peer: str, headers: Mapping[str, str]) -> str:
+        """Who is at the other end: the last address of the chain that is no proxy of ours."""
+        chain = [
+            hop.strip() for hop in headers.get("X-Forwarded-For", "").split(",") if hop.strip()
+        ]
+        while chain and self._trusted(peer):
+            peer = chain.pop()
+        return peer[:64]
+
+    def _trusted(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        return any(address in network for network in self._proxies)
+
+
+def check_local(headers: Mapping[str, str], origins: tuple[str, ...]) -> None:
+    """Refuses what does not come from this machine. Raises ``LocalOnly``, ``OriginRefused``."""
+    host = headers.get("Host", "")
+    if not is_loopback(host_name(host)):
+        raise LocalOnly(
+            f"Without keys only http://localhost is served, not {host[:80]!r}. Make a key:"
+            " continuum key create NAME --role operator; then restart."
+        )
+    if any(name in headers for name in FORWARDED):
+        raise LocalOnly(
+            "Without keys nothing is served through a proxy. Make a key:"
+            " continuum key create NAME --role operator; then restart."
+        )
+    origin = headers.get("Origin", "")
+    if origin and urlsplit(origin).netloc != host and not {origin, "*"} & set(origins):
+        raise OriginRefused(
+            f"Pages of {origin[:80]} may not call. Add it to the setting 'origins'."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own, whoever resolves it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_name(host: str) -> str:
+    """The name in a ``Host`` header, without port and brackets, in lower case."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _bearer(headers: Mapping[str, str]) -> str:
+    scheme, _, given = headers.get("Authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,93 @@
+"""Pictures of people's own, as the server sees them: found, looked at, enrolled, removed.
+
+Beside ``server.bootstrap`` and ``server.avatars.sources`` the only module that imports
+``pipeline``. What is enrolled lies in the consent registry, encrypted, as ``continuum avatar add``
+would put it; nothing else is kept.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import Any, Final
+
+from pipeline.avatars import catalogue
+from pipeline.consent import ConsentGate, Scope
+from pipeline.media.image_file import Bounds, PictureFile, hashed
+from pipeline.models.mini.enrolment.landmarks_file import read_landmarks
+from server.bootstrap import translated
+from server.errors import AvatarBundled
+
+TITLE: Final = "Your picture"
+DESCRIPTION: Final = "A picture of one's own."
+
+
+class OwnPictures:
+    """Blocking calls, seconds each; one computation at a time."""
+
+    def __init__(self, gate: ConsentGate, bounds: Bounds, most: int | None = None) -> None:
+        self._gate, self._bounds, self._most = gate, bounds, most
+        self._enrolments = gate.registry.enrolments
+        self._busy = threading.Lock()
+
+    def find(self, data: bytes) -> dict[str, object]:
+        """The sidecar of a picture file. Raises a ``ServerError`` that says why there is none."""
+        from pipeline.enrol import enrolment
+
+        with self._busy, translated():
+            return enrolment(hashed(data, bounds=self._bounds)).sidecar()
+
+    def preview(self, data: bytes, landmarks: bytes, consent: str) -> bytes:
+        """A PNG of points and fit; with the id of a consent record also of test frames."""
+        from pipeline.enrol import enrolment
+
+        with self._busy, translated():
+            file = hashed(data, bounds=self._bounds)
+            grant = self._grant("preview", file, consent, Scope.RECORDING) if consent else None
+            found = enrolment(file, read_landmarks(landmarks, file))
+            out = io.BytesIO()
+            found.preview(grant).save(out, "PNG")
+            return out.getvalue()
+
+    def add(
+        self, avatar: str, title: str, data: bytes, landmarks: bytes, consent: str, actor: str
+    ) -> str:
+        """Enrols a picture to be called and returns its id, ``avatar`` or one made from its hash.
+
+        The same picture under the same id is enrolled anew. Raises a ``ServerError``.
+        """
+        with translated():
+            file = hashed(data, bounds=self._bounds)
+            avatar = avatar or f"own-{file.sha256[:12]}"
+            self._grant(avatar, file, consent, Scope.LIVE, actor)
+            read_landmarks(landmarks, file)
+            self._enrolments.add(
+                avatar,
+                picture=data,
+                landmarks=landmarks,
+                consent_id=consent,
+                title=title or TITLE,
+                description=DESCRIPTION,
+                taken=catalogue(),
+                anew=True,
+                most=self._most,
+                actor=actor,
+            )
+        return avatar
+
+    def remove(self, avatar: str, actor: str) -> None:
+        """Forgets an enrolled avatar and erases its files; ``UnknownAvatar``, ``AvatarBundled``."""
+        if avatar in catalogue():
+            raise AvatarBundled(
+                f"{avatar!r:.60} came with the model. To bar it, revoke its consent record:"
+                f" GET /v1/consents shows it, bundled-{avatar}-..."
+            )
+        with translated():
+            self._enrolments.remove(avatar, actor=actor)
+
+    def _grant(
+        self, avatar: str, file: PictureFile, consent: str, scope: Scope, actor: str = "server"
+    ) -> Any:
+        return self._gate.grant(
+            avatar=avatar, image_sha256=file.sha256, scope=scope, consent_id=consent, actor=actor
+        )

@@ -1,0 +1,109 @@
+"""Everybody who can be called: the bundled avatars, and those whom the operator has enrolled.
+
+Enrolled avatars come from the consent registry, where their pictures lie encrypted, whichever way
+they came: ``continuum avatar add``, or ``server.avatars.enrolment`` over HTTP. They appear and
+vanish while the server runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.consent import ConsentGate, Scope
+from pipeline.consent.enrolments import Enrolled, Enrolments
+from pipeline.errors import ContinuumError
+from pipeline.media.image_file import Bounds
+from server.avatars.catalog import Card, Source
+from server.bootstrap import translated
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Reads a picture from the vault when it is asked for: memory is not where people are kept."""
+
+    enrolments: Enrolments
+    avatar: Enrolled
+
+    def __call__(self) -> bytes:
+        """The file. Raises ``AvatarUnusable`` or ``RegistryDown``."""
+        with translated():
+            return self.enrolments.picture(self.avatar)
+
+
+class Everybody:
+    """A ``Source`` of bundled and enrolled avatars."""
+
+    def __init__(self, bundled: Source, pipeline: Any, gate: ConsentGate, bounds: Bounds) -> None:
+        self._bundled, self._pipeline, self._gate = bundled, pipeline, gate
+        self._bounds = bounds
+        self._enrolments = gate.registry.enrolments
+        self._own: dict[str, Enrolled] = {}
+        self._sound: set[str] = set()  # pictures that could be read
+
+    def cards(self) -> list[Card]:
+        """Every avatar, the bundled ones first; one whose files are damaged is left out.
+
+        So is one whose consent was revoked: what retention keeps of it is not for showing. Raises
+        ``RegistryDown``; then everything stays as it was.
+        """
+        bundled = self._bundled.cards()
+        with translated():
+            offered = self._enrolments.offered()
+        taken = {card.id for card in bundled}
+        self._own = {a.name: a for a in offered if a.name not in taken and self._is_sound(a)}
+        self._sound &= {avatar.picture_blob for avatar in offered}
+        return [*bundled, *map(self._card, self._own.values())]
+
+    def grant(self, avatar: str, session: str = "") -> object:
+        """A live grant for a session. Raises what ``translated`` makes of a refusal."""
+        own = self._own.get(avatar)
+        if own is None:
+            return self._bundled.grant(avatar, session)
+        with translated():
+            return self._gate.grant(
+                avatar=avatar,
+                image_sha256=own.image_sha256,
+                scope=Scope.LIVE,
+                consent_id=own.consent_id,
+                session=session,
+                actor="server",
+            )
+
+    def enrol(self, avatar: str, grant: object) -> object:
+        """The avatar at the model's default size."""
+        own = self._own.get(avatar)
+        if own is None:
+            return self._bundled.enrol(avatar, grant)
+        from pipeline.media.image_file import hashed, load_picture
+        from pipeline.models.mini.enrolment.landmarks_file import parse_landmarks
+
+        with translated():
+            picture = load_picture(hashed(self._enrolments.picture(own), bounds=self._bounds))
+            text, size = self._enrolments.landmarks(own), (picture.width, picture.height)
+            points = parse_landmarks(text, "the sidecar", *size)
+            return self._pipeline.enrol(picture, grant, landmarks=points)
+
+    def _is_sound(self, avatar: Enrolled) -> bool:
+        """Whether its picture can be read; looked at once."""
+        if avatar.picture_blob not in self._sound:
+            try:
+                self._enrolments.picture(avatar)
+            except ContinuumError as failure:
+                log.error("avatar %s is left out: %s", avatar.name, failure)
+                return False
+            self._sound.add(avatar.picture_blob)
+        return True
+
+    def _card(self, avatar: Enrolled) -> Card:
+        return Card(
+            avatar.name,
+            avatar.title,
+            avatar.description,
+            Stored(self._enrolments, avatar),
+            avatar.picture_type,
+            avatar.landmarks_blob,
+        )

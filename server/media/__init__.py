@@ -1,0 +1,1 @@
+"""Audio in, audio and video out, on one media clock."""

@@ -1,0 +1,210 @@
+"""Microphone to media timeline: packets in, an unbroken stretch of audio out.
+
+Packets are decoded on the media executor as they come, placed by ``Arrivals``, and released at once
+when they follow what has left. What is early waits here, bounded; what is missing is concealed
+only when a chunk can no longer wait for it (``release_to``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from numpy.typing import NDArray
+
+from server.media.audio_decoder import Packet, SpeechDecoder
+from server.media.jitter_buffer import GRAIN, Timeline
+from server.media.resampler import Decimator
+from server.media.rtp_timestamps import BLOCK, Arrivals
+from server.media.vad import Edge, SpeechDetector
+
+Pcm = NDArray[np.int16]
+
+INBOX = 512  # packets that may wait to be decoded; more are dropped, oldest first
+FLOWING = 5 * BLOCK  # a source that was heard this recently is expected to go on
+CORRECT_EVERY = 5 * BLOCK
+LEAD = 2 * BLOCK  # how far ahead of real time a burst is released
+ON_ITS_WAY = 6 * BLOCK  # after an interrupt, what was sent before it may still arrive
+TRIM_IN_SPEECH = 10 * BLOCK  # further behind than this, speech is cut to catch up
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Audio that has just joined the timeline."""
+
+    position: int  # 48 kHz samples
+    wide: Pcm  # 48 kHz
+    narrow: NDArray[np.float32]  # 16 kHz
+    edges: list[Edge]
+    rtp: int | None  # the source's timestamp of the first sample; None for filled-in silence
+
+
+class Intake:
+    """One session's hearing. Runs in the loop, but for decoding."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        now: Callable[[], int],
+        emit: Callable[[Heard], None],
+        notice: Callable[[str, str], None],
+        backlog_s: float = 30.0,
+    ) -> None:
+        self._executor = executor
+        self._now = now  # position in 48 kHz samples
+        self._emit = emit
+        self._notice = notice
+        self._timeline = Timeline(int(backlog_s * 50) * BLOCK)
+        self._arrivals = Arrivals()
+        self._decoder = SpeechDecoder()
+        self._decimate = Decimator()
+        self._speech = SpeechDetector()
+        self._inbox: deque[Packet] = deque(maxlen=INBOX)
+        self._arrived = asyncio.Event()
+        self._full = self._live = False
+        self.on_placed: Callable[[int], None] = lambda samples: None  # since arrival, 48 kHz
+        self._last_arrival = -FLOWING
+        self._deaf_until = 0
+        self._corrected = -CORRECT_EVERY
+        self.muted = False
+        self.late = self.dropped = self.concealed = self.packets = 0
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the newest audio on the timeline is speech."""
+        return self._speech.speaking
+
+    @property
+    def head(self) -> int:
+        """Where the timeline ends, in 48 kHz samples."""
+        return self._timeline.head
+
+    @property
+    def backlog(self) -> int:
+        """Speech held back because it came faster than real time, in 48 kHz samples."""
+        return self._timeline.end - self._timeline.head
+
+    @property
+    def awaited(self) -> bool:
+        """Whether what is missing may still come: the source flows and nothing newer is here."""
+        return self._now() - self._last_arrival < FLOWING and not self.backlog
+
+    @property
+    def jitter(self) -> int:
+        """How late packets come, in 48 kHz samples."""
+        return self._arrivals.jitter
+
+    def rtp(self, position: int) -> int | None:
+        """The source's RTP timestamp at a 48 kHz position; None when it is not heard."""
+        return None if self.muted else self._arrivals.rtp(position)
+
+    def packet(
+        self, codec: RTCRtpCodecParameters, sequence: int, timestamp: int, payload: bytes
+    ) -> None:
+        """Takes a packet as it arrives."""
+        self._last_arrival = self._now()
+        self._inbox.append(Packet(codec, sequence, timestamp, payload, self._last_arrival))
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Decodes and places packets until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            batch = list(self._inbox)
+            self._inbox.clear()
+            pieces = await loop.run_in_executor(self._executor, self._decode, batch)
+            for packet, pcm in zip(batch, pieces, strict=True):
+                if pcm is not None:
+                    self._place(packet, pcm)
+            self.release()
+            self.on_placed(self._now() - batch[-1].arrived if batch else 0)
+
+    def new_source(self, clock_rate: int, live: bool) -> None:
+        """Somebody else will send from now on; a ``live`` source is a microphone."""
+        self._live = live
+        self._inbox.clear()
+        self._timeline.clear()
+        self._arrivals = Arrivals(clock_rate)
+        self._decoder = SpeechDecoder()
+
+    def release(self) -> None:
+        """Lets out what has come and is not ahead of its time."""
+        self._correct()
+        start, limit = self._timeline.head, (self._now() + LEAD) // BLOCK * BLOCK
+        self._out(start, self._timeline.take(limit), self.rtp(start))
+
+    def release_to(self, position: int) -> None:
+        """Makes the timeline reach the 48 kHz ``position``, concealing what has not come."""
+        while (start := self._timeline.head) < position:
+            hole = self._timeline.hole(position)
+            hole += -hole % GRAIN
+            self.concealed += hole
+            rtp = None if hole else self.rtp(start)
+            self._out(start, self._timeline.fill(start + hole if hole else position), rtp)
+
+    def interrupt(self, media_time: int) -> Edge | None:
+        """Forgets what has not been released; ends an utterance at ``media_time``.
+
+        What is still on its way belongs to what was interrupted, so it is not heard either.
+        """
+        self._deaf_until = self._now() + ON_ITS_WAY
+        self._inbox.clear()
+        self._timeline.clear()
+        self._arrivals.reset()
+        return self._speech.stop(media_time)
+
+    def _decode(self, batch: list[Packet]) -> list[Pcm | None]:
+        return [self._decoder(packet) for packet in batch]
+
+    def _place(self, packet: Packet, pcm: Pcm) -> None:
+        self.packets += 1
+        stamped = self._arrivals.place(packet.timestamp, len(pcm), packet.arrived)
+        full = stamped + len(pcm) > self._timeline.head + self._timeline.capacity
+        lost = self._timeline.put(stamped, pcm)
+        if full:
+            self.dropped += lost
+            self._say_full()
+        else:
+            self._full = False
+            self.late += lost
+
+    def _say_full(self) -> None:
+        if not self._full:
+            self._full = True
+            seconds = self._timeline.capacity / BLOCK / 50
+            self._notice(
+                "backlog_full", f"more than {seconds:.0f} s of speech wait; more is dropped"
+            )
+
+    def _correct(self) -> None:
+        if self._now() - self._corrected < CORRECT_EVERY:
+            return
+        self._corrected = self._now()
+        shift = self._arrivals.correction(self._live)
+        if shift > 0 and not self._speech.speaking:
+            self._arrivals.shift(shift)
+        elif shift < 0 and (not self._speech.speaking or -shift > TRIM_IN_SPEECH):
+            self._timeline.drop(-shift)
+            self._arrivals.shift(shift)
+
+    def _hush(self, start: int, wide: Pcm) -> Pcm:
+        quiet = np.zeros_like(wide)
+        if not self.muted:
+            kept = max(0, self._deaf_until - start)
+            quiet[kept:] = wide[kept:]
+        return quiet
+
+    def _out(self, start: int, wide: Pcm, rtp: int | None) -> None:
+        if not len(wide):
+            return
+        if self.muted or start < self._deaf_until:
+            wide = self._hush(start, wide)
+        narrow = self._decimate(wide)
+        self._emit(Heard(start, wide, narrow, self._speech.push(narrow), rtp))

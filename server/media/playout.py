@@ -1,0 +1,188 @@
+"""What is due now: pure, handed its positions, knows no clock, no task and no codec.
+
+Audio is the master: a sample that arrived at position p leaves at p + ``delay``, whether or not the
+model kept up. Video shows the newest frame that is due, again if need be. The delay moves only
+as far as measured lateness asks: at once in silence, by a few parts in a hundred in speech.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.media.clock import RATE
+from server.media.deadline_monitor import Made
+from server.media.timing import Beat
+
+Pcm = NDArray[np.int16]
+
+WIDE = 3  # 48 kHz samples per media-time sample
+BLOCK = RATE // 50  # media samples in one outgoing audio packet
+SLEW = BLOCK // 25  # how much of a block the delay may grow by while somebody speaks
+FADE = 240
+VOICE_S = 4.0
+MAX_SHOTS = 32  # or four steps, where these are longer
+
+
+def ms(milliseconds: float) -> int:
+    """Milliseconds in samples."""
+    return round(milliseconds * RATE / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A finished frame, ready to be encoded. ``picture`` is opaque here."""
+
+    index: int
+    made: Made
+    picture: object
+
+
+class Voice:
+    """The last seconds of 48 kHz audio, read at any position; what was never written is silence."""
+
+    def __init__(self, capacity_s: float = VOICE_S) -> None:
+        self._ring = np.zeros(int(capacity_s * RATE) * WIDE, np.int16)
+        self._end = 0
+
+    def write(self, position: int, pcm: Pcm) -> None:
+        """Writes audio that starts at the 48 kHz ``position``, not before anything written."""
+        if position > self._end:
+            self._put(self._end, np.zeros(min(position - self._end, len(self._ring)), np.int16))
+        self._put(position, pcm)
+        self._end = position + len(pcm)
+
+    def read(self, position: int, size: int) -> Pcm:
+        """``size`` samples from ``position``."""
+        at = np.arange(position, position + size)
+        known = (at >= 0) & (at < self._end) & (at >= self._end - len(self._ring))
+        return np.where(known, self._ring[at % len(self._ring)], 0).astype(np.int16)
+
+    def silence_from(self, position: int) -> None:
+        """Fades out at ``position``; everything written after it is gone."""
+        size = self._end - position
+        if size <= 0:
+            return
+        fade = min(FADE, size)
+        kept = self.read(position, fade) * np.linspace(1.0, 0.0, fade)
+        self._put(
+            position, np.concatenate([kept.astype(np.int16), np.zeros(size - fade, np.int16)])
+        )
+
+    def _put(self, position: int, pcm: Pcm) -> None:
+        pcm = pcm[-len(self._ring) :]
+        self._ring[np.arange(position, position + len(pcm)) % len(self._ring)] = pcm
+
+
+@dataclass(frozen=True, slots=True)
+class DelayLimits:
+    """Bounds of the playout delay, in samples."""
+
+    start: int = ms(230)
+    least: int = ms(150)
+    most: int = ms(450)
+    margin: int = ms(12)
+    beat: Beat = field(default_factory=Beat)
+
+
+class Delay:
+    """How long a sample waits: for its chunk, for late packets, for the model, and a margin."""
+
+    def __init__(self, limits: DelayLimits) -> None:
+        if not 0 < limits.least <= limits.start <= limits.most:
+            raise ValueError(
+                f"delays must satisfy 0 < least {limits.least} <= start {limits.start}"
+                f" <= most {limits.most}"
+            )
+        self._limits, second = limits, round(limits.beat.fps)
+        self._enough = second
+        self._made: deque[int] = deque(maxlen=8 * second)
+        self.jitter = 0  # how late packets come; set by the session
+        self.samples = self.wanted = limits.start
+
+    def observe(self, took: int) -> None:
+        """A frame was finished ``took`` samples after its chunk's audio was complete."""
+        self._made.append(took)
+
+    def reckon(self) -> None:
+        """Works out anew what lateness asks for; once a second is enough."""
+        if len(self._made) < self._enough:
+            return
+        made = int(np.percentile(self._made, 97))
+        wanted = self._limits.beat.chunk + self.jitter + made + self._limits.margin
+        self.wanted = min(max(wanted, self._limits.least), self._limits.most)
+
+    def move(self, speaking: bool) -> int:
+        """Steps towards what is wanted; returns by how many samples the delay grew."""
+        step = self.wanted - self.samples
+        if abs(step) < ms(5) or (speaking and -ms(25) < step < 0):
+            return 0
+        if speaking:
+            step = min(max(step, -SLEW // 2), SLEW)
+        elif step < 0:
+            step = max(step, -ms(10))
+        self.samples += step
+        return step
+
+
+class Playout:
+    """Finished frames and their audio, waiting for their time."""
+
+    def __init__(self, limits: DelayLimits | None = None) -> None:
+        limits = limits or DelayLimits()
+        self.beat = limits.beat
+        self.delay = Delay(limits)
+        self.voice = Voice(max(VOICE_S, 2 * limits.most / RATE))
+        steps = 4 * self.beat.step // self.beat.frame
+        self._shots: deque[Shot] = deque(maxlen=max(MAX_SHOTS, steps))
+        self._shown: Shot | None = None
+
+    def add(self, shot: Shot) -> bool:
+        """Takes a finished frame; False when a later one has been shown already."""
+        if self._shown is not None and shot.index <= self._shown.index:
+            return False
+        self._shots.append(shot)
+        return True
+
+    def playing(self, now: int) -> int:
+        """The media time that leaves at position ``now``."""
+        return now - self.delay.samples
+
+    def due(self, index: int) -> int:
+        """The position at which frame ``index`` leaves."""
+        return index * self.beat.frame + self.delay.samples
+
+    def index_at(self, now: int) -> int:
+        """The frame that is due at position ``now``; negative before the first."""
+        return self.playing(now) // self.beat.frame
+
+    def frame(self, index: int) -> tuple[Shot | None, bool]:
+        """The newest frame not after ``index``, and whether it is a new one."""
+        new = False
+        while self._shots and self._shots[0].index <= index:
+            self._shown, new = self._shots.popleft(), True
+        return self._shown, new
+
+    def audio(self, now: int, grew: int = 0, ahead: int = 0) -> Pcm:
+        """20 ms of 48 kHz audio that leave at ``now``, or ``ahead`` 48 kHz samples later.
+
+        When the delay has just grown (or shrunk) a little in speech, the block goes on where the
+        last one ended and is stretched (or pressed) to reach where the next one begins.
+        """
+        start, size = self.playing(now) * WIDE + ahead, BLOCK * WIDE
+        if grew == 0 or abs(grew) > SLEW:
+            return self.voice.read(start, size)
+        short = size - grew * WIDE
+        source = self.voice.read(start + grew * WIDE, short)
+        at = np.linspace(0, short, size, endpoint=False)
+        return np.interp(at, np.arange(short), source).astype(np.int16)
+
+    def clear(self, now: int) -> int:
+        """Drops every frame and sample not yet played; returns the media time of the cut."""
+        cut = self.playing(now)
+        self._shots.clear()
+        self.voice.silence_from(cut * WIDE)
+        return cut

@@ -1,0 +1,194 @@
+"""The stage: sends a session's sound and pictures to everyone who watches, on time.
+
+Two loops, driven by the session's clock and by nothing else: sound every 20 ms, pictures when they
+are due. Encoding runs on the media executor, once for all viewers of one codec.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from fractions import Fraction
+from typing import Any, Protocol, cast
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from server.media.clock import RATE, SessionClock
+from server.media.encoders import (
+    AUDIO_CLOCK,
+    VIDEO_CLOCK,
+    AudioEncoder,
+    BitratePolicy,
+    Bitrates,
+    Packet,
+    VideoEncoder,
+    sound,
+)
+from server.media.playout import BLOCK, Playout
+from server.media.tracks import OutgoingTrack
+
+OPUS = "audio/opus"
+BEHIND = 5  # blocks of sound; a loop held up for longer does not send them all at once
+
+
+class Cast:
+    """Everyone who watches one codec of one session, and the encoder that serves them."""
+
+    def __init__(self, mime: str, bitrates: Bitrates, rate: Fraction) -> None:
+        self.tracks: set[OutgoingTrack] = set()
+        self.encoder = VideoEncoder(mime, bitrates.start, rate)
+        self.policy = BitratePolicy(bitrates)
+        self.key = True
+        self._rate = rate
+        self._sent: deque[int] = deque(maxlen=round(2 * rate))
+
+    @property
+    def bitrate(self) -> int:
+        """Bits per second truly sent over the last two seconds."""
+        return int(sum(self._sent) * 8 * self._rate / max(1, len(self._sent)))
+
+    def request_key(self) -> None:
+        """The next picture shall be decodable on its own."""
+        self.key = True
+
+    def estimate(self, bitrate: int) -> None:
+        """A receiver says how much it can take."""
+        self.encoder.bitrate = self.policy.estimate(bitrate, self.bitrate, time.monotonic())
+
+    def encode(self, picture: av.VideoFrame, timestamp: int) -> Packet | None:
+        """One packet; runs on the media executor."""
+        key, self.key = self.key, False
+        packet = self.encoder.encode(picture, timestamp, key)
+        self._sent.append(packet.size if packet else 0)
+        return packet
+
+
+class Tap(Protocol):
+    """Takes what leaves, without waiting; positions are those of the session's clock."""
+
+    def picture(self, at: int, picture: av.VideoFrame) -> None: ...
+    def sound(self, at: int, pcm: NDArray[np.int16]) -> None: ...
+
+
+class Stage:
+    """One session's outgoing media."""
+
+    def __init__(
+        self,
+        clock: SessionClock,
+        playout: Playout,
+        executor: Executor,
+        bitrates: Bitrates,
+        on_playing: Callable[[int, bool], None],
+    ) -> None:
+        self.clock, self.playout = clock, playout
+        self._executor = executor
+        self._bitrates = bitrates
+        self._on_playing = on_playing  # media time that leaves now, whether its frame is new
+        self._casts: dict[str, Cast] = {}
+        self._listeners: set[OutgoingTrack] = set()
+        self._voice = AudioEncoder()
+        self.speaking: Callable[[], bool] = lambda: False
+        self.frames = self.repeats = self.missed = 0
+        self.encode_s = 0.0
+        self.on_encoded: Callable[[float], None] = lambda seconds: None
+        self.tap: Tap | None = None  # a recording of what leaves
+
+    def audio_track(self) -> OutgoingTrack:
+        """A new listener."""
+        track = OutgoingTrack("audio")
+        self._listeners.add(track)
+        return track
+
+    def video_track(self, mime: str) -> OutgoingTrack:
+        """A new viewer of a codec."""
+        cast_ = self._casts.get(mime) or Cast(mime, self._bitrates, self.playout.beat.fps)
+        self._casts[mime] = cast_
+        track = OutgoingTrack("video", cast_.request_key)
+        track.mime = mime
+        cast_.tracks.add(track)
+        return track
+
+    def cast_of(self, mime: str) -> Cast:
+        """Those who watch ``mime``."""
+        return self._casts[mime]
+
+    def leave(self, track: OutgoingTrack) -> None:
+        """A listener or viewer has gone."""
+        track.stop()
+        self._listeners.discard(track)
+        for mime, cast_ in list(self._casts.items()):
+            cast_.tracks.discard(track)
+            if not cast_.tracks:
+                del self._casts[mime]
+
+    @property
+    def bitrate(self) -> int:
+        """Bits per second of video, over all codecs."""
+        return sum(cast_.bitrate for cast_ in self._casts.values())
+
+    def loops(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        """Named coroutines for the session to own."""
+        return [("sound", self._sound()), ("pictures", self._pictures())]
+
+    async def _sound(self) -> None:
+        at = self.clock.now() // BLOCK * BLOCK
+        while True:
+            at = max(at + BLOCK, self.clock.now() // BLOCK * BLOCK - BEHIND * BLOCK)
+            await asyncio.sleep(self.clock.until(at))
+            grew = self.playout.delay.move(self.speaking())
+            await self._send_sound(at, grew)
+
+    async def _send_sound(self, at: int, grew: int) -> None:
+        if self.tap is not None:
+            self.tap.sound(at, self.playout.audio(at, grew))
+        timestamp = at * AUDIO_CLOCK // RATE
+        opus = [track for track in self._listeners if track.live and track.mime == OPUS]
+        if opus:
+            early = self.playout.audio(at, grew, self._voice.lead)
+            packet = await self._run(self._voice.encode, early, timestamp)
+            for track in opus if packet else ():
+                track.offer(packet)
+        for track in self._listeners.difference(opus):
+            track.offer(sound(self.playout.audio(at, grew), timestamp))
+
+    async def _pictures(self) -> None:
+        index = -1
+        while True:
+            latest = self.playout.index_at(self.clock.now())
+            self.missed += max(0, latest - index - 1) if index >= 0 else 0
+            index = max(index + 1, latest)
+            await asyncio.sleep(self.clock.until(self.playout.due(index)))
+            await self._show(index)
+
+    async def _show(self, index: int) -> None:
+        shot, new = self.playout.frame(index)
+        self._on_playing(index * self.playout.beat.frame, new)
+        if shot is None:
+            return
+        self.frames += 1
+        self.repeats += not new
+        if self.tap is not None:
+            self.tap.picture(self.playout.due(index), cast(av.VideoFrame, shot.picture))
+        timestamp = self.playout.due(index) * VIDEO_CLOCK // RATE
+        started = time.perf_counter()
+        for cast_ in list(self._casts.values()):
+            live = [track for track in cast_.tracks if track.live]
+            if live:
+                packet = await self._run(cast_.encode, cast(av.VideoFrame, shot.picture), timestamp)
+                for track in live if packet else ():
+                    track.offer(packet)
+        took = time.perf_counter() - started
+        self.encode_s += (took - self.encode_s) / 16
+        if self._casts:
+            self.on_encoded(took)
+
+    async def _run(self, function: Callable[..., Any], *arguments: object) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, function, *arguments
+        )

@@ -1,0 +1,67 @@
+"""How a model moves through time: its frames, its steps, what it must hear ahead. Pure.
+
+Frame rate and step are properties of the model; everything that paces media takes them from here.
+All lengths count 16 kHz samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol, Self
+
+from server.media.clock import RATE
+
+
+class Paced(Protocol):
+    """What a stream says of itself."""
+
+    @property
+    def samples_per_frame(self) -> int: ...
+    @property
+    def samples_per_step(self) -> int: ...
+    @property
+    def look_ahead(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The default is the bundled model's: 25 fps, two frames a step, one frame heard ahead."""
+
+    frame: int = RATE // 25
+    step: int = 2 * RATE // 25
+    ahead: int = RATE // 25
+
+    def __post_init__(self) -> None:
+        if not 0 < self.frame <= self.step or self.ahead < 0:
+            raise ValueError(
+                f"a beat needs 0 < frame {self.frame} <= step {self.step} and ahead {self.ahead}"
+                " not below 0"
+            )
+
+    @classmethod
+    def of(cls, stream: Paced) -> Self:
+        """The beat of a stream."""
+        return cls(stream.samples_per_frame, stream.samples_per_step, stream.look_ahead)
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames a second."""
+        return Fraction(RATE, self.frame)
+
+    @property
+    def chunk(self) -> int:
+        """What must have been heard of a step, from its first sample on, before it is made."""
+        return self.step + self.ahead
+
+    @property
+    def step_s(self) -> float:
+        """Seconds that one step makes."""
+        return self.step / RATE
+
+    def next_need(self, needs: int, heard: int) -> int:
+        """Up to where the first step that lacks audio must hear, if the next one ``needs`` so much
+        and ``heard`` is there."""
+        if heard < needs:
+            return needs
+        return needs + ((heard - needs) // self.step + 1) * self.step

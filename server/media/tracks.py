@@ -1,0 +1,68 @@
+"""Outgoing tracks: already encoded packets, fanned out to whoever watches.
+
+An ``Outlet`` is one peer's share of one medium: a short queue that nobody waits to fill. When it
+is full, audio loses its oldest packet; video loses everything and asks for a key frame, because
+what follows a gap cannot be decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from av import AudioFrame
+
+from server.media.encoders import Packet
+
+DEPTH = 5
+Media: TypeAlias = "Packet | AudioFrame"
+
+
+class OutgoingTrack(MediaStreamTrack):
+    """One peer's track of one kind. ``recv`` waits for the clock's next packet, never the model."""
+
+    def __init__(self, kind: str, request_key: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.kind = kind
+        self.mime = ""  # of the negotiated codec; empty until it is known
+        self.live = False  # somebody has begun to receive
+        self._request_key = request_key
+        self._queue: deque[Media] = deque()
+        self._filled = asyncio.Event()
+
+    async def recv(self) -> Media:
+        """The next packet. Raises ``MediaStreamError`` after ``stop``."""
+        if not self.live:
+            self.live = True
+            self._request_key()
+        while not self._queue:
+            if self.readyState != "live":
+                raise MediaStreamError
+            self._filled.clear()
+            await self._filled.wait()
+        return self._queue.popleft()
+
+    def offer(self, media: Media) -> None:
+        """Hands over one packet; drops as the module docstring says when the peer lags."""
+        if not self.live or self.readyState != "live":
+            return
+        if len(self._queue) >= DEPTH:
+            self._make_room()
+        self._queue.append(media)
+        self._filled.set()
+
+    def stop(self) -> None:
+        """Ends the track; a waiting ``recv`` raises."""
+        super().stop()
+        self._queue.clear()
+        self._filled.set()
+
+    def _make_room(self) -> None:
+        if self.kind == "video":
+            self._queue.clear()
+            self._request_key()
+        else:
+            self._queue.popleft()

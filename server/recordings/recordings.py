@@ -1,0 +1,225 @@
+"""The recordings of a server: begins and ends them, finishes their files, lends and deletes them.
+
+Everybody in a session is told when it is recorded. A recording ends with its session at the latest;
+its file is finished on a thread, and one that a crash left behind when the server starts again.
+Whoever fetches a finished one needs the consent that recording it needed, still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from server.errors import RecordingRefused, RecordingState, Unavailable, UnknownRecording
+from server.recordings.recorder import Recorder, finish
+from server.recordings.store import Card, Shelf
+from server.sessions.session import RECORDED, Session
+
+log = logging.getLogger(__name__)
+
+
+class Marker(Protocol):
+    """``server.recordings.provenance.Marking``, as far as recordings know it. Blocking calls."""
+
+    def admit(self, stream: Any, session: str) -> dict[str, str]: ...
+    def seal(self, origin: dict[str, str], path: Path) -> None: ...
+    def lend(self, origin: dict[str, str], recording: str, actor: str) -> None: ...
+    def deleted(self, origin: dict[str, str], recording: str, actor: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Running:
+    """A recording in progress."""
+
+    card: Card
+    session: Session
+    recorder: Recorder
+
+    def describe(self) -> dict[str, object]:
+        """As JSON."""
+        return {
+            "id": self.card.id,
+            "seconds": round(self.recorder.seconds, 2),
+            "pictures": self.recorder.pictures,
+            "left_out": self.recorder.left_out,
+        }
+
+
+class Recordings:
+    """At most one a session. Without a ``shelf`` there are none."""
+
+    def __init__(self, shelf: Shelf | None, marker: Marker | None) -> None:
+        self._shelf, self.marker = shelf, marker
+        self._running: dict[str, Running] = {}
+        self._begun: dict[str, str] = {}  # sessions whose recording begins, and its name
+        self._finishing: dict[str, asyncio.Task[Path | None]] = {}
+
+    async def recover(self) -> None:
+        """Finishes what an earlier process left behind."""
+        if self._shelf is None or self.marker is None:
+            return
+        for partial in self._shelf.left:
+            path = await asyncio.to_thread(finish, partial, self.marker.seal)
+            if path is not None:
+                log.info("recording %s was left behind by a crash and is finished", path.name)
+        self._shelf.left = []
+        await asyncio.to_thread(self._shelf.sweep)
+
+    # -- while a session runs ----------------------------------------------------------------
+
+    async def start(self, session: Session, owner: str = "") -> dict[str, object]:
+        """Raises ``RecordingRefused``, ``RecordingState``, ``ConsentRequired``, ``Unavailable``."""
+        if self._shelf is None or self.marker is None:
+            raise RecordingRefused("This server keeps no recordings: set 'recordings' to a folder")
+        if session.id in self._running or session.id in self._begun:
+            raise RecordingState("This session is recorded already. Delete the recording first.")
+        self._begun[session.id] = ""
+        try:
+            origin = await asyncio.to_thread(self.marker.admit, session.stream, session.id)
+            card = Card.new(session.id, owner, origin)
+            self._begun[session.id] = card.id
+            partial = await asyncio.to_thread(self._shelf.put, card)
+            if not session.running:
+                await asyncio.to_thread(self._shelf.remove, card.id)
+                raise RecordingState("This session has ended.")
+            running = self._roll(session, card, partial)
+        except OSError as failure:
+            log.error("no recording can be written: %s", failure)
+            raise Unavailable(f"No recording can be written: {failure.strerror}.") from failure
+        finally:
+            del self._begun[session.id]
+        return {**running.describe(), "state": "recording"}
+
+    def _roll(self, session: Session, card: Card, partial: Path) -> Running:
+        loop = asyncio.get_running_loop()
+
+        def failed(failure: Exception) -> None:
+            text = f"the recording stopped: {type(failure).__name__}"
+            loop.call_soon_threadsafe(session.notice, "recording_failed", text)
+
+        running = Running(card, session, Recorder(partial, card.origin, failed))
+        self._running[session.id] = running
+        session.stage.tap = running.recorder
+        session.notice("recording_started", RECORDED)
+        log.info("recording %s begins", card.id, extra={"session": session.id})
+        return running
+
+    def describe(self, session: Session) -> dict[str, object]:
+        """What is being recorded. Raises ``RecordingState`` when nothing is."""
+        return {**self._of(session).describe(), "state": "recording"}
+
+    async def stop(self, session: Session) -> dict[str, object]:
+        """Ends a recording and waits until its file is finished. Raises ``RecordingState``."""
+        running = self._of(session)
+        path = await asyncio.shield(self._end(running))
+        if path is None:
+            return {**running.describe(), "state": "empty", "file": None, "bytes": 0}
+        size = (await asyncio.to_thread(path.stat)).st_size
+        state = self._state(running.card.id)
+        return {**running.describe(), "state": state, "file": path.name, "bytes": size}
+
+    def ended(self, session: Session) -> None:
+        """A session is over, and its recording with it."""
+        if session.id in self._running:
+            self._end(self._running[session.id])
+
+    async def close(self) -> None:
+        """Ends every recording and waits for their files."""
+        for running in list(self._running.values()):
+            self._end(running)
+        await asyncio.gather(*self._finishing.values(), return_exceptions=True)
+
+    def _of(self, session: Session) -> Running:
+        if session.id not in self._running:
+            raise RecordingState("This session is not being recorded. Post to this address first.")
+        return self._running[session.id]
+
+    def _end(self, running: Running) -> asyncio.Task[Path | None]:
+        del self._running[running.session.id]
+        running.session.stage.tap = None
+        running.session.notice("recording_stopped", "this session is not recorded any more")
+        task = asyncio.create_task(asyncio.to_thread(self._finish, running))
+        self._finishing[running.card.id] = task
+        task.add_done_callback(lambda _: self._finishing.pop(running.card.id, None))
+        return task
+
+    def _finish(self, running: Running) -> Path | None:
+        assert self.marker is not None
+        assert self._shelf is not None
+        running.recorder.close()
+        path = running.recorder.path
+        found = finish(path, self.marker.seal) if path.exists() else None
+        if found is None:
+            self._shelf.remove(running.card.id)
+        return found
+
+    # -- afterwards --------------------------------------------------------------------------
+
+    def card(self, name: str) -> Card:
+        """Blocking. Raises ``UnknownRecording``."""
+        if self._shelf is None:
+            raise UnknownRecording("This server keeps no recordings.")
+        return self._shelf.card(name)
+
+    def cards(self) -> list[Card]:
+        """Newest first; blocking. A card that cannot be read is left out."""
+        found = []
+        for name in self._shelf.names() if self._shelf else []:
+            try:
+                found.append(self.card(name))
+            except UnknownRecording:
+                log.warning("the card of recording %s cannot be read", name)
+        return found
+
+    def about(self, card: Card) -> dict[str, object]:
+        """A recording as JSON; blocking."""
+        assert self._shelf is not None
+        return {
+            "id": card.id,
+            "session": card.session,
+            "avatar": card.origin.get("avatar", ""),
+            "began_at": round(card.began_at, 3),
+            "state": self._state(card.id),
+            "bytes": self._shelf.size(card.id),
+            "file": f"/v1/recordings/{card.id}/file",
+        }
+
+    def lend(self, card: Card, actor: str) -> Path:
+        """The finished file, for somebody who may have it; blocking, audited.
+
+        Raises ``RecordingState`` before it is finished, ``ConsentRequired`` without consent.
+        """
+        assert self._shelf is not None
+        if (state := self._state(card.id)) != "finished":
+            raise RecordingState(f"This recording cannot be fetched: it is {state}.", state=state)
+        self._marks().lend(card.origin, card.id, actor)
+        return self._shelf.final(card.id)
+
+    def delete(self, card: Card, actor: str) -> None:
+        """Removes a recording, audited first; blocking. Raises ``RecordingState``."""
+        assert self._shelf is not None
+        if (state := self._state(card.id)) in ("recording", "finishing"):
+            raise RecordingState(f"This recording is {state}: end it first.", state=state)
+        self._marks().deleted(card.origin, card.id, actor)
+        self._shelf.remove(card.id)
+        log.info("recording %s is deleted", card.id)
+
+    def _marks(self) -> Marker:
+        if self.marker is None:
+            raise RecordingRefused("This server keeps no recordings: it cannot mark them.")
+        return self.marker
+
+    def _state(self, name: str) -> str:
+        assert self._shelf is not None
+        running = [running.card.id for running in list(self._running.values())]
+        if name in running or name in list(self._begun.values()):
+            return "recording"
+        left = {partial.name for partial in self._shelf.left}
+        if name in self._finishing or self._shelf.partial(name).name in left:
+            return "finishing"
+        if self._shelf.final(name).exists():
+            return "finished"
+        return "unsigned" if self._shelf.partial(name).exists() else "lost"

@@ -1,0 +1,1 @@
+"""WebRTC: SDP, ICE, peers, data channel, and the adaptor to aiortc."""

@@ -1,0 +1,244 @@
+"""The aiortc adaptor: everything that reaches below aiortc's public surface is in this file.
+
+Written against aiortc 1.16; ``check`` fails at start-up when another version no longer has what is
+relied on here, rather than going on with half of it. What it puts right:
+
+* *Sender reports.* aiortc pairs a report's RTP timestamp with the moment its packet was sent, for
+  each track apart, and receivers take a track's lag for its place. ``MediaSender`` takes both
+  from one clock.
+* *Receive path.* aiortc's jitter buffer holds 80 ms and never gives a delay back after a loss, and
+  its queue has no bound. ``listen`` puts a tap in its place: packets reach us as they come.
+* *Key frames and bitrate.* Encoding is ours (``server/media/encoders.py``), so requests and
+  estimates are passed on instead of being applied to aiortc's encoder.
+* *Vanished peers.* ICE consent is checked often enough to notice within ten seconds.
+* *Orphans.* aiortc starts tasks that nobody awaits; when their connection closes under them, the
+  failure surfaces as "exception was never retrieved", out of place and time. ``own_orphans``.
+* *No network.* aioice leaves loopback out; on a machine that has nothing else, it is what we offer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import aioice.ice
+import aiortc
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpSender,
+    RTCRtpTransceiver,
+)
+from aiortc.codecs import get_capabilities
+from aiortc.exceptions import InvalidStateError
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.rtcrtpsender import RTCEncodedFrame
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    AnyRtcpPacket,
+    RtcpPsfbPacket,
+    RtpPacket,
+    unpack_remb_fci,
+)
+
+log = logging.getLogger(__name__)
+
+AIORTC = Path(aiortc.__file__).parent
+CLOSED = (ConnectionError, InvalidStateError)  # what a connection that is gone raises
+CONSENT_INTERVAL_S = 1.5
+CONSENT_FAILURES = 4  # with half a second for each answer: 8 s
+
+PacketSink = Callable[[RTCRtpCodecParameters, int, int, bytes], None]
+"""codec, sequence number, RTP timestamp, payload."""
+
+
+class ReportClock(Protocol):
+    """What ``MediaSender`` asks of a session's clock."""
+
+    def ntp(self, elapsed_s: float) -> int:
+        """NTP timestamp of the moment ``elapsed_s`` after the epoch."""
+
+
+def check() -> None:
+    """Applies the process-wide settings. Raises ``RuntimeError`` if aiortc has changed inside."""
+    for owner, name in (
+        (RTCPeerConnection, "_RTCPeerConnection__createTransceiver"),
+        (RTCRtpSender, "_next_encoded_frame"),
+        (RTCRtpSender, "_send_keyframe"),
+        (aioice.ice, "CONSENT_INTERVAL"),
+        (aioice.ice, "CONSENT_FAILURES"),
+        (aioice.ice, "get_host_addresses"),
+    ):
+        if not hasattr(owner, name):
+            raise RuntimeError(
+                f"this aiortc has no {name}: server/rtc/aiortc_adapter.py is written for 1.16"
+            )
+    setattr(aioice.ice, "CONSENT_INTERVAL", CONSENT_INTERVAL_S)  # noqa: B010
+    setattr(aioice.ice, "CONSENT_FAILURES", CONSENT_FAILURES)  # noqa: B010
+    setattr(aioice.ice, "get_host_addresses", host_addresses)  # noqa: B010
+
+
+_addresses = aioice.ice.get_host_addresses
+
+
+def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    """This machine's addresses; loopback when there is no other."""
+    return _addresses(use_ipv4, use_ipv6) or (["127.0.0.1"] if use_ipv4 else [])
+
+
+def own_orphans(loop: asyncio.AbstractEventLoop) -> None:
+    """Takes what fails in aiortc's own tasks because a connection has closed meanwhile for what it
+    is: no news. Everything else goes to whoever handled it before."""
+    before = loop.get_exception_handler()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        failure, task = context.get("exception"), context.get("future")
+        if isinstance(failure, CLOSED) and _aiortcs(task):
+            log.debug("%s after its connection had closed: %r", task, failure)
+        elif before is not None:
+            before(loop, context)
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(handle)
+
+
+def _aiortcs(task: object) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+    return code is not None and Path(code.co_filename).is_relative_to(AIORTC)
+
+
+class MediaSender(RTCRtpSender):
+    """A sender whose reports say when its media is due, and whose feedback is passed on."""
+
+    def __init__(self, kind: str, transport: Any) -> None:
+        self.clock: ReportClock | None = None
+        self.on_key_request: Callable[[], None] = lambda: None
+        self.on_estimate: Callable[[int], None] = lambda bitrate: None
+        self._last_s = 0.0  # when what was sent last is due, seconds since the epoch
+        self._sent_ntp = 0
+        super().__init__(kind, transport)
+
+    @property
+    def _RTCRtpSender__ntp_timestamp(self) -> int:  # noqa: N802
+        """Read by aiortc for each sender report, beside the RTP timestamp sent last."""
+        return self.clock.ntp(self._last_s) if self.clock else self._sent_ntp
+
+    @_RTCRtpSender__ntp_timestamp.setter
+    def _RTCRtpSender__ntp_timestamp(self, sent: int) -> None:  # noqa: N802
+        self._sent_ntp = sent
+
+    async def _next_encoded_frame(self, codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
+        encoded = await super()._next_encoded_frame(codec)
+        if encoded is not None:
+            self._last_s = encoded.timestamp / codec.clockRate
+        return encoded
+
+    def _send_keyframe(self) -> None:
+        self.on_key_request()
+
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        await super()._handle_rtcp_packet(packet)
+        if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
+            try:
+                bitrate, ssrcs = unpack_remb_fci(packet.fci)
+            except ValueError:
+                return
+            if self._ssrc in ssrcs:
+                self.on_estimate(bitrate)
+
+
+class Peer(RTCPeerConnection):
+    """A peer connection whose senders are ``MediaSender``."""
+
+    def __init__(self, ice_servers: Sequence[RTCIceServer], bundled: bool) -> None:
+        policy = RTCBundlePolicy.MAX_BUNDLE if bundled else RTCBundlePolicy.BALANCED
+        super().__init__(RTCConfiguration(iceServers=list(ice_servers), bundlePolicy=policy))
+
+    def _RTCPeerConnection__createTransceiver(  # noqa: N802
+        self, direction: str, kind: str, sender_track: Any = None
+    ) -> RTCRtpTransceiver:
+        create = cast(Any, RTCPeerConnection)._RTCPeerConnection__createTransceiver
+        transceiver: Any = create(self, direction, kind, sender_track)
+        sender: Any = MediaSender(kind, transceiver.receiver.transport)
+        sender._stream_id = transceiver.sender._stream_id
+        transceiver.receiver._set_rtcp_ssrc(sender._ssrc)
+        transceiver._RTCRtpTransceiver__sender = sender
+        return cast(RTCRtpTransceiver, transceiver)
+
+
+class PacketTap(JitterBuffer):
+    """Stands where aiortc keeps its jitter buffer, and passes every packet on at once."""
+
+    def __init__(self, codecs: Callable[[int], RTCRtpCodecParameters | None], sink: PacketSink):
+        super().__init__(capacity=1)
+        self._codec_of = codecs
+        self._sink = sink
+
+    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
+        codec = self._codec_of(packet.payload_type)
+        if codec is not None:
+            data: bytes = cast(Any, packet)._data
+            self._sink(codec, packet.sequence_number, packet.timestamp, data)
+        return False, None
+
+
+def listen(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
+    """Sends the receiver's packets to ``sink``, in the loop, before any buffering or decoding."""
+    inside = cast(Any, receiver)
+    codecs: dict[int, RTCRtpCodecParameters] = inside._RTCRtpReceiver__codecs
+    inside._RTCRtpReceiver__jitter_buffer = PacketTap(codecs.get, sink)
+
+
+def ignore(receiver: RTCRtpReceiver) -> None:
+    """Drops what the receiver gets, so that nothing piles up undecoded or unread."""
+    listen(receiver, lambda codec, sequence, timestamp, data: None)
+
+
+def prefer(transceiver: RTCRtpTransceiver, mimes: Sequence[str]) -> None:
+    """Puts the codecs in ``mimes`` first, in that order; the others stay behind them."""
+    codecs = get_capabilities(transceiver.kind).codecs
+    wanted = [mime.lower() for mime in mimes]
+
+    def rank(mime: str) -> int:
+        return wanted.index(mime.lower()) if mime.lower() in wanted else len(wanted)
+
+    transceiver.setCodecPreferences(sorted(codecs, key=lambda codec: rank(codec.mimeType)))
+
+
+def complete(transceivers: Sequence[RTCRtpTransceiver]) -> None:
+    """An offered section that names no direction is sendrecv (RFC 8866, section 6.7)."""
+    for transceiver in transceivers:
+        inside = cast(Any, transceiver)
+        if inside._offerDirection is None:
+            inside._offerDirection = "sendrecv"
+
+
+def negotiated(transceiver: RTCRtpTransceiver) -> RTCRtpCodecParameters:
+    """The codec that the answer settled on."""
+    codecs: list[RTCRtpCodecParameters] = cast(Any, transceiver)._codecs
+    return codecs[0]
+
+
+async def close(peer: RTCPeerConnection, timeout_s: float = 5.0) -> None:
+    """Closes a connection; one that does not close in time is reported, not waited for.
+
+    The closing is a task of its own: cancelling whoever waits for it must not stop it half-way.
+    """
+    closing = asyncio.ensure_future(peer.close())
+    closing.add_done_callback(_closed)
+    _, pending = await asyncio.wait({closing}, timeout=timeout_s)
+    if pending:
+        log.warning("a peer connection did not close within %.0f s", timeout_s)
+
+
+def _closed(closing: asyncio.Future[None]) -> None:
+    if not closing.cancelled() and (failure := closing.exception()) is not None:
+        log.warning("a peer connection closed with %r", failure)

@@ -1,0 +1,106 @@
+"""One peer of one session: its connection, its tracks, its data channel, and whether it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aiortc import RTCDataChannel
+
+from server.media.tracks import OutgoingTrack
+from server.rtc import aiortc_adapter, data_channel
+from server.rtc.sdp_offer import Role
+
+log = logging.getLogger(__name__)
+
+CHANNEL_HIGH_WATER = 64 * 1024  # bytes a slow reader may leave unread before we drop messages
+
+
+class Member:
+    """A peer and what belongs to it. Made by signalling, owned by the session."""
+
+    def __init__(
+        self,
+        name: str,
+        role: Role,
+        peer: aiortc_adapter.Peer,
+        ufrag: str,
+        messages: tuple[float, float] = (data_channel.RATE_PER_S, data_channel.BURST),
+    ) -> None:
+        self.name, self.role, self.peer, self.ufrag = name, role, peer, ufrag
+        self.tracks: list[OutgoingTrack] = []
+        self.since = time.monotonic()
+        self.candidates = 0  # that followed the offer
+        self.on_connected: Callable[[], None] = lambda: None
+        self.on_gone: Callable[[], None] = lambda: None
+        self.on_command: Callable[[data_channel.Command], None] = lambda command: None
+        self.on_channel: Callable[[], None] = lambda: None
+        self._channel: RTCDataChannel | None = None
+        self._messages = messages  # a second, and at once
+        self._allowance = data_channel.Allowance(time.monotonic(), *messages)
+        self._refused = 0
+        self._limited_s = float("-inf")
+        peer.on("connectionstatechange", self._connection_changed)
+        peer.on("datachannel", self._channel_opened)
+
+    @property
+    def connected(self) -> bool:
+        """Whether media flows."""
+        return self.peer.connectionState == "connected"
+
+    def send(self, message: str) -> None:
+        """Sends one event; dropped when the peer does not read."""
+        channel = self._channel
+        if channel is None or channel.readyState != "open":
+            return
+        if channel.bufferedAmount < CHANNEL_HIGH_WATER:
+            channel.send(message)
+
+    async def close(self) -> None:
+        """Ends the connection; harmless when it has ended."""
+        self.on_gone = lambda: None
+        for track in self.tracks:
+            track.stop()
+        await aiortc_adapter.close(self.peer)
+
+    def _connection_changed(self) -> None:
+        state = self.peer.connectionState
+        if state == "connected":
+            self.on_connected()
+        elif state in ("failed", "closed"):
+            self.on_gone()
+
+    def _channel_opened(self, channel: RTCDataChannel) -> None:
+        if channel.label != "events" or self._channel is not None:
+            channel.close()
+            return
+        self._channel = channel
+        channel.on("message", self._heard)
+        asyncio.get_running_loop().call_soon(self.on_channel)
+
+    def _heard(self, message: Any) -> None:
+        now = time.monotonic()
+        if not self._allowance.take(now):
+            most = f"at most {self._messages[0]:g} messages a second; this one was dropped"
+            self._refuse("rate_limited", most, now)
+            return
+        try:
+            command = data_channel.parse(message)
+            if self.role is Role.VIEWER and not isinstance(command, data_channel.Ping):
+                raise data_channel.Refused("not_allowed", "a viewer may only send ping")
+        except data_channel.Refused as refusal:
+            self._refuse(refusal.code, str(refusal), now)
+            return
+        self.on_command(command)
+
+    def _refuse(self, code: str, message: str, now: float) -> None:
+        self._refused += 1
+        if code != "rate_limited" or now - self._limited_s >= 1.0:
+            self._limited_s = now if code == "rate_limited" else self._limited_s
+            self.send(data_channel.error(code, message))
+        if self._refused == data_channel.MAX_REFUSED and self._channel is not None:
+            log.warning("a data channel was closed after %d refused messages", self._refused)
+            self._channel.close()

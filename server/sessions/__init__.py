@@ -1,0 +1,1 @@
+"""Sessions: admission, engine, signalling, quality."""

@@ -1,0 +1,345 @@
+"""The house: one model, its engine, its slots, and every session in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+
+from server.avatars.catalog import Avatars
+from server.consent.monitor import Desk
+from server.errors import CannotMeasure, Unavailable, UnknownSession
+from server.media import frame_marker
+from server.media.encoders import Bitrates, Converter, VideoEncoder, h264_encoder
+from server.media.playout import DelayLimits, ms
+from server.media.timing import Beat
+from server.metrics import Metrics
+from server.rtc import aiortc_adapter
+from server.sessions.admission import Cost, Slots
+from server.sessions.engine import BatchEngine, Engine
+from server.sessions.governor import Governor, ladder
+from server.sessions.session import Limits, Options, Session
+from server.sessions.stream_runner import Stream
+from server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+WARM_STEPS, WARM_S = 25, 6.0  # of warm-up: so many steps, or fewer that take so long
+LEAST_STEPS = 4
+ROOM = ms(120)  # above a step and its making, for packets that come late
+COLLECT_S = 0.5  # connections are full of cycles, and their codecs hold threads and megabytes
+REMOVED = "the avatar was removed"
+PACKETS_S = 0.002  # per frame: packets, SRTP and the loop; measured with an idle model
+
+
+class Pipeline(Protocol):
+    """``pipeline.AvatarPipeline``, as far as the server knows it."""
+
+    @property
+    def engine(self) -> Any: ...
+    @property
+    def efforts(self) -> int: ...
+    def set_effort(self, effort: int) -> None: ...
+    def open(self, avatar: Any, grant: Any, prompt: str = "", seed: int = 0) -> Any: ...
+
+
+class House:
+    """Made in the running loop; ``close`` ends everything."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        avatars: Avatars,
+        desk: Desk | None = None,
+    ) -> None:
+        self.settings, self.avatars = settings, avatars
+        self.metrics = Metrics()
+        self.slots = Slots()
+        self.governor = Governor(ladder(pipeline.efforts))
+        self.cost: Cost | None = None
+        self.beat = Beat()  # the model's, once a stream has said so
+        self.marker: Any = None  # recordings.provenance: who may be recorded, how files are signed
+        self.problem: str | None = None  # why warm-up failed
+        self._pipeline = pipeline
+        self.desk = desk
+        self._watching: asyncio.Task[None] | None = None
+        self._busy_s = 0.0
+        batch: BatchEngine = pipeline.engine
+        self._engine = Engine(batch, self._ticked)
+        self._media = ThreadPoolExecutor(settings.threads, thread_name_prefix="media")
+        self._sessions: dict[str, Session] = {}
+        self._seconds: asyncio.Task[None] | None = None
+        self._empty = asyncio.Event()
+        self.settled = asyncio.Event()  # warm-up has ended, well or not
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Warms the model up, measures what a stream costs, and opens the door."""
+        aiortc_adapter.own_orphans(asyncio.get_running_loop())
+        self._engine.start()
+        await self.avatars.load()
+        self.cost = await self._measure()
+        total = self.settings.slots or self.cost.slots()
+        await asyncio.to_thread(h264_encoder)  # probed now, not by the first who asks
+        gc.collect()
+        gc.freeze()  # what warm-up made stays; from here on, garbage is what sessions leave
+        self.slots.open(total)
+        self.metrics.slots.set(total)
+        self._seconds = asyncio.create_task(self._watch(), name="house")
+        if self.desk is not None:
+            watching = self.desk.watch(lambda: self.sessions, self.renew)
+            self._watching = asyncio.create_task(watching, name="consent")
+        log.info(
+            "ready: %d slots; %g fps; a step of %.0f ms takes %.0f ms to generate, %.0f of media",
+            total,
+            self.beat.fps,
+            self.beat.step_s * 1e3,
+            self.cost.generate_s * 1e3,
+            self.cost.media_s * 1e3,
+        )
+
+    async def drain(self) -> None:
+        """Lets nobody in, tells who is here, and waits for them up to the drain time."""
+        self.slots.drain()
+        if not self._sessions:
+            return
+        seconds = self.settings.drain_s
+        log.info("draining: %d sessions have %.0f s to end", len(self._sessions), seconds)
+        for session in self.sessions:
+            session.notice("session_ending", f"the server stops within {seconds:.0f} s")
+        self._empty.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
+
+    async def close(self) -> None:
+        """Ends every session, then the engine."""
+        self.slots.drain()
+        await asyncio.gather(*(session.end("the server stops") for session in self.sessions))
+        for task in filter(None, (self._seconds, self._watching)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await self._engine.stop()
+        await asyncio.to_thread(self._media.shutdown)
+        if self.desk is not None:
+            await asyncio.to_thread(self.desk.close)
+
+    # -- sessions ----------------------------------------------------------------------------
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Everybody who holds a slot and performs."""
+        return list(self._sessions.values())
+
+    def session(self, name: str) -> Session:
+        """Raises ``UnknownSession``."""
+        if name not in self._sessions:
+            raise UnknownSession("There is no such session, or it has ended.")
+        return self._sessions[name]
+
+    async def stands(self, session: Session) -> None:
+        """Whether a running session may still be joined; ends it and raises when it may not."""
+        if self.desk is not None:
+            await self.desk.stands(session)
+
+    async def renew(self) -> None:
+        """Reads anew who is on offer; sessions of whoever no longer is end."""
+        await self.avatars.load()
+        for session in self.sessions:
+            if session.options.avatar not in self.avatars:
+                session.end_soon(REMOVED)
+
+    async def create(self, options: Options) -> Session:
+        """A session that performs; raises what stands in the way."""
+        self.avatars.card(options.avatar)
+        session = Session(options, self._limits(), self._engine, self._media, self.metrics)
+        try:
+            self.slots.take(session.id)
+        except Unavailable:
+            self.metrics.refused.inc()
+            raise
+        session.on_ended = self._ended
+        try:
+            await self._start(session)
+        except BaseException:
+            self.slots.give_back(session.id)
+            raise
+        self._sessions[session.id] = session
+        if options.avatar not in self.avatars:
+            session.end_soon(REMOVED)
+        if self.desk is not None:
+            self.desk.began(session, options.avatar)
+        self.metrics.sessions.set(self.slots.taken)
+        log.info("session opens: avatar %s", options.avatar, extra={"session": session.id})
+        return session
+
+    async def _start(self, session: Session) -> None:
+        options = session.options
+        stream, size, session.grant = await self._stream(options, session.id)
+        if options.measure and not frame_marker.can_mark(*size):
+            await self._engine.call(stream.close)
+            raise CannotMeasure(f"Frames are {size[0]} pixels wide; the strip needs 256.")
+        session.size = size
+        session.start(stream)
+        session.set_level(self.governor.level, self.governor.now.scale)
+
+    async def _stream(
+        self, options: Options, session: str
+    ) -> tuple[Stream, tuple[int, int], object]:
+        avatar, grant = await self.avatars.open(options.avatar, session)
+        stream: Stream = await self._engine.call(
+            lambda: self._pipeline.open(avatar, grant, prompt=options.prompt, seed=options.seed)
+        )
+        return stream, frame_size(avatar), grant
+
+    def _limits(self) -> Limits:
+        s = self.settings
+        bitrates = Bitrates(s.bitrate_start, s.bitrate_min, s.bitrate_max)
+        return Limits(
+            s.grace_s,
+            s.backlog_s,
+            bitrates,
+            self._delays(),
+            s.video_codecs,
+            longest_s=s.session_max_s,
+            idle_s=s.session_idle_s,
+            messages=(s.message_rate, s.message_burst),
+        )
+
+    def _delays(self) -> DelayLimits:
+        """As configured; a model of long steps cannot be sooner than a step and its making."""
+        s, beat = self.settings, self.beat
+        most = max(ms(s.delay_max_ms), beat.chunk + beat.step + ROOM)
+        least = ms(s.delay_min_ms)
+        generate_s = self.cost.generate_s if self.cost else 0.05
+        first = beat.chunk + ms(1300 * generate_s) + ms(25)
+        return DelayLimits(min(max(least, first), most), least, most, beat=beat)
+
+    def _ended(self, session: Session) -> None:
+        self._sessions.pop(session.id, None)
+        self.slots.give_back(session.id)
+        self.metrics.ended.inc()
+        if self.desk is not None:
+            self.desk.ended(session, session.options.avatar, *session.ended_because)
+        asyncio.get_running_loop().call_later(COLLECT_S, gc.collect)
+        if not self._sessions:
+            self._empty.set()
+        self.metrics.sessions.set(self.slots.taken)
+
+    def describe_model(self) -> dict[str, object]:
+        """For ``/healthz``."""
+        pipeline: Any = self._pipeline
+        return {
+            "name": self.settings.model,
+            "device": getattr(pipeline, "device", "unknown"),
+            "reason": getattr(pipeline, "reason", ""),
+            "license": getattr(pipeline, "license", ""),
+            "notices": list(getattr(pipeline, "notices", ())),
+            "runtime": getattr(pipeline, "describe_runtime", dict)(),
+            "fps": float(self.beat.fps),
+            "step_ms": round(self.beat.step_s * 1e3, 1),
+        }
+
+    def describe_cost(self) -> dict[str, float] | None:
+        """What warm-up measured, in milliseconds a step."""
+        if self.cost is None:
+            return None
+        return {
+            "step": round(self.cost.step_s * 1e3, 1),
+            "generate": round(self.cost.generate_s * 1e3, 1),
+            "media": round(self.cost.media_s * 1e3, 1),
+        }
+
+    # -- load --------------------------------------------------------------------------------
+
+    def _ticked(self, streams: int, seconds: float) -> None:
+        self._busy_s += seconds
+        self.metrics.tick.labels(str(streams)).observe(seconds)
+
+    async def _watch(self) -> None:
+        """Once a second: load, lateness, and what the governor makes of it."""
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            elapsed, last = now - last, now
+            load, self._busy_s = self._busy_s / elapsed, 0.0
+            self.metrics.load.set(load)
+            await self._govern(self._late(elapsed))
+            delays = [s.playout.delay.samples / 16_000 for s in self.sessions]
+            self.metrics.delay.set(max(delays, default=0.0))
+            self.metrics.backlog.set(
+                max((s.intake.backlog / 48_000 for s in self.sessions), default=0)
+            )
+
+    def _late(self, elapsed_s: float) -> float:
+        """Share of the frames due that came too late, of the session that has it worst."""
+        missed = max((session.missed() for session in self.sessions), default=0)
+        return min(1.0, missed / (float(self.beat.fps) * elapsed_s))
+
+    async def _govern(self, late: float) -> None:
+        change = self.governor.second(late)
+        if not change:
+            return
+        code, now = "quality_reduced" if change > 0 else "quality_restored", self.governor.now
+        log.warning("%.0f %% of frames late: %s to %s", late * 100, code, now)
+        self.metrics.level.set(self.governor.level)
+        await self._engine.call(lambda: self._pipeline.set_effort(now.effort))
+        for session in self.sessions:
+            session.set_level(self.governor.level, now.scale)
+            session.notice(code, "pictures came late" if change > 0 else "pictures are in time")
+
+    async def _measure(self) -> Cost:
+        """Runs one stream flat out for some steps of speech-like noise."""
+        default = self.avatars.cards()[0].id
+        stream, *_ = await self._stream(Options(default), "warm-up")
+        self.beat = Beat.of(stream)
+        try:
+            return await self._engine.call(lambda: measure(stream, cores()))
+        finally:
+            await self._engine.call(stream.close)
+
+
+def measure(stream: Stream, available: int) -> Cost:
+    """What a step of ``stream`` costs here, the first few not counted."""
+    rng, beat = np.random.default_rng(0), Beat.of(stream)
+    encoder, convert = VideoEncoder("video/VP8", 1_500_000, beat.fps), Converter()
+    generate, media, began = list[float](), list[float](), time.perf_counter()
+    while len(generate) < WARM_STEPS and not _warm(len(generate), began):
+        lacking = stream.needs - stream.samples_pushed
+        stream.push((rng.standard_normal(lacking) * 0.1).astype(np.float32))
+        started = time.perf_counter()
+        frames = list(stream.step())
+        made = time.perf_counter()
+        for frame in frames:
+            timestamp = frame.media_time * 90_000 // 16_000
+            encoder.encode(convert(frame.image), timestamp, not generate)
+        generate.append(made - started)
+        media.append(time.perf_counter() - made + PACKETS_S * len(frames))
+    settled = slice(len(generate) // 3, None)
+    generate_s, media_s = (float(np.median(row[settled])) for row in (generate, media))
+    return Cost(generate_s, media_s, available, beat.step_s)
+
+
+def _warm(steps: int, began_s: float) -> bool:
+    """Whether a slow model has been watched for long enough."""
+    return steps >= LEAST_STEPS and time.perf_counter() - began_s > WARM_S
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def frame_size(avatar: object) -> tuple[int, int]:
+    """Width and height of an avatar's frames."""
+    anchor: Any = getattr(avatar, "anchor", avatar)
+    return int(anchor.width), int(anchor.height)

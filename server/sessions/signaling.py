@@ -1,0 +1,112 @@
+"""SDP in, SDP out: makes a peer for an offer and wires it to its session."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import cast
+
+from aiortc import RTCIceServer, RTCRtpTransceiver, RTCSessionDescription
+from aiortc.exceptions import InternalError, InvalidStateError, OperationError
+
+from server.errors import BadRequest, BadSdp, IceRestart, SourceTaken, UnusableOffer
+from server.rtc import aiortc_adapter
+from server.rtc.ice import MAX_CANDIDATES, Fragment
+from server.rtc.participant import Member
+from server.rtc.sdp_offer import Offer, Role
+from server.sessions.session import Session, has_source
+
+AUDIO_CODECS = ("audio/opus", "audio/G722", "audio/PCMU", "audio/PCMA")
+
+
+async def answer(
+    session: Session, offer: Offer, ice_servers: Sequence[RTCIceServer]
+) -> tuple[str, Member]:
+    """The SDP answer, and the member that has joined.
+
+    Raises ``BadSdp``, ``UnusableOffer`` or ``SourceTaken``; then nothing is left of the peer.
+    """
+    await _make_room(session, offer.role)
+    peer = aiortc_adapter.Peer(ice_servers, offer.bundled)
+    messages = session.limits.messages
+    member = Member(secrets.token_hex(6), offer.role, peer, offer.ufrag, messages)
+    try:
+        sdp = await _negotiate(session, member, offer)
+    except BaseException:
+        for track in member.tracks:
+            session.stage.leave(track)
+        await member.close()
+        raise
+    session.join(member)
+    return sdp, member
+
+
+async def trickle(member: Member, fragment: Fragment) -> None:
+    """Adds candidates. Raises ``IceRestart`` when the fragment is of another ICE session, and
+    ``BadRequest`` when the peer has named too many: each is kept, and a place that we knock at."""
+    if fragment.ufrag is not None and fragment.ufrag != member.ufrag:
+        raise IceRestart("ICE restarts are not supported. Post a new offer to come back.")
+    if member.candidates + len(fragment.candidates) > MAX_CANDIDATES:
+        raise BadRequest(f"a peer may name {MAX_CANDIDATES} candidates, and this one did so")
+    member.candidates += len(fragment.candidates)
+    for candidate in fragment.candidates:
+        await member.peer.addIceCandidate(candidate)
+    if fragment.complete:
+        await member.peer.addIceCandidate(None)
+
+
+async def _make_room(session: Session, role: Role) -> None:
+    if role is Role.FEEDER and has_source(session, role):
+        raise SourceTaken("Somebody feeds this session already. Delete that peer first.")
+    if role.speaks and session.source is not None:
+        await session.leave(session.source)
+
+
+async def _negotiate(session: Session, member: Member, offer: Offer) -> str:
+    peer = member.peer
+    transceivers = []
+    for section in offer.sections:
+        transceiver = peer.addTransceiver(section.kind, section.direction)
+        codecs = AUDIO_CODECS if section.kind == "audio" else session.limits.video_codecs
+        aiortc_adapter.prefer(transceiver, codecs)
+        transceivers.append(transceiver)
+    try:
+        await peer.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+        aiortc_adapter.complete(transceivers)
+    except (OperationError, InternalError, InvalidStateError) as failure:
+        raise UnusableOffer(f"The offer has no codec in common with us: {failure}") from failure
+    except (ValueError, KeyError, IndexError, AssertionError, AttributeError) as failure:
+        raise BadSdp(f"The offer cannot be used: {failure}") from failure
+    for transceiver in transceivers:
+        _wire(session, member, transceiver)
+    await peer.setLocalDescription(await peer.createAnswer())
+    return peer.localDescription.sdp
+
+
+def _wire(session: Session, member: Member, transceiver: RTCRtpTransceiver) -> None:
+    codec = aiortc_adapter.negotiated(transceiver)
+    if transceiver.direction in ("sendrecv", "sendonly"):
+        _wire_sender(session, member, transceiver, codec.mimeType)
+    if transceiver.kind == "audio" and member.role.speaks:
+        session.intake.new_source(codec.clockRate, live=member.role is Role.CALLER)
+        session.set_rtp_rate(codec.clockRate)
+        aiortc_adapter.listen(transceiver.receiver, session.intake.packet)
+    else:
+        aiortc_adapter.ignore(transceiver.receiver)
+
+
+def _wire_sender(
+    session: Session, member: Member, transceiver: RTCRtpTransceiver, mime: str
+) -> None:
+    sender = cast(aiortc_adapter.MediaSender, transceiver.sender)
+    sender.clock = session.clock
+    if transceiver.kind == "audio":
+        track = session.stage.audio_track()
+        track.mime = mime
+    else:
+        track = session.stage.video_track(mime)
+        cast_ = session.stage.cast_of(mime)
+        sender.on_key_request = cast_.request_key
+        sender.on_estimate = cast_.estimate
+    member.tracks.append(track)
+    sender.replaceTrack(track)

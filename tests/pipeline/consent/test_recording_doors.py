@@ -1,0 +1,134 @@
+"""Finished recordings in every state of consent: fetched while it holds, deleted whatever it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from pipeline.consent import Scope
+from server.api.app import SHELF
+from server.api.middleware import RECORDINGS, SETTINGS
+from server.recordings.provenance import Marking
+from server.recordings.store import Card
+from tests.pipeline.consent.test_live_doors import LOST, RECORD, Live, live
+
+__all__ = ["live"]  # a fixture
+CONTENT = b"as if it were a film" * 100
+OF_SESSIONS = ("grant too old", "grant changed")  # a finished recording has no grant any more
+ENDS = {name: how for name, how in LOST.items() if name not in OF_SESSIONS}
+
+
+async def taped(live: Live) -> Card:
+    """A finished recording of Ada, admitted by the real gate."""
+    app: Any = live.http.app
+    marking = Marking(app[SETTINGS], live.house._pipeline, live.registry)
+    app[RECORDINGS].marker = marking
+    session = await live.session()
+    card = Card.new(session.id, "", marking.admit(session.stream, session.id))
+    await session.end("the test has what it needs")
+    write(live, card)
+    return card
+
+
+def write(live: Live, card: Card) -> None:
+    app: Any = live.http.app
+    app[SHELF].put(card)
+    app[SHELF].final(card.id).write_bytes(CONTENT)
+
+
+@pytest_asyncio.fixture
+async def card(live: Live) -> Card:
+    return await taped(live)
+
+
+def told(live: Live, action: str) -> list[dict[str, Any]]:
+    found = [entry for entry in live.registry.log.entries() if entry.action == action]
+    return [entry.describe() for entry in found]
+
+
+REQUESTS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "fetch": ("GET", "/file", {}),
+    "fetch a part": ("GET", "/file", {"Range": "bytes=0-9"}),
+    "ask for its size": ("HEAD", "/file", {}),
+}
+
+
+async def test_with_consent_it_is_fetched_and_the_audit_log_says_by_whom(
+    live: Live, card: Card
+) -> None:
+    for request, (method, path, headers) in REQUESTS.items():
+        url = f"/v1/recordings/{card.id}{path}"
+        answer = await live.http.request(method, url, headers=headers)
+        assert answer.status in (200, 206), request
+        assert (await answer.read()) in (CONTENT, CONTENT[:10], b"")
+    entries = told(live, "recording.fetched")
+    assert len(entries) == len(REQUESTS)
+    for entry in entries:
+        assert (entry["actor"], entry["avatar"], entry["consent_id"]) == ("local", "tomo", RECORD)
+        assert entry["detail"] == {"recording": card.id}
+
+
+@pytest.mark.parametrize("lost", ENDS)
+@pytest.mark.parametrize("request_", REQUESTS)
+async def test_without_it_nothing_is_fetched(
+    live: Live, card: Card, lost: str, request_: str
+) -> None:
+    ENDS[lost](live)
+    method, path, headers = REQUESTS[request_]
+    answer = await live.http.request(method, f"/v1/recordings/{card.id}{path}", headers=headers)
+    assert answer.status == (503 if lost == "registry closed" else 403)
+    assert CONTENT[:10] not in await answer.read()
+    if lost != "registry closed":
+        assert told(live, "recording.fetched") == []
+        refused = told(live, "grant.refused")[-1]
+        assert (refused["actor"], refused["session"]) == ("local", card.id)
+
+
+@pytest.mark.parametrize("lost", ENDS)
+async def test_it_is_deleted_whatever_became_of_consent(live: Live, card: Card, lost: str) -> None:
+    ENDS[lost](live)
+    answer = await live.http.delete(f"/v1/recordings/{card.id}")
+    app: Any = live.http.app
+    if lost == "registry closed":  # nobody could say afterwards that it was there
+        assert answer.status == 503 and app[SHELF].final(card.id).exists()
+        return
+    assert answer.status == 204 and not app[SHELF].final(card.id).exists()
+    (entry,) = told(live, "recording.deleted")
+    assert entry["detail"] == {"recording": card.id} and entry["consent_id"] == RECORD
+
+
+FORGED: dict[str, Callable[[dict[str, str]], dict[str, str]]] = {
+    "no record": lambda origin: origin | {"consent_id": "c-none"},
+    "no record named": lambda origin: origin | {"consent_id": ""},
+    "other picture": lambda origin: origin | {"image_sha256": "ab" * 32},
+    "nothing known": lambda origin: {},
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+async def test_a_card_that_is_not_true_opens_nothing(live: Live, card: Card, forged: str) -> None:
+    write(live, replace(card, origin=FORGED[forged](card.origin)))
+    answer = await live.http.get(f"/v1/recordings/{card.id}/file")
+    assert answer.status == 403, json.dumps(await answer.json())
+
+
+async def test_a_record_for_live_use_alone_lends_no_recording(live: Live, card: Card) -> None:
+    held = live.registry.get(RECORD)
+    only = replace(held, id="c-live", scopes=frozenset({Scope.LIVE}))
+    live.registry.add(only)
+    write(live, replace(card, origin=card.origin | {"consent_id": "c-live"}))
+    answer = await live.http.get(f"/v1/recordings/{card.id}/file")
+    assert answer.status == 403 and (await answer.json())["code"] == "consent_scope"
+
+
+def test_how_many_combinations_of_recordings_there_are(
+    record_property: Callable[[str, object], None],
+) -> None:
+    combinations = (len(REQUESTS) + 1) * len(ENDS) + len(FORGED) + 1
+    record_property("combinations", combinations)
+    assert combinations == 33

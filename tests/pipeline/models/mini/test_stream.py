@@ -1,0 +1,293 @@
+"""Streams and renders of a small random model: time, gates, interruption, both schedules."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import AvatarPipeline
+from pipeline.consent import ConsentGate, ConsentGrant, ConsentRecord, Kind, Registry, Scope
+from pipeline.consent.image_fingerprint import PLAIN
+from pipeline.errors import (
+    AudioNotFinite,
+    ConsentMismatch,
+    ConsentRevoked,
+    LandmarksInvalid,
+    LandmarksMissing,
+    StreamClosed,
+    StreamOverrun,
+)
+from pipeline.media.image_file import Picture
+from pipeline.models.mini.config import load_config
+from pipeline.models.mini.denoiser import Denoiser
+from pipeline.models.mini.enrolment.identity_anchor import build_anchor, bundled_body
+from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
+from pipeline.models.mini.generator import Generator
+from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.rig.camera import Camera
+from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.rig.state import state
+from pipeline.models.mini.stream import Avatar
+from pipeline.models.mini.vae import MotionDecoder
+
+SIZE = 64
+CONFIG = load_config("mini")
+LATENT = CONFIG.samples_per_latent
+TICK = CONFIG.chunks.live_hop * LATENT
+FRAMES = TICK // 640
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> AvatarPipeline:
+    torch.manual_seed(0)
+    config = load_config("mini")
+    model = Generator(config, REF_DIM).eval()
+    torch.nn.init.normal_(model.dit.head.weight, std=0.05)
+    return AvatarPipeline(config, model, "cpu", "a test")
+
+
+@pytest.fixture(scope="module")
+def anchor():
+    picture = np.random.default_rng(0).integers(90, 160, (SIZE, SIZE, 3)).astype(np.uint8)
+    fit = Fit(bundled_body().shape(), state(), Camera(), frozenset({"top_long"}))
+    alpha = np.zeros((SIZE, SIZE), np.uint8)
+    alpha[8:, 16:48] = 255
+    return build_anchor(picture, fit, SIZE, SIZE, alpha=alpha)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with_records = Registry(tmp_path / "consent.db")
+    yield with_records
+    with_records.close()
+
+
+@pytest.fixture
+def grant(registry: Registry) -> ConsentGrant:
+    registry.add(
+        ConsentRecord(
+            id="c1",
+            subject="nobody",
+            kind=Kind.SYNTHETIC,
+            statement="does not exist",
+            image_sha256="ab" * 32,
+            scopes=frozenset(Scope),
+            verified_by="a test",
+            created_at=registry.clock(),
+            adult=True,
+            fingerprint=PLAIN,
+        )
+    )
+    return ConsentGate(registry).grant(
+        avatar="test", image_sha256="ab" * 32, scope=Scope.LIVE, consent_id="c1"
+    )
+
+
+@pytest.fixture
+def avatar(anchor) -> Avatar:
+    return Avatar("test", "ab" * 32, anchor)
+
+
+def speech(seconds: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(int(16_000 * seconds)) * 0.1).astype(np.float32)
+
+
+def test_a_tick_gives_its_frames_once_its_look_ahead_has_arrived(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    assert (stream.needs, stream.samples_per_step, stream.look_ahead) == (TICK + 640, TICK, 640)
+    stream.push(speech(1.0)[: TICK + 639])
+    assert not stream.ready and list(stream.step()) == []
+    stream.push(np.zeros(1, np.float32))
+    frames = list(stream.step())
+    assert [f.index for f in frames] == list(range(FRAMES))
+    assert [f.media_time for f in frames] == [640 * k for k in range(FRAMES)]
+    assert frames[0].image.shape == (SIZE, SIZE, 3) and stream.media_time == TICK
+
+
+def test_speech_that_waits_and_speech_that_trickles_in_give_as_many_frames(pipeline, avatar, grant):
+    audio = speech(1.0)
+    results = []
+    for pieces in (np.array_split(audio, 3), np.array_split(audio, 40)):
+        stream = pipeline.open(avatar, grant, seed=3)
+        images = []
+        for piece in pieces:
+            stream.push(piece)
+            if len(pieces) == 40:
+                images += [f.image for f in stream.step()]
+        while stream.ready:
+            images += [f.image for f in stream.step()]
+        results.append(images)
+    heard_ahead, live = results
+    assert len(heard_ahead) == len(live) == 24
+
+
+def test_skipped_speech_makes_frame_numbers_jump(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(1.0)[: TICK + 640])
+    list(stream.step())
+    stream.push(speech(1.0))
+    dropped = stream.skip(8000)
+    assert dropped == 8000 // LATENT * LATENT
+    assert next(iter(stream.step())).media_time == TICK + dropped
+
+
+def test_interrupt_empties_what_waits_and_the_stream_goes_on(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(2.0))
+    list(stream.step())
+    stream.interrupt()
+    assert stream.backlog < TICK + pipeline.config.look_ahead_samples + 5 * TICK
+    before = stream.media_time
+    stream.push(speech(1.0))
+    assert next(iter(stream.step())).media_time >= before
+
+
+def test_flush_gives_every_sample_its_frame(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(0.5))
+    stream.flush()
+    indexes = []
+    while stream.ready:
+        indexes += [f.index for f in stream.step()]
+    assert indexes[:13] == list(range(13))
+
+
+def test_a_backlog_has_a_bound_and_refuses_whole(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(np.zeros(16_000 * 30, np.float32))
+    with pytest.raises(StreamOverrun, match="skip"):
+        stream.push(np.zeros(1, np.float32))
+    assert stream.samples_pushed == 16_000 * 30
+
+
+def test_speech_that_is_not_finite_is_refused(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    with pytest.raises(AudioNotFinite):
+        stream.push(np.array([0.0, np.nan], np.float32))
+    assert stream.samples_pushed == 0
+
+
+def test_a_closed_stream_takes_and_gives_nothing(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(1.0))
+    stream.close()
+    assert list(stream.step()) == []
+    with pytest.raises(StreamClosed):
+        stream.push(speech(0.1))
+
+
+def test_revoking_consent_stops_a_running_stream(pipeline, avatar, grant, registry):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(1.0))
+    assert len(list(stream.step())) == FRAMES
+    registry.revoke("c1")
+    with pytest.raises(ConsentRevoked):
+        list(stream.step())
+
+
+def test_revoking_consent_stops_a_running_render(pipeline, avatar, grant, registry):
+    frames = pipeline.render(avatar, grant, iter([speech(30.0)]))
+    next(frames)
+    registry.revoke("c1")
+    with pytest.raises(ConsentRevoked):
+        for _ in frames:
+            pass
+
+
+@pytest.mark.parametrize("schedule", ["parallel", "causal"])
+@pytest.mark.parametrize("samples", [1, 640, 641, 1280, 20_000])
+def test_a_render_covers_the_last_sample(pipeline, avatar, grant, schedule, samples):
+    frames = list(pipeline.render(avatar, grant, [speech(2.0)[:samples]], schedule=schedule))
+    assert [f.index for f in frames] == list(range(-(-samples // 640)))
+
+
+def test_a_render_of_nothing_has_no_frames(pipeline, avatar, grant):
+    assert list(pipeline.render(avatar, grant, [])) == []
+
+
+def test_renders_repeat_to_the_bit_and_follow_their_seed(pipeline, avatar, grant):
+    audio = speech(1.0)
+
+    def render(seed: int) -> np.ndarray:
+        return np.stack([f.image for f in pipeline.render(avatar, grant, [audio], seed=seed)])
+
+    assert np.array_equal(render(1), render(1))
+    assert not np.array_equal(render(1), render(2))
+
+
+def test_streams_stepped_together_give_what_each_gives_alone(pipeline, avatar, grant):
+    pair = [pipeline.open(avatar, grant, seed=s) for s in (1, 2)]
+    alone = pipeline.open(avatar, grant, seed=2)
+    for stream in (*pair, alone):
+        stream.push(speech(0.5))
+    for _ in range(3):
+        together = pipeline.engine.step(pair)[1]
+        for a, b in zip(together, alone.step(), strict=True):
+            assert np.abs(a.image.astype(int) - b.image).max() <= 1
+
+
+def test_landmarks_that_show_no_face_are_refused_before_anything_is_fitted(pipeline, grant):
+    picture = Picture(np.zeros((256, 256, 3), np.uint8), "ab" * 32)
+    points = {name: (120.0 + i, 120.0) for i, name in enumerate(REQUIRED)}
+    points["eye_outer_left"], points["eye_outer_right"] = (124.0, 120.0), (121.0, 120.0)
+    with pytest.raises(LandmarksInvalid, match="too small"):
+        pipeline.enrol(picture, grant, landmarks=points)
+
+
+def test_a_picture_of_ones_own_without_landmarks_says_what_is_missing(pipeline, grant):
+    picture = Picture(np.zeros((256, 256, 3), np.uint8), "ab" * 32)
+    with pytest.raises(LandmarksMissing, match=r"docs/avatars\.md"):
+        pipeline.enrol(picture, grant)
+
+
+def test_a_picture_that_is_not_the_grants_is_refused_first(pipeline, grant):
+    picture = Picture(np.zeros((256, 256, 3), np.uint8), "cd" * 32)
+    with pytest.raises(ConsentMismatch):
+        pipeline.enrol(picture, grant)
+
+
+def test_an_unknown_schedule_is_named(pipeline, avatar, grant):
+    with pytest.raises(ValueError, match="sideways"):
+        pipeline.render(avatar, grant, [], schedule="sideways")
+
+
+def test_every_frame_that_leaves_is_marked_and_painting_is_not(pipeline, avatar, grant):
+    left, upper, right, lower = pipeline.label.box(avatar.anchor.width, avatar.anchor.height)
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(0.5))
+    live = next(iter(stream.step())).image
+    rendered = next(pipeline.render(avatar, grant, [speech(0.2)])).image
+    bare = Painter(avatar.anchor).paint(avatar.anchor.fit.state).astype(int)
+    for frame in (live, rendered):
+        mark = frame[upper:lower, left:right]
+        assert np.abs(mark - bare[upper:lower, left:right]).mean() > 15
+
+
+@pytest.mark.parametrize("schedule", ["parallel", "causal"])
+def test_people_move_as_the_models_motion_says(pipeline, avatar, grant, schedule, monkeypatch):
+    motion = pipeline.config.motion
+    spreads, eases = [], []
+    advance, decoder = Denoiser.advance, MotionDecoder.__init__
+
+    def advancing(self, performances, plans):
+        spreads.extend(tuple(p.spread.tolist()) for p in performances)
+        return advance(self, performances, plans)
+
+    def decoding(self, networks, ease=()):
+        eases.append(ease)
+        decoder(self, networks, ease)
+
+    monkeypatch.setattr(Denoiser, "advance", advancing)
+    monkeypatch.setattr(MotionDecoder, "__init__", decoding)
+    if schedule == "parallel":
+        assert list(pipeline.render(avatar, grant, [speech(0.3)]))
+    stream = pipeline.open(avatar, grant)
+    if schedule == "causal":
+        stream.push(speech(1.0))
+        assert list(stream.step())
+    assert set(eases) == {motion.ease}
+    assert set(spreads) == {tuple(torch.tensor(motion.spread(schedule)).tolist())}

@@ -1,0 +1,31 @@
+"""Avatars made ready: those called last are kept, and no more than may be."""
+
+from __future__ import annotations
+
+from server.avatars.catalog import Avatars, Card
+from tests.fakes_server import FakeAvatar, FakeSource
+
+
+class Crowd(FakeSource):
+    """Four people; counts how often each is made ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[str] = []
+
+    def cards(self) -> list[Card]:
+        return [Card(name, name, "", b"", "image/png") for name in "abcd"]
+
+    def enrol(self, avatar: str, grant: object) -> FakeAvatar:
+        self.made.append(avatar)
+        return super().enrol(avatar, grant)
+
+
+async def test_those_called_last_stay_ready_and_no_more_than_may_be() -> None:
+    crowd = Crowd()
+    avatars = Avatars(crowd, ready=2)
+    await avatars.load()
+    for name in ("a", "b", "a", "c", "a", "b"):
+        ready, grant = await avatars.open(name)
+        assert ready == FakeAvatar(name) and grant == f"grant for {name}"
+    assert crowd.made == ["a", "b", "c", "b"], "b was called before a when c came"

@@ -1,0 +1,218 @@
+"""Intake with a clock of its own: what arrives, how, and what the timeline makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, Future
+from fractions import Fraction
+from functools import cache
+
+import av
+import numpy as np
+import pytest_asyncio
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+
+from server.media.audio_receiver import Heard, Intake
+from tests.server.caller import BLOCK, voice
+
+OPUS = RTCRtpCodecParameters("audio/opus", 48_000, 2, 96)
+G722 = RTCRtpCodecParameters("audio/G722", 8_000, 1, 9)
+
+
+class Inline(Executor):
+    """Runs at once, so that a test is done when it has waited for the loop."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def,override]
+        done: Future[object] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+@cache
+def packets(count: int) -> list[bytes]:
+    codec = av.CodecContext.create("libopus", "w")
+    codec.format, codec.layout, codec.sample_rate = "s16", "mono", 48_000
+    codec.bit_rate, codec.time_base = 64_000, Fraction(1, 48_000)
+    made = []
+    for block in range(count + 1):
+        frame = av.AudioFrame.from_ndarray(voice(block)[None], "s16", "mono")
+        frame.sample_rate, frame.pts = 48_000, block * BLOCK
+        made += [bytes(packet) for packet in codec.encode(frame)]
+    return made[:count]
+
+
+class Bench:
+    """An intake, its clock in blocks of 20 ms, and what came out."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+        self.heard: list[Heard] = []
+        self.notices: list[str] = []
+        self.intake = Intake(
+            Inline(),
+            lambda: int(self.at * BLOCK),
+            self.heard.append,
+            lambda code, message: self.notices.append(code),
+            backlog_s=5.0,
+        )
+        self.intake.new_source(48_000, live=False)
+        self.intake.release_to(100 * BLOCK)  # silence until now
+
+    async def send(self, *blocks: int) -> None:
+        """Packets arrive now."""
+        for block in blocks:
+            self.intake.packet(OPUS, block, (block * BLOCK) % (1 << 32), packets(300)[block])
+            await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(4):
+            await asyncio.sleep(0)
+
+    def advance(self, blocks: float = 1.0) -> None:
+        self.at += blocks
+        self.intake.release()
+
+    @property
+    def wide(self) -> np.ndarray:
+        return np.concatenate([h.wide for h in self.heard]) if self.heard else np.zeros(0)
+
+    @property
+    def loud(self) -> np.ndarray:
+        """Which 20 ms blocks of the output have sound."""
+        whole = self.wide[: len(self.wide) // BLOCK * BLOCK].reshape(-1, BLOCK)
+        return np.abs(whole.astype(int)).max(axis=1) > 300
+
+
+@pytest_asyncio.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    running = asyncio.create_task(made.intake.run())
+    try:
+        yield made
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_speech_joins_the_timeline_as_it_arrives(bench: Bench) -> None:
+    for block in range(50):
+        bench.advance()
+        await bench.send(block)
+    bench.intake.release_to(bench.intake.head + BLOCK)
+    assert bench.heard[-1].position + len(bench.heard[-1].wide) == bench.intake.head
+    assert bench.loud.sum() >= 45 and bench.intake.late == 0
+    assert sum(len(h.narrow) for h in bench.heard) * 3 == len(bench.wide)
+
+
+async def test_the_timeline_is_gapless_whatever_is_lost(bench: Bench) -> None:
+    lost = {3, 7, 8, 20}
+    for block in range(40):
+        bench.advance()
+        if block not in lost:
+            await bench.send(block)
+        bench.intake.release_to(int(bench.at - 3) * BLOCK)
+    positions = [h.position for h in bench.heard]
+    ends = [h.position + len(h.wide) for h in bench.heard]
+    assert positions[1:] == ends[:-1]
+    assert len(lost) * BLOCK <= bench.intake.concealed - 100 * BLOCK <= 2 * len(lost) * BLOCK
+
+
+async def test_packets_out_of_order_are_put_in_order(bench: Bench) -> None:
+    bench.advance()
+    await bench.send(0)
+    for first, second in ((2, 1), (4, 3), (6, 5)):
+        bench.advance(2)
+        await bench.send(first, second)
+    assert bench.intake.late == 0 and bench.intake.backlog == 0
+    assert next(h.rtp for h in bench.heard if h.rtp is not None) == 0
+
+
+async def test_a_burst_is_spoken_in_order_whole_and_at_its_own_pace(bench: Bench) -> None:
+    bench.advance()
+    await bench.send(*range(200))
+    assert bench.intake.backlog > 190 * BLOCK
+    for _ in range(205):
+        bench.advance()
+        assert bench.intake.head <= (bench.at + 3) * BLOCK, "no faster than real time"
+    bench.intake.release_to(int(bench.at) * BLOCK)
+    assert bench.intake.dropped == 0 and bench.loud.sum() >= 190
+
+
+async def test_more_than_the_backlog_is_dropped_and_said_once(bench: Bench) -> None:
+    bench.advance()
+    await bench.send(*range(300))
+    assert bench.notices == ["backlog_full"] and bench.intake.dropped > 0
+    assert bench.intake.backlog <= 250 * BLOCK
+
+
+async def test_a_live_source_that_was_held_up_is_soon_back_in_time(bench: Bench) -> None:
+    bench.intake.new_source(48_000, live=True)
+    bench.advance()
+    await bench.send(0)
+    bench.advance()
+    await bench.send(*range(1, 60))
+    bench.advance(6)
+    assert bench.intake.backlog <= 17 * BLOCK, "a microphone cannot be ahead of time"
+
+
+async def test_a_source_that_falls_silent_is_heard_as_silence_and_then_again(bench: Bench) -> None:
+    for block in range(20):
+        bench.advance()
+        await bench.send(block)
+    bench.advance(50)
+    bench.intake.release_to(int(bench.at - 3) * BLOCK)
+    assert not bench.intake.awaited and not bench.loud[-20:].any()
+    for block in range(70, 90):
+        bench.advance()
+        await bench.send(block)
+    bench.intake.release_to(int(bench.at) * BLOCK)
+    assert bench.loud[-10:].all()
+
+
+async def test_mute_makes_silence_for_the_model_and_for_listeners(bench: Bench) -> None:
+    bench.intake.muted = True
+    for block in range(20):
+        bench.advance()
+        await bench.send(block)
+    assert len(bench.wide) and not bench.wide.any()
+    assert not any(h.narrow.any() for h in bench.heard)
+    assert all(h.rtp is None for h in bench.heard)
+
+
+async def test_an_interrupt_forgets_what_waits(bench: Bench) -> None:
+    bench.advance()
+    await bench.send(*range(100))
+    bench.intake.interrupt(media_time=0)
+    assert bench.intake.backlog == 0
+    bench.advance()
+    await bench.send(150)
+    assert bench.intake.backlog <= BLOCK, "what comes next belongs now"
+    for block in range(151, 180):
+        bench.advance()
+        await bench.send(block)
+    bench.intake.release_to(int(bench.at) * BLOCK)
+    assert not bench.loud[-28:-26].any(), "what was on its way is not heard"
+    assert bench.loud[-15:].all()
+
+
+async def test_a_damaged_packet_is_dropped_and_the_rest_is_heard(bench: Bench) -> None:
+    bench.advance(2)
+    await bench.send(0, 1)
+    bench.intake.packet(OPUS, 2, 2 * BLOCK, b"\xff" * 7)
+    await bench.settle()
+    for block in range(3, 20):
+        bench.advance()
+        await bench.send(block)
+    bench.intake.release_to(int(bench.at - 2) * BLOCK)
+    assert bench.loud.sum() >= 10
+
+
+async def test_other_codecs_are_heard_at_the_right_length(bench: Bench) -> None:
+    bench.intake.new_source(8_000, live=True)
+    for block in range(25):
+        bench.advance()
+        bench.intake.packet(G722, block, block * 160, bytes(160))
+        await bench.settle()
+    bench.intake.release_to(int(bench.at) * BLOCK)
+    assert bench.intake.packets == 25 and bench.intake.late <= 2 * BLOCK

@@ -1,0 +1,151 @@
+"""Timestamps meet arrival: jitter, loss, silence, skew, bursts, wrap-around, a stalled path."""
+
+import numpy as np
+import pytest
+
+from server.media.rtp_timestamps import BLOCK, RATE, WRAP, Arrivals
+
+
+def feed(
+    arrivals: Arrivals,
+    seconds: float,
+    now: float = 10_000,
+    rtp: int = 777,
+    pace: float = 1.0,
+    jitter: float = 0.0,
+) -> tuple[list[int], list[int]]:
+    """20 ms packets; returns positions and moments of arrival."""
+    rng = np.random.default_rng(1)
+    positions, moments = [], []
+    for index in range(int(seconds * 50)):
+        late = abs(rng.normal(0, jitter)) * RATE if index else 0
+        moment = int(now + index * BLOCK / pace + late)
+        positions.append(arrivals.place((rtp + index * BLOCK) % WRAP, BLOCK, moment))
+        moments.append(moment)
+    return positions, moments
+
+
+def test_packets_follow_each_other_without_a_gap() -> None:
+    positions, _ = feed(Arrivals(), 1.0, jitter=0.01)
+    assert set(np.diff(positions)) == {BLOCK}
+
+
+def test_the_first_packet_ends_at_the_last_whole_block() -> None:
+    arrivals = Arrivals()
+    position = arrivals.place(123_456, BLOCK, 10_001)
+    assert (position + BLOCK) % BLOCK == 0 and 0 <= 10_001 - (position + BLOCK) < BLOCK
+
+
+def test_timestamps_wrap_around_unnoticed() -> None:
+    positions, _ = feed(Arrivals(), 1.0, rtp=WRAP - 20 * BLOCK)
+    assert set(np.diff(positions)) == {BLOCK}
+
+
+def test_a_lost_packet_leaves_its_place_empty() -> None:
+    arrivals = Arrivals()
+    first = arrivals.place(0, BLOCK, 10_000)
+    assert arrivals.place(2 * BLOCK, BLOCK, 10_000 + 2 * BLOCK) == first + 2 * BLOCK
+
+
+def test_silence_that_was_not_sent_is_kept_as_long_as_it_was() -> None:
+    arrivals = Arrivals()
+    first = arrivals.place(0, BLOCK, 10_000)
+    later = arrivals.place(100 * BLOCK, BLOCK, 10_000 + 100 * BLOCK)
+    assert later - first == 100 * BLOCK and arrivals.anchors == 1
+
+
+def test_a_sender_that_paused_without_counting_is_heard_at_once() -> None:
+    arrivals = Arrivals()
+    arrivals.place(0, BLOCK, 10_000)
+    position = arrivals.place(BLOCK, BLOCK, 10_000 + 3 * RATE)
+    assert 0 <= (10_000 + 3 * RATE) - (position + BLOCK) < BLOCK and arrivals.anchors == 2
+
+
+def test_a_path_that_stalled_gives_its_delay_back() -> None:
+    arrivals = Arrivals()
+    feed(arrivals, 3.0)
+    after = 10_000 + 3 * RATE
+    for index in range(100):  # two seconds of packets, all held up until the end
+        arrivals.place(777 + (150 + index) * BLOCK, BLOCK, after + 100 * BLOCK + index)
+    assert arrivals.anchors == 2 and arrivals.correction() == 0
+    for index in range(100, 110):  # and then live again
+        arrivals.place(777 + (150 + index) * BLOCK, BLOCK, after + index * BLOCK)
+    shift = arrivals.correction()
+    assert -2.1 * RATE < shift < -1.8 * RATE
+    arrivals.shift(shift)
+    end = arrivals.place(777 + 260 * BLOCK, BLOCK, after + 110 * BLOCK) + BLOCK
+    assert abs(after + 110 * BLOCK - end) <= BLOCK
+
+
+def test_a_microphone_is_never_far_ahead_of_its_time() -> None:
+    arrivals = Arrivals()
+    feed(arrivals, 1.0, pace=3.0)
+    assert arrivals.correction() == 0
+    shift = arrivals.correction(live=True)
+    assert -0.7 * RATE < shift < -0.6 * RATE and shift % BLOCK == 0
+
+
+def test_a_tts_that_pauses_and_then_sends_faster_loses_nothing() -> None:
+    arrivals = Arrivals()
+    feed(arrivals, 3.0)
+    after = 10_000 + 5 * RATE
+    for index in range(250):  # five seconds of speech within half a second
+        arrivals.place(777 + (150 + index) * BLOCK, BLOCK, after + index * 96)
+        assert arrivals.correction() == 0
+
+
+def test_a_burst_keeps_its_order_and_is_not_taken_for_drift() -> None:
+    arrivals = Arrivals()
+    positions, _ = feed(arrivals, 5.0, pace=20.0)
+    assert set(np.diff(positions)) == {BLOCK}
+    assert arrivals.correction() == 0
+
+
+def test_a_clock_that_runs_slow_is_followed_in_whole_blocks() -> None:
+    arrivals = Arrivals()
+    feed(arrivals, 60.0, pace=0.999)
+    correction = arrivals.correction()
+    assert correction > 0 and correction % BLOCK == 0
+
+
+def test_a_clock_that_runs_fast_is_followed_in_whole_blocks() -> None:
+    arrivals = Arrivals()
+    feed(arrivals, 60.0, pace=1.001)
+    correction = arrivals.correction()
+    assert correction < 0 and correction % BLOCK == 0
+
+
+def test_a_first_packet_that_was_held_up_does_not_delay_the_rest_for_ever() -> None:
+    arrivals = Arrivals()
+    arrivals.place(0, BLOCK, 10_000 + 6 * BLOCK)
+    feed(arrivals, 3.0, now=10_000 + BLOCK, rtp=BLOCK)
+    correction = arrivals.correction()
+    assert -7 * BLOCK < correction <= -5 * BLOCK and correction % BLOCK == 0
+    arrivals.shift(correction)
+    assert arrivals.correction() == 0
+
+
+def test_jitter_is_how_late_the_late_ones_come() -> None:
+    arrivals = Arrivals()
+    feed(arrivals, 5.0, now=9_600, jitter=0.02)
+    assert 0.02 * RATE < arrivals.jitter < 0.06 * RATE
+
+
+def test_the_source_timestamp_of_a_position_is_the_one_that_was_sent() -> None:
+    arrivals = Arrivals()
+    position = arrivals.place(WRAP - 100, BLOCK, 10_000)
+    assert arrivals.rtp(position + 300) == 200
+    arrivals.reset()
+    assert arrivals.rtp(position) is None
+
+
+def test_narrow_codecs_count_in_their_own_clock() -> None:
+    arrivals = Arrivals(clock_rate=8000)
+    first = arrivals.place(0, BLOCK, 10_000)
+    assert arrivals.place(160, BLOCK, 10_000 + BLOCK) == first + BLOCK
+    assert arrivals.rtp(first + BLOCK) == 160
+
+
+def test_a_clock_rate_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="0"):
+        Arrivals(0)

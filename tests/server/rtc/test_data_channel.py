@@ -1,0 +1,68 @@
+"""The data channel's messages: what is understood, what is refused, and with which code."""
+
+import json
+
+import pytest
+
+from server.rtc import data_channel
+from server.rtc.data_channel import Interrupt, Mute, Ping, Prompt, Refused
+
+
+def test_every_documented_message_is_understood() -> None:
+    assert data_channel.parse('{"type": "interrupt"}') == Interrupt()
+    assert data_channel.parse('{"type": "prompt", "text": "warm"}') == Prompt("warm")
+    assert data_channel.parse('{"type": "mute", "muted": true}') == Mute(True)
+    assert data_channel.parse('{"type": "ping", "id": 17}') == Ping(17)
+    assert data_channel.parse(b'{"type": "ping", "unknown": 1}') == Ping(None)
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("", "bad_json"),
+        ("{", "bad_json"),
+        ("[1, 2]", "bad_json"),
+        (b"\xff\xfe", "bad_json"),
+        ("[" * 4000, "bad_json"),
+        ('{"type": "dance"}', "unknown_type"),
+        ("{}", "unknown_type"),
+        ('{"type": ["interrupt"]}', "unknown_type"),
+        ('{"type": "prompt"}', "bad_message"),
+        ('{"type": "prompt", "text": 5}', "bad_message"),
+        (json.dumps({"type": "prompt", "text": "x" * 501}), "bad_message"),
+        ('{"type": "mute", "muted": "yes"}', "bad_message"),
+        ('{"type": "ping", "id": {"deep": 1}}', "bad_message"),
+        (json.dumps({"type": "ping", "id": "x" * 65}), "bad_message"),
+        (r'{"type": "ping", "id": "\ud800"}', "bad_message"),
+        (r'{"type": "prompt", "text": "calm \udfff"}', "bad_message"),
+        ('{"type": "ping", "id": 1e999}', "bad_message"),
+        ('{"type": "ping", "id": NaN}', "bad_json"),
+        ("x" * 5000, "too_large"),
+        ('{"type": "prompt", "text": "' + "x" * 1_000_000 + '"}', "too_large"),
+    ],
+)
+def test_anything_else_is_refused_with_a_stable_code(message: str | bytes, code: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        data_channel.parse(message)
+    assert refusal.value.code == code
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize("id_", ["null", "-1.5", '"x"', r'"\ud83d\ude00"', "9" * 4000])
+def test_an_id_that_is_taken_can_be_sent_back(id_: str) -> None:
+    command = data_channel.parse(f'{{"type": "ping", "id": {id_}}}')
+    assert isinstance(command, Ping)
+    sent = data_channel.build("pong", id=command.id).encode()
+    assert json.loads(sent)["id"] == command.id
+
+
+def test_built_messages_are_compact_json_with_their_type_first() -> None:
+    assert data_channel.build("idle", media_time=640) == '{"type":"idle","media_time":640}'
+    assert json.loads(data_channel.error("too_large", "no"))["retryable"] is False
+
+
+def test_a_burst_is_allowed_and_then_only_the_rate() -> None:
+    allowance = data_channel.Allowance(now=0.0, rate=20, burst=40)
+    assert sum(allowance.take(0.0) for _ in range(100)) == 40
+    assert sum(allowance.take(1.0) for _ in range(100)) == 20
+    assert sum(allowance.take(10.0) for _ in range(100)) == 40

@@ -1,0 +1,1 @@
+"""The body asset from CC0 data."""

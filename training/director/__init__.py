@@ -1,0 +1,1 @@
+"""The director: performances for given speech, as training truth."""

@@ -1,0 +1,1 @@
+"""Training voices: synthetic speech, degraded as calls are."""
