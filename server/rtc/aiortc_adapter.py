@@ -13,6 +13,7 @@ relied on here, rather than going on with half of it. What it puts right:
 * *Vanished peers.* ICE consent is checked often enough to notice within ten seconds.
 * *Orphans.* aiortc starts tasks that nobody awaits; when their connection closes under them, the
   failure surfaces as "exception was never retrieved", out of place and time. ``own_orphans``.
+* *Payload types.* aiortc keeps an offered one only from 96 on; browsers also use 35 to 63.
 * *No network.* aioice leaves loopback out; on a machine that has nothing else, it is what we offer.
 """
 
@@ -26,10 +27,13 @@ from typing import Any, Protocol, cast
 
 import aioice.ice
 import aiortc
+import aiortc.rtp
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
+    RTCIceCandidate,
     RTCIceServer,
+    RTCIceTransport,
     RTCPeerConnection,
     RTCRtpReceiver,
     RTCRtpSender,
@@ -47,6 +51,8 @@ from aiortc.rtp import (
     RtpPacket,
     unpack_remb_fci,
 )
+
+from server.rtc import sdp_codecs
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +81,7 @@ def check() -> None:
         (aioice.ice, "CONSENT_INTERVAL"),
         (aioice.ice, "CONSENT_FAILURES"),
         (aioice.ice, "get_host_addresses"),
+        (aiortc.rtp, "DYNAMIC_PAYLOAD_TYPES"),
     ):
         if not hasattr(owner, name):
             raise RuntimeError(
@@ -83,6 +90,7 @@ def check() -> None:
     setattr(aioice.ice, "CONSENT_INTERVAL", CONSENT_INTERVAL_S)  # noqa: B010
     setattr(aioice.ice, "CONSENT_FAILURES", CONSENT_FAILURES)  # noqa: B010
     setattr(aioice.ice, "get_host_addresses", host_addresses)  # noqa: B010
+    setattr(aiortc.rtp, "DYNAMIC_PAYLOAD_TYPES", sdp_codecs.DYNAMIC)  # noqa: B010
 
 
 _addresses = aioice.ice.get_host_addresses
@@ -193,8 +201,8 @@ class PacketTap(JitterBuffer):
 def listen(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
     """Sends the receiver's packets to ``sink``, in the loop, before any buffering or decoding."""
     inside = cast(Any, receiver)
-    codecs: dict[int, RTCRtpCodecParameters] = inside._RTCRtpReceiver__codecs
-    inside._RTCRtpReceiver__jitter_buffer = PacketTap(codecs.get, sink)
+    known: dict[int, RTCRtpCodecParameters] = inside._RTCRtpReceiver__codecs
+    inside._RTCRtpReceiver__jitter_buffer = PacketTap(known.get, sink)
 
 
 def ignore(receiver: RTCRtpReceiver) -> None:
@@ -204,27 +212,43 @@ def ignore(receiver: RTCRtpReceiver) -> None:
 
 def prefer(transceiver: RTCRtpTransceiver, mimes: Sequence[str]) -> None:
     """Puts the codecs in ``mimes`` first, in that order; the others stay behind them."""
-    codecs = get_capabilities(transceiver.kind).codecs
+    capable = get_capabilities(transceiver.kind).codecs
     wanted = [mime.lower() for mime in mimes]
 
     def rank(mime: str) -> int:
         return wanted.index(mime.lower()) if mime.lower() in wanted else len(wanted)
 
-    transceiver.setCodecPreferences(sorted(codecs, key=lambda codec: rank(codec.mimeType)))
+    transceiver.setCodecPreferences(sorted(capable, key=lambda codec: rank(codec.mimeType)))
 
 
-def complete(transceivers: Sequence[RTCRtpTransceiver]) -> None:
-    """An offered section that names no direction is sendrecv (RFC 8866, section 6.7)."""
-    for transceiver in transceivers:
-        inside = cast(Any, transceiver)
-        if inside._offerDirection is None:
-            inside._offerDirection = "sendrecv"
+def _transport(peer: RTCPeerConnection, mid: str | None) -> RTCIceTransport | None:
+    for transceiver in peer.getTransceivers():
+        if transceiver.mid == mid:
+            return transceiver.receiver.transport.transport
+    channels = peer.sctp
+    return channels.transport.transport if channels and channels.mid == mid else None
+
+
+async def add_candidate(peer: RTCPeerConnection, mid: str, candidate: RTCIceCandidate) -> None:
+    """A candidate of the other side, for the transport that section ``mid`` uses.
+
+    aiortc's own looks for a section that is not bundled; any that shares the transport will do.
+    """
+    if (transport := _transport(peer, mid)) is not None:
+        await transport.addRemoteCandidate(candidate)
+
+
+async def end_candidates(peer: RTCPeerConnection, mid: str | None) -> None:
+    """No more of them. Without a single one, its own checks may still show where a peer is."""
+    transport = _transport(peer, mid)
+    if transport is not None and transport.getRemoteCandidates():
+        await transport.addRemoteCandidate(None)
 
 
 def negotiated(transceiver: RTCRtpTransceiver) -> RTCRtpCodecParameters:
     """The codec that the answer settled on."""
-    codecs: list[RTCRtpCodecParameters] = cast(Any, transceiver)._codecs
-    return codecs[0]
+    agreed: list[RTCRtpCodecParameters] = cast(Any, transceiver)._codecs
+    return agreed[0]
 
 
 async def close(peer: RTCPeerConnection, timeout_s: float = 5.0) -> None:

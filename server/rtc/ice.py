@@ -12,10 +12,10 @@ from aiortc import RTCIceCandidate, RTCIceServer
 from aiortc.sdp import candidate_from_sdp
 
 from server.errors import BadRequest
+from server.rtc.sdp_transport import MAX_CANDIDATES
 from server.settings import Settings
 
 CREDENTIAL_LIFE_S = 3600
-MAX_CANDIDATES = 100
 
 
 def servers(settings: Settings, user: str, now_s: float) -> list[RTCIceServer]:
@@ -53,15 +53,26 @@ def _link(server: RTCIceServer) -> str:
 class Fragment:
     """What a trickle-ice-sdpfrag says (RFC 8840)."""
 
-    ufrag: str | None
+    ufrags: tuple[str, ...]
     candidates: list[RTCIceCandidate]
-    complete: bool
+    ended: tuple[tuple[str | None, int], ...]
+    """Mid and number of each section that has no more candidates; -1 is all of them."""
+
+    @property
+    def ufrag(self) -> str | None:
+        """The first one that is named."""
+        return next(iter(self.ufrags), None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether some section has no more candidates."""
+        return bool(self.ended)
 
 
 def parse_fragment(text: str) -> Fragment:
     """Raises ``BadRequest`` when the fragment cannot be read."""
-    ufrag, complete, mid, section = None, False, None, 0
-    candidates: list[RTCIceCandidate] = []
+    mid, section = None, 0
+    ufrags, candidates, ended = list[str](), list[RTCIceCandidate](), list[tuple[str | None, int]]()
     for line in text.replace("\r\n", "\n").split("\n"):
         name, _, value = line.strip().partition(":")
         if line.startswith("m="):
@@ -69,18 +80,18 @@ def parse_fragment(text: str) -> Fragment:
         elif name == "a=mid":
             mid = value
         elif name == "a=ice-ufrag":
-            ufrag = value
+            ufrags.append(value)
         elif name == "a=end-of-candidates":
-            complete = True
+            ended.append((mid, section - 1))
         elif name == "a=candidate":
             candidates.append(_candidate(value, mid, max(0, section - 1)))
         elif line.strip() and not line.startswith("a="):
             raise BadRequest(f"not a line of a trickle-ice-sdpfrag: {line[:60]!r}")
     if len(candidates) > MAX_CANDIDATES:
         raise BadRequest(f"at most {MAX_CANDIDATES} candidates a fragment, not {len(candidates)}")
-    if ufrag is None and not candidates and not complete:
+    if not ufrags and not candidates and not ended:
         raise BadRequest("the fragment has no candidate, no ice-ufrag and no end-of-candidates")
-    return Fragment(ufrag, candidates, complete)
+    return Fragment(tuple(ufrags), candidates, tuple(ended))
 
 
 def _candidate(value: str, mid: str | None, section: int) -> RTCIceCandidate:
@@ -88,6 +99,5 @@ def _candidate(value: str, mid: str | None, section: int) -> RTCIceCandidate:
         candidate = candidate_from_sdp(value.strip())
     except (ValueError, IndexError, AssertionError, KeyError) as failure:
         raise BadRequest(f"not a candidate: {value[:80]!r}") from failure
-    candidate.sdpMid = mid
-    candidate.sdpMLineIndex = section if mid is None else None
+    candidate.sdpMid, candidate.sdpMLineIndex = mid, section
     return candidate

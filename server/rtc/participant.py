@@ -12,7 +12,7 @@ from aiortc import RTCDataChannel
 
 from server.media.tracks import OutgoingTrack
 from server.rtc import aiortc_adapter, data_channel
-from server.rtc.sdp_offer import Role
+from server.rtc.sdp_offer import Offer, Role
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Member:
         messages: tuple[float, float] = (data_channel.RATE_PER_S, data_channel.BURST),
     ) -> None:
         self.name, self.role, self.peer, self.ufrag = name, role, peer, ufrag
+        self.offer: Offer | None = None  # what it was answered to
         self.tracks: list[OutgoingTrack] = []
         self.since = time.monotonic()
         self.candidates = 0  # that followed the offer

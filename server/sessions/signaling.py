@@ -10,10 +10,11 @@ from aiortc import RTCIceServer, RTCRtpTransceiver, RTCSessionDescription
 from aiortc.exceptions import InternalError, InvalidStateError, OperationError
 
 from server.errors import BadRequest, BadSdp, IceRestart, SourceTaken, UnusableOffer
-from server.rtc import aiortc_adapter
-from server.rtc.ice import MAX_CANDIDATES, Fragment
+from server.rtc import aiortc_adapter, sdp_answer
+from server.rtc.ice import Fragment
 from server.rtc.participant import Member
 from server.rtc.sdp_offer import Offer, Role
+from server.rtc.sdp_transport import MAX_CANDIDATES, reachable
 from server.sessions.session import Session, has_source
 
 AUDIO_CODECS = ("audio/opus", "audio/G722", "audio/PCMU", "audio/PCMA")
@@ -30,6 +31,7 @@ async def answer(
     peer = aiortc_adapter.Peer(ice_servers, offer.bundled)
     messages = session.limits.messages
     member = Member(secrets.token_hex(6), offer.role, peer, offer.ufrag, messages)
+    member.offer = offer
     try:
         sdp = await _negotiate(session, member, offer)
     except BaseException:
@@ -44,15 +46,21 @@ async def answer(
 async def trickle(member: Member, fragment: Fragment) -> None:
     """Adds candidates. Raises ``IceRestart`` when the fragment is of another ICE session, and
     ``BadRequest`` when the peer has named too many: each is kept, and a place that we knock at."""
-    if fragment.ufrag is not None and fragment.ufrag != member.ufrag:
+    offer = member.offer
+    if offer is None or not offer.ufrags.issuperset(fragment.ufrags):
         raise IceRestart("ICE restarts are not supported. Post a new offer to come back.")
     if member.candidates + len(fragment.candidates) > MAX_CANDIDATES:
         raise BadRequest(f"a peer may name {MAX_CANDIDATES} candidates, and this one did so")
     member.candidates += len(fragment.candidates)
     for candidate in fragment.candidates:
-        await member.peer.addIceCandidate(candidate)
-    if fragment.complete:
-        await member.peer.addIceCandidate(None)
+        mid = offer.place(candidate.sdpMid, candidate.sdpMLineIndex or 0)
+        if mid is not None and reachable(candidate):
+            await aiortc_adapter.add_candidate(member.peer, mid, candidate)
+    for ended, index in fragment.ended:
+        everywhere = ended is None and index < 0
+        mids = [s.mid for s in offer.served] if everywhere else [offer.place(ended, index)]
+        for mid in mids:
+            await aiortc_adapter.end_candidates(member.peer, mid)
 
 
 async def _make_room(session: Session, role: Role) -> None:
@@ -65,14 +73,13 @@ async def _make_room(session: Session, role: Role) -> None:
 async def _negotiate(session: Session, member: Member, offer: Offer) -> str:
     peer = member.peer
     transceivers = []
-    for section in offer.sections:
+    for section in offer.media:
         transceiver = peer.addTransceiver(section.kind, section.direction)
         codecs = AUDIO_CODECS if section.kind == "audio" else session.limits.video_codecs
         aiortc_adapter.prefer(transceiver, codecs)
         transceivers.append(transceiver)
     try:
         await peer.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
-        aiortc_adapter.complete(transceivers)
     except (OperationError, InternalError, InvalidStateError) as failure:
         raise UnusableOffer(f"The offer has no codec in common with us: {failure}") from failure
     except (ValueError, KeyError, IndexError, AssertionError, AttributeError) as failure:
@@ -80,14 +87,14 @@ async def _negotiate(session: Session, member: Member, offer: Offer) -> str:
     for transceiver in transceivers:
         _wire(session, member, transceiver)
     await peer.setLocalDescription(await peer.createAnswer())
-    return peer.localDescription.sdp
+    return sdp_answer.answer(offer, peer.localDescription.sdp)
 
 
 def _wire(session: Session, member: Member, transceiver: RTCRtpTransceiver) -> None:
     codec = aiortc_adapter.negotiated(transceiver)
     if transceiver.direction in ("sendrecv", "sendonly"):
         _wire_sender(session, member, transceiver, codec.mimeType)
-    if transceiver.kind == "audio" and member.role.speaks:
+    if transceiver.kind == "audio" and transceiver.direction in ("sendrecv", "recvonly"):
         session.intake.new_source(codec.clockRate, live=member.role is Role.CALLER)
         session.set_rtp_rate(codec.clockRate)
         aiortc_adapter.listen(transceiver.receiver, session.intake.packet)
