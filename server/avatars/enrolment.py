@@ -1,7 +1,6 @@
 """Pictures of people's own, as the server sees them: found, looked at, enrolled, removed.
 
-Beside ``server.bootstrap`` and ``server.avatars.sources`` the only module that imports
-``pipeline``. What is enrolled lies in the consent registry, encrypted, as ``continuum avatar add``
+What is enrolled lies in the consent registry, encrypted, as ``continuum avatar add``
 would put it; nothing else is kept.
 """
 
@@ -15,7 +14,7 @@ from pipeline.avatars import catalogue
 from pipeline.consent import ConsentGate, Scope
 from pipeline.media.image_file import Bounds, PictureFile, hashed
 from pipeline.models.mini.enrolment.landmarks_file import read_landmarks
-from server.bootstrap import translated
+from server.avatars.pipeline_errors import translated
 from server.errors import AvatarBundled
 
 TITLE: Final = "Your picture"

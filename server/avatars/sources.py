@@ -9,16 +9,54 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from pipeline.consent import ConsentGate, Scope
+from pipeline.avatars import catalogue, find_avatar
+from pipeline.consent import ConsentGate, Registry, Scope
 from pipeline.consent.enrolments import Enrolled, Enrolments
 from pipeline.errors import ContinuumError
 from pipeline.media.image_file import Bounds
 from server.avatars.catalog import Card, Source
-from server.bootstrap import translated
+from server.avatars.pipeline_errors import translated
 
 log = logging.getLogger(__name__)
+
+TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+
+
+class Bundled:
+    """Avatars that ship with the model."""
+
+    def __init__(self, pipeline: Any, registry: Registry) -> None:
+        self._pipeline = pipeline
+        self._gate = ConsentGate(registry)
+        self._told: set[str] = set()  # notices that are in the log
+
+    def cards(self) -> list[Card]:
+        """Every bundled avatar; a damaged one is left out, and the log says why."""
+        cards = []
+        for name in catalogue():
+            try:
+                cards.append(_card(name))
+            except ContinuumError as failure:
+                log.error("avatar %s is left out: %s", name, failure)
+        return cards
+
+    def grant(self, avatar: str, session: str = "") -> object:
+        """A live grant for a session. Raises what ``translated`` makes of a refusal."""
+        with translated():
+            return self._gate.grant_bundled(
+                find_avatar(avatar), Scope.LIVE, session=session, actor="server"
+            )
+
+    def enrol(self, avatar: str, grant: object) -> object:
+        """The avatar at the model's default size."""
+        with translated():
+            enrolled = self._pipeline.bundled(avatar, grant)
+        for notice in set(getattr(self._pipeline, "notices", ())) - self._told:
+            self._told.add(notice)
+            log.warning("%s", notice)
+        return enrolled
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +145,16 @@ class Everybody:
             avatar.picture_type,
             avatar.landmarks_blob,
         )
+
+
+def _card(name: str) -> Card:
+    found = find_avatar(name)
+    card = found.card()
+    path = found.reference
+    return Card(
+        id=name,
+        name=str(card.get("title", name.title())),
+        description=str(card.get("description", "")),
+        picture=path.read_bytes(),
+        picture_type=TYPES[path.suffix],
+    )

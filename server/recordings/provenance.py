@@ -1,7 +1,7 @@
 """What the server generates, as the pipeline marks it: the label, and provenance of recordings.
 
-Beside ``server.bootstrap`` the only module that imports ``pipeline``. Recording needs consent of
-its own: the grant of a live session does not cover it, so the gate is asked again, for that scope.
+Recording needs consent of its own: the grant of a live session does not cover it, so the gate is
+asked again, for that scope.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pipeline.consent import ConsentGate, Registry, Scope
 from pipeline.errors import ContinuumError
 from pipeline.media.label import Label, Place, Style, removed
 from pipeline.media.provenance import Origin, Signer, consent_sha256, load_signer, sealing
-from server.bootstrap import translated
+from server.avatars.pipeline_errors import translated
 from server.settings import Settings, SettingsError
 
 _WHO: Final = ("avatar", "image_sha256", "consent_id")

@@ -32,7 +32,8 @@ from pipeline.models.mini.rig.reference import REF_DIM
 from pipeline.render import main
 from server.api.app import build
 from server.avatars.catalog import Avatars
-from server.bootstrap import Bundled, Performers
+from server.avatars.sources import Bundled
+from server.bootstrap import Performers
 from server.recordings.provenance import Marking
 from server.sessions.session_manager import House
 from server.settings import Settings, SettingsError

@@ -14,7 +14,8 @@ from pipeline.consent import Registry
 from pipeline.models.wan.model_cards import Recipe, Schedule
 from pipeline.models.wan.pipeline import WanPipeline
 from pipeline.models.wan.run_options import Manner
-from server.bootstrap import Bundled, Performers
+from server.avatars.sources import Bundled
+from server.bootstrap import Performers
 from server.media import frame_marker
 from server.media.timing import Beat
 from server.settings import Settings

@@ -11,8 +11,10 @@ import pytest
 from pipeline import errors
 from pipeline.consent import Registry
 from pipeline.errors import ContinuumError
-from server import bootstrap
-from server.bootstrap import Bundled, CannotStart, Performers, open_house, translated
+from server.avatars import sources
+from server.avatars.pipeline_errors import translated
+from server.avatars.sources import Bundled
+from server.bootstrap import CannotStart, Performers, open_house
 from server.errors import ServerError
 from server.settings import Settings
 from tests.fakes_server import FakePipeline, FakeSource
@@ -63,9 +65,10 @@ async def test_a_picture_replaced_under_a_running_server_is_403(settings: Settin
 
 def test_a_registry_that_cannot_be_asked_is_503_and_worth_another_try(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "consents.sqlite")
+    source = Bundled(FakePipeline(), registry)
     registry.close()
     with pytest.raises(ServerError) as told:
-        Bundled(FakePipeline(), registry).grant("mira")
+        source.grant("mira")
     assert told.value.status == 503 and told.value.problem()["retryable"] is True
 
 
@@ -129,6 +132,6 @@ def test_nobody_is_told_twice_of_a_forced_use(
     for _ in range(2):
         source.enrol("mira", source.grant("mira"))
     registry.close()
-    assert [r.message for r in caplog.records if r.name == bootstrap.__name__] == [
+    assert [r.message for r in caplog.records if r.name == sources.__name__] == [
         "64x64 is not one of its sizes"
     ]

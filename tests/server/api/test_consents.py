@@ -27,7 +27,7 @@ from pipeline.media import image_sandbox
 from server.api.app import build
 from server.api.consents import MAX_PAGE
 from server.avatars.catalog import Avatars, Card
-from server.bootstrap import translated
+from server.avatars.pipeline_errors import translated
 from server.consent.monitor import Desk
 from server.sessions.session import Options
 from server.sessions.session_manager import House
