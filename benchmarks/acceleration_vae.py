@@ -16,7 +16,7 @@ from benchmarks.acceleration import Figures, Options, Row, Skipped, compared, re
 from pipeline.errors import BackendRefused
 from pipeline.models.wan.generation.batching import decode_together
 from pipeline.models.wan.vae.autoencoder import DecodeStep, VaeDecoder, WanVae, published_vae
-from pipeline.models.wan.vae.norms import channels_last, fuse_norms
+from pipeline.models.wan.vae.norms import channels_last, fuse_norms, kernel_or_torch
 from pipeline.models.wan.vae.onnx import LATER_INT8, OnnxDecoder, export_decoder
 from pipeline.models.wan.vae.onnx_files import psnr
 from pipeline.models.wan.vae.onnx_int8 import quantize_decoder
@@ -63,7 +63,7 @@ def decoder_rows(options: Options) -> Iterator[Row]:
         if last:
             channels_last(vae)
         if fused:
-            fuse_norms(vae, kernel=s.device.startswith("cuda"))
+            fuse_norms(vae, kernel_or_torch(vae, torch.device(s.device))[0])
         return s.versus(s.steady(vae))
 
     def strips(rows: int) -> Figures:

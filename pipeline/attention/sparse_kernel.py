@@ -104,12 +104,13 @@ def attend_sparse_fused(q: Tensor, k: Tensor, v: Tensor, sparsity: Sparsity) -> 
     query_blocks, exact_count = exact.shape[2:]
     out = torch.empty_like(q)
     precision = "ieee" if q.dtype == torch.float32 else "tf32"
-    _kernel[(query_blocks, batch * heads)](
-        q, k, v, out, exact, chosen.marginal.to(torch.int8).contiguous(),
-        pooled.key.contiguous(), pooled.spread.contiguous(), pooled.value.contiguous(),
-        chosen.slope.contiguous(),
-        queries, k.shape[2], query_blocks, pooled.key.shape[2], exact_count, dim**-0.5,
-        D=dim, QB=sparsity.query_block, KB=sparsity.key_block, JB=POOLED_BLOCK,
-        DB=min(SLOPE_BLOCK, dim), PRECISION=precision, **LAUNCH,
-    )  # fmt: skip
+    with torch.cuda.device_of(q):  # kernels are launched on the current device
+        _kernel[(query_blocks, batch * heads)](
+            q, k, v, out, exact, chosen.marginal.to(torch.int8).contiguous(),
+            pooled.key.contiguous(), pooled.spread.contiguous(), pooled.value.contiguous(),
+            chosen.slope.contiguous(),
+            queries, k.shape[2], query_blocks, pooled.key.shape[2], exact_count, dim**-0.5,
+            D=dim, QB=sparsity.query_block, KB=sparsity.key_block, JB=POOLED_BLOCK,
+            DB=min(SLOPE_BLOCK, dim), PRECISION=precision, **LAUNCH,
+        )  # fmt: skip
     return out

@@ -7,6 +7,7 @@ asks for a ``ConsentGrant``. Frames come at the checkpoint's own rate.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,10 +19,11 @@ from PIL import Image
 from pipeline.acceleration.profile import Acceleration, profile
 from pipeline.admission import admit
 from pipeline.avatars import find_avatar
+from pipeline.errors import ModelError
 from pipeline.media.image_file import Picture, hash_picture, load_picture
 from pipeline.media.label import Label
 from pipeline.models.mini.stream import AvatarFrame
-from pipeline.models.wan.accelerate import Accepted, Applied, accelerate
+from pipeline.models.wan.accelerate import Accepted, Applied, accelerate, leave_uncompiled
 from pipeline.models.wan.checkpoint.files import find_files
 from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
 from pipeline.models.wan.generation.batching import FrameDecoder
@@ -33,6 +35,7 @@ from pipeline.models.wan.loading import WanModel, load_model, only_candidate
 from pipeline.models.wan.model_cards import Card, card
 from pipeline.models.wan.network.condition import Reference, encode_frames, encode_reference
 from pipeline.models.wan.run_options import Manner, check_manner
+from pipeline.models.wan.stage_clock import stage_clock
 from pipeline.models.wan.stream import FrameMemory, Parts, WanAvatar, WanStream, step_together
 from pipeline.models.wan.vae.autoencoder import VaeDecoder
 from pipeline.models.wan.vae.taehv import TinyStream
@@ -103,8 +106,22 @@ class WanPipeline:
         model = load_model(files, chosen, device, dtype, "cpu" if how.offload_gib else device)
         made = cls(model, manner, accelerate(model.dit, model.vae, how, device))
         if how.prepared:
-            made.warm_up(chosen.sizes)
+            made.prepare(chosen.sizes)
         return made
+
+    def prepare(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """``warm_up``; where recording or compiling fails here, without either, and it is said."""
+        try:
+            self.warm_up(sizes)
+        except ModelError:
+            raise
+        except Exception as failure:  # whatever a compiler or a recorder raises
+            told = f"{type(failure).__name__}: {' '.join(str(failure).split())[:300]}"
+            leave_uncompiled(self.model.dit)
+            pace = replace(self.applied.pace, graphs=None)
+            notices = (*self.applied.notices, f"nothing is compiled or recorded: {told}")
+            self.applied = replace(self.applied, pace=pace, notices=notices)
+            self.warm_up(sizes)
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
         """Run every size (width, height) once before anybody waits; others are refused then."""
@@ -263,7 +280,7 @@ class WanPipeline:
         heard = max(HEARD_S * self.frame_rate, performance.span().stop + performance.hop)
         ears = SpeechWindow(model.speech, SAMPLE_RATE // self.frame_rate, heard)
         decoder = self._decoder((avatar.width, avatar.height))
-        parts = Parts(performance, ears, decoder, memory, self.prompts)
+        parts = Parts(performance, ears, decoder, memory, self.prompts, stage_clock(self.device))
         return WanStream(avatar, grant, parts, self.frame_rate, self.label)
 
     def _decoder(self, size: tuple[int, int]) -> FrameDecoder:

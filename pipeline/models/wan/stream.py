@@ -6,11 +6,9 @@ s) with s = 16000 / frame rate. Everything that one stream remembers is here.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,6 +25,7 @@ from pipeline.models.wan.generation.chunked import Fresh, Performance
 from pipeline.models.wan.generation.denoise import Prompts
 from pipeline.models.wan.generation.forward import Turn
 from pipeline.models.wan.network.condition import Reference
+from pipeline.models.wan.stage_clock import HostClock, StageClock, Stages
 
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGrant
@@ -78,6 +77,7 @@ class Parts:
     decoder: FrameDecoder
     memory: FrameMemory
     encode: Callable[[str], Prompts]
+    clock: StageClock = field(default_factory=HostClock)
 
 
 class WanStream:
@@ -249,6 +249,11 @@ class WanStream:
             for image, at in zip(images, times, strict=True)
         ]
 
+    @property
+    def clock(self) -> StageClock:
+        """Of the device that computes."""
+        return self._parts.clock
+
     def spend(self, stage: str, seconds: float) -> None:
         """Count work that was done for this stream."""
         self._seconds[stage] += seconds
@@ -282,21 +287,18 @@ def step_together(streams: Sequence[WanStream], most: int) -> list[list[AvatarFr
     streams can be stepped again."""
     for stream in streams:
         stream.check()
-    with _shared(streams, "hear"):
-        turns = [stream.begin() for stream in streams]
-    with _shared(streams, "denoise"):
-        fresh = together(turns, most)
-    with _shared(streams, "decode"):
-        decoders = [s.place(new) for s, new in zip(streams, fresh, strict=True)]
-        frames = decode_together(decoders, [new.latents for new in fresh], most)
-        return [s.show(made) for s, made in zip(streams, frames, strict=True)]
-
-
-@contextmanager
-def _shared(streams: Sequence[WanStream], stage: str) -> Iterator[None]:
-    """Time spent for all of them, told to each as its share."""
-    began = time.perf_counter()
-    yield
-    share = (time.perf_counter() - began) / max(len(streams), 1)
-    for stream in streams:
-        stream.spend(stage, share)
+    if not streams:
+        return []
+    stages = Stages(streams[0].clock)
+    stages.enter("hear")
+    turns = [stream.begin() for stream in streams]
+    stages.enter("denoise")
+    fresh = together(turns, most)
+    stages.enter("decode")
+    decoders = [s.place(new) for s, new in zip(streams, fresh, strict=True)]
+    frames = decode_together(decoders, [new.latents for new in fresh], most)
+    shown = [s.show(made) for s, made in zip(streams, frames, strict=True)]
+    for stage, spent in stages.seconds():
+        for stream in streams:
+            stream.spend(stage, spent / len(streams))
+    return shown

@@ -167,11 +167,9 @@ class Block(nn.Module):
         past: KeyValue | None = None,
         attended: Tensor | None = None,
     ) -> Passed:
-        """x (B, N, D), ``mod`` from ``modulated``. With what self-attention gave at another step,
-        ``attended``, it is not computed again."""
+        """x (B, N, D), which holds ``hint.added`` already, ``mod`` from ``modulated``. With what
+        self-attention gave at another step, ``attended``, it is not computed again."""
         shift1, scale1, gate1, shift2, scale2, gate2 = mod.unbind(2)  # each (B, T or 1, D)
-        if hint.added is not None:
-            x = (x.unflatten(1, (reach.frames, -1)) + hint.added[:, :, None]).flatten(1, 2)
         own = None
         if attended is None:
             h = modulate(x, self.norm1, shift1, scale1)

@@ -25,12 +25,18 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """CUDA graphs, in one memory pool."""
+    """CUDA graphs of one device, in one memory pool."""
 
-    def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        with torch.cuda.device(device):
+            self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+        with torch.cuda.device(self._device):  # streams and graphs are the current device's
+            return self._record(work)
+
+    def _record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # lazy initialisation must not be recorded

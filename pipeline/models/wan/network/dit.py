@@ -228,13 +228,14 @@ class WanDiT(nn.Module):
         mod = t if isinstance(t, Modulation) else self.modulation(t)
         grid = self.patch_embedding(x.to(self.dtype))  # (B, D, T, h / 2, w / 2)
         frames, height, width = grid.shape[2:]
-        tokens = grid.flatten(2).transpose(1, 2)  # (B, N, D)
+        tokens = grid.flatten(2).transpose(1, 2).contiguous()  # (B, N, D), as blocks leave them
         places = self.table(x.shape, start, ring) if table is None else table
         reach = Reach(places, frames, causal, short.attend)
         kept = []
         for i, block in enumerate(self.carry()):
             past = None if ring is None else ring.past(i, frames)
             again = None if short.reuse is None else short.reuse.recall(short.step, i)
+            tokens = _added(tokens, told[i].added, frames)
             tokens, attended, own = block(tokens, mod.blocks[i], told[i], reach, past, again)
             if short.reuse is not None and again is None:
                 short.reuse.keep(short.step, i, attended)
@@ -250,6 +251,14 @@ class WanDiT(nn.Module):
         x = x.view(x.shape[0], frames, height, width, pt, ph, pw, -1)
         x = x.permute(0, 7, 1, 4, 2, 5, 3, 6)
         return x.flatten(6, 7).flatten(4, 5).flatten(2, 3).float()
+
+
+def _added(tokens: Tensor, added: Tensor | None, frames: int) -> Tensor:
+    """Tokens (B, N, D) with one vector a latent (B, T, D) on top, here and not in the block: so all
+    blocks are one compiled function."""
+    if added is None:
+        return tokens
+    return (tokens.unflatten(1, (frames, -1)) + added[:, :, None]).flatten(1, 2)  # type: ignore[no-any-return]
 
 
 def keep_float32(name: str) -> bool:

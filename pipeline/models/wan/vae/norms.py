@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.acceleration.self_check import agree
+from pipeline.errors import BackendRefused
 from pipeline.models.wan.vae.autoencoder import ChannelNorm, WanVae
 
 EPS = 1e-24  # of the mean square: the plain norm divides by at least 1e-12
+BOUND: Final = 0.02  # of the kernel against torch's norm, in 16 bits
 Fused = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -32,6 +37,13 @@ def norm_silu(x: Tensor, gamma: Tensor) -> Tensor:
     return F.silu(norm(x, gamma))
 
 
+def _norms(vae: WanVae) -> Iterator[ChannelNorm]:
+    for layers, i in _pairs(vae):
+        first = layers[i]
+        assert isinstance(first, ChannelNorm)
+        yield first
+
+
 def _pairs(vae: WanVae) -> Iterator[tuple[nn.Sequential, int]]:
     """Every norm that a SiLU follows, by its sequence and place."""
     for module in vae.modules():
@@ -42,12 +54,26 @@ def _pairs(vae: WanVae) -> Iterator[tuple[nn.Sequential, int]]:
                     yield module, i
 
 
-def fuse_norms(vae: WanVae, kernel: bool) -> int:
-    """Join every norm with the SiLU behind it, in place; returns how many. ``kernel``: by Triton,
-    else by torch. Parameters keep their names."""
-    fused: Fused = norm_silu
-    if kernel:
-        fused = importlib.import_module("pipeline.models.wan.vae.norm_kernel").norm_silu
+def kernel_or_torch(vae: WanVae, device: torch.device) -> tuple[Fused, str]:
+    """What norms are fused by on ``device``, and why: the kernel, if at every width of ``vae`` it
+    gives what torch's own passes give."""
+    if device.type != "cuda":
+        return norm_silu, ""
+    widths = {norm.gamma.numel(): norm.gamma.to(device) for norm in _norms(vae)}
+    try:
+        kernel: Fused = importlib.import_module("pipeline.models.wan.vae.norm_kernel").norm_silu
+        for width, gamma in widths.items():
+            x = torch.randn(1, width, 1, 5, 7, device=device, dtype=vae.dtype)
+            agree("the norms' kernel", partial(kernel, x, gamma), partial(norm_silu, x, gamma),
+                  BOUND)  # fmt: skip
+    except (ImportError, BackendRefused) as refusal:
+        return norm_silu, f"the decoder's norms run in torch's own passes: {refusal}"
+    return kernel, "the decoder's norms run in one kernel"
+
+
+def fuse_norms(vae: WanVae, fused: Fused = norm_silu) -> int:
+    """Join every norm with the SiLU behind it, in place; returns how many. Parameters keep their
+    names."""
     pairs = list(_pairs(vae))
     for layers, i in pairs:
         first = layers[i]

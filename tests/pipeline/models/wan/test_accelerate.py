@@ -194,7 +194,7 @@ def test_a_cuda_graph_replays_the_forward() -> None:
     run = replace(run, reference=replace(run.reference, latent=run.reference.latent.cuda()))
     noises = torch.randn(3, 2, 16, 4, 4, 4, device="cuda").unbind(0)
     outs = []
-    for pace in (Pace(), Pace(graphs=Graphs(CudaRecorder(), 10_000))):
+    for pace in (Pace(), Pace(graphs=Graphs(CudaRecorder(torch.device("cuda")), 10_000))):
         velocity: Field = of(replace(run, pace=pace), GUIDED)
         with torch.no_grad():
             outs.append(denoise(velocity, STEPS, lambda draw: noises[draw]))
@@ -237,8 +237,8 @@ def test_warming_up_runs_every_batch_of_streams_and_the_window_of_a_rendering(
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_nothing_is_compiled_after_warming_up(grant: ConsentGrant) -> None:
-    """Rings that fill, with and without speech, alone and in pairs: more than the eight variants
-    after which torch would silently run a block uncompiled."""
+    """Rings that fill, with and without speech, alone and in pairs: one block for all of them, in a
+    few variants, and not one for every length of the past."""
     compiled = []
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
@@ -259,7 +259,7 @@ def test_nothing_is_compiled_after_warming_up(grant: ConsentGrant) -> None:
     made = [pipeline.engine.step(streams) for _ in range(4)]
     made.append(pipeline.engine.step(streams[:1]))
     torch._dynamo.reset()
-    assert count > 8 and len(compiled) == count
+    assert count <= 5 and len(compiled) == count
     assert all(frames for step in made for frames in step)
 
 

@@ -103,7 +103,7 @@ def test_the_compiled_norm_kernel_is_the_plain_norm() -> None:
 def test_fused_norms_are_taken_and_decode_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, fused, latents = small.vae(), small.vae(), torch.randn(1, 4, 3, 3, 2)
     names = list(fused.state_dict())
-    count = fuse_norms(fused, kernel=False)
+    count = fuse_norms(fused)
     assert count == sum(isinstance(m, nn.SiLU) for m in plain.modules()) > 20
     assert not any(isinstance(m, nn.SiLU) for m in fused.modules())
     assert list(fused.state_dict()) == names
@@ -115,7 +115,7 @@ def test_channels_last_decodes_the_same() -> None:
     channels_last(last)
     weight = last.decoder.conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last_3d)
-    fuse_norms(last, kernel=False)
+    fuse_norms(last)
     assert small.relative(VaeDecoder(last).push(latents), VaeDecoder(plain).push(latents)) < 1e-5
     assert small.relative(by_strips(last, 2).push(latents), VaeDecoder(plain).push(latents)) < 1e-5
 
