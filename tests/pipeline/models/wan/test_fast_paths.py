@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -30,12 +29,11 @@ CUDA = torch.device("cuda", 1)
 
 
 @pytest.fixture
-def _on_the_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors that are asked for on a card are made here."""
     plain, there = torch.randn, Tensor.to
     monkeypatch.setattr(torch, "randn", lambda *a, device=None, **k: plain(*a, **k))
     monkeypatch.setattr(Tensor, "to", lambda x, *a, **k: x if CUDA in a else there(x, *a, **k))
-    yield
 
 
 def kernel(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
@@ -59,8 +57,9 @@ def test_a_norm_kernel_is_used_where_it_agrees_and_refused_where_it_does_not(
         assert fused is norms.norm_silu and reason in told and "torch's own passes" in told
 
 
+@pytest.mark.usefixtures("_on_the_host")
 def test_a_kernel_is_judged_at_every_width_of_the_decoder(
-    monkeypatch: pytest.MonkeyPatch, _on_the_host: None
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     widths = set()
     kernel(monkeypatch, lambda x, g: widths.add(x.shape[1]) or norms.norm_silu(x, g))
@@ -179,7 +178,7 @@ def test_stages_are_the_seconds_between_marks() -> None:
 
 
 def test_a_stage_is_measured_on_the_device_not_by_its_launch(grant: ConsentGrant) -> None:
-    """A device whose work ends ten seconds after each mark was queued, whatever the host's clock."""
+    """A device that takes ten seconds from mark to mark, whatever the host's clock."""
 
     class Device:
         def __init__(self) -> None:
