@@ -10,20 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.models.wan.generation.forward import Ask, answer
-from pipeline.models.wan.model_cards import CARDS, Guidance, Recipe, Schedule, read_card
-from pipeline.models.wan.network.condition import Reference
-from pipeline.models.wan.generation.denoise import Branches, Prompts, branches
-from pipeline.models.wan.network.audio_conditioning import group_frames
-from pipeline.models.wan.generation.merged_past import MergedPerformance
 from pipeline.models.wan.generation.chunked import (
     ChunkPerformance,
     Performance,
     RingPerformance,
     Score,
 )
-from pipeline.models.wan.network.kv_ring import KvRing
+from pipeline.models.wan.generation.denoise import Branches, Prompts, branches
+from pipeline.models.wan.generation.forward import Ask, answer
+from pipeline.models.wan.generation.merged_past import MergedPerformance
 from pipeline.models.wan.generation.rolling_window import RollingPerformance
+from pipeline.models.wan.model_cards import CARDS, Guidance, Recipe, Schedule, read_card
+from pipeline.models.wan.network.audio_conditioning import group_frames
+from pipeline.models.wan.network.condition import Reference
+from pipeline.models.wan.network.kv_ring import KvRing
 from tests.pipeline.models.wan import small
 from tests.pipeline.models.wan.generation.test_chunked import score
 
