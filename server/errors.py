@@ -9,7 +9,7 @@
     │   ├── LocalOnly, OriginRefused, RecordingRefused
     ├── NotFound                404
     │   ├── UnknownAvatar, UnknownSession, UnknownPeer, UnknownConsent, UnknownRecording
-    ├── SourceTaken             409
+    ├── SourceTaken             409   retryable, with Retry-After
     ├── AvatarBundled           409   it came with the model and cannot be removed
     ├── AvatarsTaken            409   as many avatars are enrolled as may be
     ├── RecordingState          409   recorded already, or not recorded
@@ -122,6 +122,11 @@ class UnknownPeer(NotFound):
 
 class SourceTaken(ServerError):
     status, type, title = 409, "/problems/source-taken", "The session has a source already"
+    retryable = True
+
+    def __init__(self, detail: str, retry_after_s: int = 2, **extra: object) -> None:
+        super().__init__(detail, **extra)
+        self.headers["Retry-After"] = str(retry_after_s)
 
 
 class AvatarBundled(ServerError):
@@ -208,6 +213,9 @@ class Draining(Unavailable):
 
 class RegistryDown(Unavailable):
     type, title = "/problems/registry-down", "Nobody can be asked for consent"
+
+    def __init__(self, detail: str, retry_after_s: int = 5, **extra: object) -> None:
+        super().__init__(detail, retry_after_s, **{"code": "registry_unavailable", **extra})
 
 
 class AvatarUnusable(Unavailable):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,13 @@ from server.api.middleware import (
     QUOTA,
     RECORDINGS,
     SETTINGS,
+    UPLOADS,
     admitted,
     cors,
     hardened,
     problems,
     respond,
+    unpacked,
 )
 from server.auth.access import Access, is_loopback
 from server.auth.jwt_tokens import Tokens
@@ -40,7 +43,7 @@ from server.auth.key_cache import Keyring
 from server.auth.keys import KeyStore
 from server.auth.quota import Quota
 from server.errors import NotFound, NotReady
-from server.media.encoders import h264_encoder
+from server.pool import Pool
 from server.recordings.recordings import Recordings
 from server.recordings.store import Shelf, ShelfTaken
 from server.rtc import aiortc_adapter
@@ -51,6 +54,7 @@ log = logging.getLogger(__name__)
 
 SHELF = web.AppKey[Shelf | None]("shelf")
 WEB = Path(__file__).resolve().parents[2] / "client" / "web"
+UPLOADS_AT_ONCE, UPLOADS_WAITING = 2, 8  # pictures that strangers send, seconds of work each
 OpenHouse = Callable[[Settings], Awaitable[House]]
 
 
@@ -58,11 +62,13 @@ def build(settings: Settings, open_house: OpenHouse) -> web.Application:
     """The application; the house is opened when it starts and closed when it ends."""
     aiortc_adapter.check()
     av.logging.set_level(av.logging.ERROR)
-    middlewares = [hardened, cors, problems, admitted]
+    middlewares = [hardened, cors, problems, admitted, unpacked]
     app = web.Application(middlewares=middlewares, client_max_size=calls.MAX_BODY)
     app[SETTINGS] = settings
     app[ACCESS] = doorkeeper(settings)
     app[QUOTA] = Quota(settings.sessions_per_key)
+    app[UPLOADS] = Pool("uploads", UPLOADS_AT_ONCE, UPLOADS_WAITING)
+    app.cleanup_ctx.append(_uploads)
     app.cleanup_ctx.append(_shelf)
     app.cleanup_ctx.append(_house(open_house))
     app.cleanup_ctx.append(_recordings)
@@ -112,10 +118,8 @@ def _house(open_house: OpenHouse) -> Callable[[web.Application], AsyncIterator[N
     async def lifecycle(app: web.Application) -> AsyncIterator[None]:
         house = await open_house(app[SETTINGS])
         app[HOUSE] = house
-        warming = asyncio.create_task(_warm(house), name="warm-up")
+        house.tasks.start("warm-up", lambda: _warm(house))
         yield
-        warming.cancel()
-        await asyncio.gather(warming, return_exceptions=True)
         await house.close()
 
     return lifecycle
@@ -137,20 +141,23 @@ async def _shelf(app: web.Application) -> AsyncIterator[None]:
 
 async def _recordings(app: web.Application) -> AsyncIterator[None]:
     recordings = app[RECORDINGS] = Recordings(app[SHELF], app[HOUSE].marker)
-    recovering = asyncio.create_task(recordings.recover(), name="recordings")
+    recovering = app[HOUSE].tasks.start("recordings", recordings.recover)
     yield
     await asyncio.gather(recovering, return_exceptions=True)
     await recordings.close()
 
 
 async def _watch_keys(app: web.Application) -> AsyncIterator[None]:
-    if (keyring := app[ACCESS].keyring) is None:
-        yield
-        return
-    watching = asyncio.create_task(key_watch.watch(keyring, app[QUOTA], app[HOUSE]), name="keys")
+    house, quota, keyring = app[HOUSE], app[QUOTA], app[ACCESS].keyring
+    if keyring is not None:
+        watch = partial(key_watch.watch, keyring, quota, house)
+        house.tasks.start("keys", watch, restart=True)
     yield
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _uploads(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[UPLOADS].close()
 
 
 async def _warm(house: House) -> None:
@@ -166,11 +173,10 @@ async def _warm(house: House) -> None:
 async def healthz(request: web.Request) -> web.Response:
     """What runs, on which device, and why."""
     house = request.app[HOUSE]
-    name, why = h264_encoder()
+    name, why = house.h264
     return respond(
         {
-            "status": "ok" if house.problem is None else "failed",
-            "problem": house.problem,
+            **house.describe_health(),
             "version": __version__,
             "door": house.slots.door.value,
             "slots": {"total": house.slots.total, "taken": house.slots.taken},
@@ -193,7 +199,7 @@ async def readyz(request: web.Request) -> web.Response:
     house = request.app[HOUSE]
     if house.problem is not None:
         raise NotReady(f"Warm-up failed: {house.problem}", retry_after_s=30)
-    house.slots.check()
+    house.check()
     return respond({"status": "ready", "slots": house.slots.total})
 
 

@@ -1,7 +1,7 @@
 """Pictures of people's own over HTTP (docs/protocol.md, section 11): find, preview, enrol, remove.
 
 Doors for operators, and for whoever sits at a machine whose server has no keys. Bodies are read up
-to a limit and never touch the disk unencrypted; what computes does so on a thread.
+to a limit and never touch the disk unencrypted; what computes does so on threads of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp import BodyPartReader, StreamReader, web
 
-from server.api.middleware import HOUSE, SETTINGS, respond
+from server.api.middleware import HOUSE, SETTINGS, UPLOADS, respond
 from server.auth.access import CALLER
 from server.errors import BadRequest, TooLarge, UnsupportedMediaType
 
@@ -36,14 +36,14 @@ async def find(request: web.Request) -> web.Response:
     if request.content_type not in TYPES:
         raise UnsupportedMediaType(f"Send one of {', '.join(TYPES)}, not {request.content_type}.")
     data = await _read(request.content, "picture", _most(request, "picture"))
-    return respond(await asyncio.to_thread(request.app[HOUSE].avatars.own.find, data))
+    return respond(await request.app[UPLOADS].run(request.app[HOUSE].avatars.own.find, data))
 
 
 async def preview(request: web.Request) -> web.Response:
     """``POST /v1/enrolments/preview``: picture, landmarks and perhaps consent in, a PNG out."""
     form = await _form(request)
     own = request.app[HOUSE].avatars.own
-    made = await asyncio.to_thread(
+    made = await request.app[UPLOADS].run(
         own.preview,
         form["picture"],
         form["landmarks"],
@@ -57,7 +57,7 @@ async def add(request: web.Request) -> web.Response:
     form = await _form(request)
     wanted, name, consent = (form.get(key, b"").decode("utf-8", "replace") for key in _TEXTS)
     avatars, actor = request.app[HOUSE].avatars, request[CALLER].actor
-    avatar = await asyncio.to_thread(
+    avatar = await request.app[UPLOADS].run(
         avatars.own.add,
         wanted.strip(),
         name.strip(),

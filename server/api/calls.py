@@ -153,7 +153,7 @@ async def trickle_source(request: web.Request) -> web.Response:
     """``PATCH /v1/sessions/{id}``: the caller's candidates."""
     session = _session(request)
     await request.app[HOUSE].stands(session)
-    source = session.source
+    source = session.members.source
     if source is None:
         raise UnknownPeer("This session has no caller. Post an offer to its call door.")
     return await _trickle(request, source)
@@ -168,7 +168,7 @@ async def trickle(request: web.Request) -> web.Response:
 async def leave(request: web.Request) -> web.Response:
     """``DELETE .../whip|whep/{peer}``."""
     session, member = _session(request), _member(request)
-    await session.leave(member)
+    await session.members.leave(member)
     return respond({"status": "left"})
 
 

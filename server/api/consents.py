@@ -24,7 +24,7 @@ from pipeline.consent.signed_challenge import signed
 from pipeline.consent.vault import MAX_BLOB
 from pipeline.errors import ConsentError, ConsentMissing, PictureError, RegistryUnavailable
 from pipeline.media.image_file import Bounds, hashed, load_picture
-from server.api.middleware import HOUSE, SETTINGS, respond, text
+from server.api.middleware import HOUSE, SETTINGS, UPLOADS, respond, text
 from server.auth.access import CALLER
 from server.errors import (
     BadRequest,
@@ -88,7 +88,8 @@ async def add(request: web.Request) -> web.Response:
         shown = Image.fromarray(load_picture(hashed(picture, bounds=Bounds(*bounds))).pixels)
         return registry.add(draft, picture=picture, shown=shown, evidence=evidence, actor=actor)
 
-    record = await _do(request, write)
+    with _translated():  # on threads of their own, which decode what strangers send
+        record = await request.app[UPLOADS].run(write, _registry(request))
     location = {"Location": f"/v1/consents/{record.id}"}
     return respond(describe(record, _registry(request).clock()), 201, location)
 

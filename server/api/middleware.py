@@ -14,6 +14,7 @@ from server.api.security_headers import headers as security
 from server.auth.access import CALLER, Access, host_name, is_loopback
 from server.auth.quota import Quota
 from server.errors import BadRequest, ServerError, TooLarge, UnsupportedMediaType
+from server.pool import Pool
 from server.recordings.recordings import Recordings
 from server.sessions.session_manager import House
 from server.settings import Settings
@@ -25,6 +26,7 @@ SETTINGS = web.AppKey("settings", Settings)
 ACCESS = web.AppKey("access", Access)
 QUOTA = web.AppKey("quota", Quota)
 RECORDINGS = web.AppKey("recordings", Recordings)
+UPLOADS = web.AppKey("uploads", Pool)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 EXPOSED = "Location, Link, Session-Token, Retry-After"
@@ -62,6 +64,17 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Nobody reaches a handler unless the doorkeeper has let them."""
     request[CALLER] = await request.app[ACCESS].admit(request)
+    return await handler(request)
+
+
+@web.middleware
+async def unpacked(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses compressed bodies, before they are read: a few bytes may hold any number."""
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        refusal = UnsupportedMediaType(f"Send the body as it is, not as {coding[:40]}.")
+        refusal.headers["Accept-Encoding"] = "identity"
+        raise refusal
     return await handler(request)
 
 

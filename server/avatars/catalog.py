@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from server.errors import UnknownAvatar
 
 READY: Final = 32  # avatars kept ready; one of ``mini`` takes 25 MB
+MAKERS: Final = 2  # that are made ready at once, on threads that nobody else waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Avatars:
         self._ready: OrderedDict[str, object] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
         self._loading = asyncio.Lock()  # what was read first must not come last
+        self._makers = ThreadPoolExecutor(MAKERS, thread_name_prefix="avatars")
 
     async def load(self) -> None:
         """Reads the cards; what is no longer on offer, or was enrolled anew, is forgotten."""
@@ -105,7 +108,8 @@ class Avatars:
         async with self._locks.setdefault(avatar, asyncio.Lock()):
             ready = self._ready.get(avatar)
             if ready is None:
-                ready = await asyncio.to_thread(self._source.enrol, avatar, grant)
+                loop = asyncio.get_running_loop()
+                ready = await loop.run_in_executor(self._makers, self._source.enrol, avatar, grant)
                 if self._cards.get(avatar) == card:  # neither removed nor enrolled anew meanwhile
                     self._keep(avatar, ready)
             elif avatar in self._ready:

@@ -1,9 +1,11 @@
 """The desk: what a running server tells the consent registry, and what it hears from it.
 
-Sessions are written into the audit log, in order, by one thread. Several times a second the grants
-of all sessions are asked whether they still hold, which costs microseconds; a session whose consent
-was withdrawn, here or by another process, is told so and ended. Sessions of a server that was
-killed are closed in the log by the next one to start.
+Sessions are written into the audit log, in order, by one thread; what cannot be written is kept and
+written when the registry answers again. Several times a second, on another thread, the grants of
+all sessions are asked whether they still hold, which costs microseconds. A session whose consent
+was withdrawn, here or by another process, is told so and ended; so is one whose record cannot be
+judged, and no other. While the registry is away, grants hold for a grace of their own, and nobody
+new is let in. Sessions of a server that was killed are closed in the log by the next one to start.
 """
 
 from __future__ import annotations
@@ -12,20 +14,26 @@ import asyncio
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from pipeline.consent import Registry
-from pipeline.errors import ConsentError, ContinuumError, RegistryUnavailable
+from pipeline.errors import ConsentError, ConsentTampered, ContinuumError, RegistryUnavailable
 from server.consent.presence import Presence
 from server.errors import ConsentRequired, RegistryDown
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 LOOK_S: Final = 0.25
 ERASE_S: Final = 600.0  # how often revoked people's files are looked through
+MAX_OWED: Final = 10_000  # entries that wait for the registry; then the oldest are lost
+RETRY_S: Final = 5
 ACTOR: Final = "server"
+AWAY: Final = "The consent registry cannot be asked; running sessions go on for a while."
 
 
 class Running(Protocol):
@@ -41,38 +49,52 @@ class Running(Protocol):
 class Desk:
     """One server's side of the registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, now: Callable[[], float] = time.monotonic) -> None:
         self.registry = registry
+        self.away = ""  # why the registry cannot be asked; empty while it answers
+        self.fault = ""  # what the last look failed of, that among it
+        self._now = now
         self._clerk = ThreadPoolExecutor(1, thread_name_prefix="desk")
+        self._lookout = ThreadPoolExecutor(1, thread_name_prefix="desk-watch")
         self._began: dict[str, float] = {}
         self._erased_at = float("-inf")
         self._presence = Presence(registry.vault.folder / "servers" / registry.vault.blobs.name)
-        self._owes = False  # an entry that could not be written
+        self._owed: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MAX_OWED)
+        self._lost = False  # an entry that can never be written
         self._clerk.submit(self._take_over)
 
     # -- what is told ------------------------------------------------------------------------
 
     def began(self, session: Running, avatar: str) -> None:
         """A session performs; its grant was in the log before."""
-        self._began[session.id] = time.monotonic()
+        self._began[session.id] = self._now()
         self._write("session.started", session, avatar, server=self._presence.id)
 
     def ended(self, session: Running, avatar: str, code: str, why: str) -> None:
         """A session is over."""
-        seconds = time.monotonic() - self._began.pop(session.id, time.monotonic())
+        now = self._now()
+        seconds = now - self._began.pop(session.id, now)
         self._write("session.ended", session, avatar, code=code, why=why, seconds=round(seconds, 1))
 
     def _write(self, action: str, session: Running, avatar: str, **detail: object) -> None:
         consent_id = str(getattr(session.grant, "consent_id", ""))
         about = {"consent_id": consent_id, "avatar": avatar, "session": session.id, **detail}
-        self._clerk.submit(self._record, action, about)
+        self._owed.append((action, about))
+        self._clerk.submit(self._settle)
 
-    def _record(self, action: str, about: dict[str, Any]) -> None:
-        try:
-            self.registry.log.record(action, actor=ACTOR, durable=False, **about)
-        except ContinuumError as failure:
-            self._owes = True
-            log.error("%s is not in the audit log: %s", action, failure)
+    def _settle(self) -> None:
+        """Writes what is owed, in order, as far as the registry takes it."""
+        while self._owed:
+            action, about = self._owed[0]
+            try:
+                self.registry.log.record(action, actor=ACTOR, durable=False, **about)
+            except RegistryUnavailable as failure:
+                log.error("%s is not in the audit log yet: %s", action, failure)
+                return
+            except Exception:
+                log.exception("%s of session %s is not audited", action, about["session"])
+                self._lost = True
+            self._owed.popleft()
 
     def _take_over(self) -> None:
         """Writes down the end of sessions whose server was killed."""
@@ -80,7 +102,7 @@ class Desk:
             self._presence.enter()
             for server in self._presence.dead():
                 self._close_sessions_of(server)
-        except (ContinuumError, OSError) as failure:
+        except (ContinuumError, OSError, ValueError) as failure:
             log.error("sessions of killed servers stay open in the audit log: %s", failure)
 
     def _close_sessions_of(self, server: str) -> None:
@@ -103,22 +125,23 @@ class Desk:
         self, sessions: Callable[[], Iterable[Running]], changed: Callable[[], Any]
     ) -> None:
         """Until cancelled: ends sessions that lost their consent; awaits ``changed`` after a
-        change of the registry."""
-        loop = asyncio.get_running_loop()
+        change of the registry. Nothing that it sees ends it."""
         revision = None
         while True:
             await asyncio.sleep(LOOK_S)
-            running = list(sessions())
-            lost = await loop.run_in_executor(self._clerk, self._look, running)
-            for session, refusal in lost:
-                _end(session, refusal)
             try:
-                seen = await loop.run_in_executor(self._clerk, self._housekeeping)
+                await self._end_lost(list(sessions()))
+                seen = await self._look_out(self._housekeeping)
                 if seen != revision:  # the first time too: what came before it was not heard
                     await changed()
-                revision = seen
-            except (ContinuumError, RegistryDown) as failure:  # asked again at the next look
-                log.error("the consent registry does not answer: %s", failure)
+                revision, self.away, self.fault = seen, "", ""
+            except Exception as failure:  # asked again at the next look
+                self._note(failure)
+
+    def check(self) -> None:
+        """Raises ``RegistryDown`` while nobody can be asked for consent."""
+        if self.away:
+            raise RegistryDown(f"{AWAY} ({self.away})", RETRY_S)
 
     async def stands(self, session: Running) -> None:
         """What a door of a running session asks before it opens, sooner than ``watch`` would.
@@ -126,39 +149,63 @@ class Desk:
         Ends the session and raises ``ConsentRequired`` or ``RegistryDown`` when its grant no
         longer holds.
         """
-        loop = asyncio.get_running_loop()
-        for _, refusal in await loop.run_in_executor(self._clerk, self._look, [session]):
-            _end(session, refusal)
+        for refusal in await self._end_lost([session]):
             kind = RegistryDown if isinstance(refusal, RegistryUnavailable) else ConsentRequired
             raise kind(str(refusal), code=refusal.code) from refusal
 
-    def _look(self, running: list[Running]) -> list[tuple[Running, ConsentError]]:
-        lost = []
-        for session in running:
-            check = getattr(session.grant, "check", None)
-            try:
-                if check is not None:
-                    check(session=session.id)
-            except ConsentError as refusal:
-                lost.append((session, refusal))
-        return lost
+    async def _end_lost(self, running: list[Running]) -> list[ConsentError]:
+        lost = await self._look_out(
+            lambda: [(session, refusal) for session in running if (refusal := _refusal(session))]
+        )
+        for session, refusal in lost:
+            _end(session, refusal)
+        return [refusal for _, refusal in lost]
+
+    async def _look_out(self, look: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._lookout, look)
+
+    def _note(self, failure: Exception) -> None:
+        away = isinstance(failure, (RegistryUnavailable, RegistryDown))
+        if str(failure) != self.fault:
+            log.error("a look at the consent registry failed: %s", failure, exc_info=not away)
+        self.fault = str(failure)
+        self.away = self.fault if away else ""
 
     def _housekeeping(self) -> int:
-        """Erases what is due now and then; returns the registry's revision."""
-        now = time.monotonic()
-        if now - self._erased_at >= ERASE_S:
-            self._erased_at = now
+        """Erases what is due now and then, writes what is owed; the registry's revision."""
+        if self._now() - self._erased_at >= ERASE_S:
+            self._erased_at = self._now()
             if gone := self.registry.erase_due():
                 log.info("erased what %d revoked consents left", len(gone))
-        return self.registry.database.revision()
+        revision = self.registry.database.revision()
+        if self._owed:
+            self._clerk.submit(self._settle)
+        return revision
 
     def close(self) -> None:
         """Writes what waits, then closes the registry; blocking."""
+        self._lookout.shutdown()
         self._clerk.shutdown()
-        self._presence.leave(forgotten=not self._owes)
+        self._presence.leave(forgotten=not (self._owed or self._lost))
         self.registry.close()
 
 
+def _refusal(session: Running) -> ConsentError | None:
+    """Why a session's grant no longer holds; what cannot be judged does not."""
+    check = getattr(session.grant, "check", None)
+    try:
+        if check is not None:
+            check(session=session.id)
+    except ConsentError as refusal:
+        return refusal
+    except Exception as failure:
+        log.exception("the consent of a session cannot be judged", extra={"session": session.id})
+        return ConsentTampered(f"the consent of this session cannot be judged: {failure}")
+    return None
+
+
 def _end(session: Running, refusal: ConsentError) -> None:
-    session.notice("consent_revoked", str(refusal))
-    session.end_soon(f"{type(refusal).__name__}: {refusal}", "consent_revoked")
+    away = isinstance(refusal, RegistryUnavailable)
+    code = RegistryUnavailable.code if away else "consent_revoked"
+    session.notice(code, str(refusal))
+    session.end_soon(f"{type(refusal).__name__}: {refusal}", code)

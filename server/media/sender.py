@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Executor
 from fractions import Fraction
 from typing import Any, Protocol, cast
@@ -31,6 +31,7 @@ from server.media.encoders import (
 )
 from server.media.playout import BLOCK, Playout
 from server.media.tracks import OutgoingTrack
+from server.tasks import Work
 
 OPUS = "audio/opus"
 BEHIND = 5  # blocks of sound; a loop held up for longer does not send them all at once
@@ -132,9 +133,9 @@ class Stage:
         """Bits per second of video, over all codecs."""
         return sum(cast_.bitrate for cast_ in self._casts.values())
 
-    def loops(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-        """Named coroutines for the session to own."""
-        return [("sound", self._sound()), ("pictures", self._pictures())]
+    def loops(self) -> list[tuple[str, Work]]:
+        """What the session runs, by name."""
+        return [("sound", self._sound), ("pictures", self._pictures)]
 
     async def _sound(self) -> None:
         at = self.clock.now() // BLOCK * BLOCK

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from server.errors import RecordingRefused, RecordingState, Unavailable, UnknownRecording
 from server.recordings.recorder import Recorder, finish
@@ -19,6 +20,8 @@ from server.recordings.store import Card, Shelf
 from server.sessions.session import RECORDED, Session
 
 log = logging.getLogger(__name__)
+
+FINISHERS: Final = 2  # files that are finished at once, seconds each, on threads of their own
 
 
 class Marker(Protocol):
@@ -55,14 +58,16 @@ class Recordings:
         self._shelf, self.marker = shelf, marker
         self._running: dict[str, Running] = {}
         self._begun: dict[str, str] = {}  # sessions whose recording begins, and its name
-        self._finishing: dict[str, asyncio.Task[Path | None]] = {}
+        self._finishing: dict[str, asyncio.Future[Path | None]] = {}
+        self._finishers = ThreadPoolExecutor(FINISHERS, thread_name_prefix="recordings")
 
     async def recover(self) -> None:
         """Finishes what an earlier process left behind."""
         if self._shelf is None or self.marker is None:
             return
         for partial in self._shelf.left:
-            path = await asyncio.to_thread(finish, partial, self.marker.seal)
+            loop = asyncio.get_running_loop()
+            path = await loop.run_in_executor(self._finishers, finish, partial, self.marker.seal)
             if path is not None:
                 log.info("recording %s was left behind by a crash and is finished", path.name)
         self._shelf.left = []
@@ -131,17 +136,19 @@ class Recordings:
         for running in list(self._running.values()):
             self._end(running)
         await asyncio.gather(*self._finishing.values(), return_exceptions=True)
+        await asyncio.to_thread(self._finishers.shutdown)
 
     def _of(self, session: Session) -> Running:
         if session.id not in self._running:
             raise RecordingState("This session is not being recorded. Post to this address first.")
         return self._running[session.id]
 
-    def _end(self, running: Running) -> asyncio.Task[Path | None]:
+    def _end(self, running: Running) -> asyncio.Future[Path | None]:
         del self._running[running.session.id]
         running.session.stage.tap = None
         running.session.notice("recording_stopped", "this session is not recorded any more")
-        task = asyncio.create_task(asyncio.to_thread(self._finish, running))
+        loop = asyncio.get_running_loop()
+        task = loop.run_in_executor(self._finishers, self._finish, running)
         self._finishing[running.card.id] = task
         task.add_done_callback(lambda _: self._finishing.pop(running.card.id, None))
         return task

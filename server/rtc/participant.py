@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiortc import RTCDataChannel
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
 from server.media.tracks import OutgoingTrack
 from server.rtc import aiortc_adapter, data_channel
@@ -17,6 +18,7 @@ from server.rtc.sdp_offer import Offer, Role
 log = logging.getLogger(__name__)
 
 CHANNEL_HIGH_WATER = 64 * 1024  # bytes a slow reader may leave unread before we drop messages
+SILENT_S = 1.0  # without a packet; then whoever feeds may be replaced
 
 
 class Member:
@@ -29,19 +31,23 @@ class Member:
         peer: aiortc_adapter.Peer,
         ufrag: str,
         messages: tuple[float, float] = (data_channel.RATE_PER_S, data_channel.BURST),
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.role, self.peer, self.ufrag = name, role, peer, ufrag
         self.offer: Offer | None = None  # what it was answered to
         self.tracks: list[OutgoingTrack] = []
-        self.since = time.monotonic()
+        self.clock_rate = 0  # of the speech that it sends; 0 is none
+        self._now = now
+        self.since = self._heard_s = now()
         self.candidates = 0  # that followed the offer
+        self.on_packet: aiortc_adapter.PacketSink = aiortc_adapter.drop
         self.on_connected: Callable[[], None] = lambda: None
         self.on_gone: Callable[[], None] = lambda: None
         self.on_command: Callable[[data_channel.Command], None] = lambda command: None
         self.on_channel: Callable[[], None] = lambda: None
         self._channel: RTCDataChannel | None = None
         self._messages = messages  # a second, and at once
-        self._allowance = data_channel.Allowance(time.monotonic(), *messages)
+        self._allowance = data_channel.Allowance(now(), *messages)
         self._refused = 0
         self._limited_s = float("-inf")
         peer.on("connectionstatechange", self._connection_changed)
@@ -52,6 +58,24 @@ class Member:
         """Whether media flows."""
         return self.peer.connectionState == "connected"
 
+    @property
+    def talking(self) -> bool:
+        """Whether it sends; one that was killed does not, long before its connection fails."""
+        return self.connected and self._now() - self._heard_s < SILENT_S
+
+    @property
+    def last_s(self) -> float:
+        """When it was there for the last time, as far as is known."""
+        unheard = aiortc_adapter.UNHEARD_S if self.peer.connectionState == "failed" else 0.0
+        return max(self._heard_s, self._now() - unheard)
+
+    def packet(
+        self, codec: RTCRtpCodecParameters, sequence: int, timestamp: int, payload: bytes
+    ) -> None:
+        """Speech as it comes."""
+        self._heard_s = self._now()
+        self.on_packet(codec, sequence, timestamp, payload)
+
     def send(self, message: str) -> None:
         """Sends one event; dropped when the peer does not read."""
         channel = self._channel
@@ -60,9 +84,15 @@ class Member:
         if channel.bufferedAmount < CHANNEL_HIGH_WATER:
             channel.send(message)
 
+    def detach(self) -> None:
+        """Nothing that it sends or suffers is heard of any more."""
+        self.on_packet = aiortc_adapter.drop
+        self.on_connected = self.on_gone = self.on_channel = lambda: None
+        self.on_command = lambda command: None
+
     async def close(self) -> None:
         """Ends the connection; harmless when it has ended."""
-        self.on_gone = lambda: None
+        self.detach()
         for track in self.tracks:
             track.stop()
         await aiortc_adapter.close(self.peer)
@@ -80,10 +110,10 @@ class Member:
             return
         self._channel = channel
         channel.on("message", self._heard)
-        asyncio.get_running_loop().call_soon(self.on_channel)
+        asyncio.get_running_loop().call_soon(lambda: self.on_channel())
 
     def _heard(self, message: Any) -> None:
-        now = time.monotonic()
+        now = self._now()
         if not self._allowance.take(now):
             most = f"at most {self._messages[0]:g} messages a second; this one was dropped"
             self._refuse("rate_limited", most, now)

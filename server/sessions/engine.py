@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from server.sessions.stream_runner import Frame, Performer, Stream
@@ -35,22 +35,31 @@ class Engine:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._performers: dict[Performer, Callable[[float], int]] = {}
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begins to step; call in the running loop."""
-        self._task = asyncio.create_task(self._run(), name="engine")
 
     async def stop(self) -> None:
         """Ends after the step in progress; streams must have been closed before."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.to_thread(self._executor.shutdown)
 
     async def call(self, function: Callable[[], T]) -> T:
         """Runs something on the engine's thread, between two steps."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+    async def open(self, make: Callable[[], Stream]) -> Stream:
+        """As ``call``, for a stream: it is closed where nobody waits for it any more."""
+        opening = self._executor.submit(make)
+        try:
+            return await asyncio.wrap_future(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._unwanted)
+            raise
+
+    def drop(self, stream: Stream) -> None:
+        """Closes a stream that was never added."""
+        self._executor.submit(stream.close)
+
+    def _unwanted(self, opening: Future[Stream]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self.drop(opening.result())
 
     def add(self, performer: Performer, playing_in: Callable[[float], int]) -> None:
         """Steps ``performer`` from now on; ``playing_in(s)`` is what leaves in s seconds."""
@@ -67,7 +76,8 @@ class Engine:
         """Audio or an order has come."""
         self._wake.set()
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Steps until it is cancelled."""
         loop = asyncio.get_running_loop()
 
         def post(call: Callable[[], None]) -> None:

@@ -7,7 +7,8 @@ ways to generate, then the size of the encoded picture. Frames are only lost whe
 enough, by the engine's skipping ahead.
 
 It gives back one level after a good while, and waits twice as long after each time that this was
-too early, so that a load that just fits the lower level does not swing.
+too early, so that a load that just fits the lower level does not swing. When everybody has gone it
+forgets what it knew: the next caller is another load.
 """
 
 from __future__ import annotations
@@ -53,6 +54,14 @@ class Governor:
     def now(self) -> Level:
         """What is to be made."""
         return self._levels[self.level]
+
+    def rest(self) -> bool:
+        """Nobody is here any more: whoever comes next gets everything. Whether that changes it."""
+        moved = self.level > 0
+        self.level = self._good = self._since = 0
+        self._recent.clear()
+        self._gave_back, self._patience = False, PATIENCE_S
+        return moved
 
     def second(self, late: float) -> int:
         """Hears the share of late frames of the last second; returns the change of level."""

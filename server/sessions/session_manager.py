@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ from server.sessions.governor import Governor, ladder
 from server.sessions.session import Limits, Options, Session
 from server.sessions.stream_runner import Stream
 from server.settings import Settings
+from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class House:
         pipeline: Pipeline,
         avatars: Avatars,
         desk: Desk | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings, self.avatars = settings, avatars
         self.metrics = Metrics()
@@ -66,17 +69,18 @@ class House:
         self.governor = Governor(ladder(pipeline.efforts))
         self.cost: Cost | None = None
         self.beat = Beat()  # the model's, once a stream has said so
-        self.marker: Any = None  # recordings.provenance: who may be recorded, how files are signed
+        self.marker: Any = None  # server.marking: who may be recorded, how files are signed
         self.problem: str | None = None  # why warm-up failed
+        self.h264 = ("", "not looked for yet")  # its encoder, and why that one
+        self.tasks = Tasks()
         self._pipeline = pipeline
         self.desk = desk
-        self._watching: asyncio.Task[None] | None = None
+        self._monotonic = monotonic
         self._busy_s = 0.0
         batch: BatchEngine = pipeline.engine
         self._engine = Engine(batch, self._ticked)
         self._media = ThreadPoolExecutor(settings.threads, thread_name_prefix="media")
         self._sessions: dict[str, Session] = {}
-        self._seconds: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self.settled = asyncio.Event()  # warm-up has ended, well or not
 
@@ -85,19 +89,19 @@ class House:
     async def open(self) -> None:
         """Warms the model up, measures what a stream costs, and opens the door."""
         aiortc_adapter.own_orphans(asyncio.get_running_loop())
-        self._engine.start()
+        self.tasks.start("engine", self._engine.run, restart=True)
         await self.avatars.load()
         self.cost = await self._measure()
         total = self.settings.slots or self.cost.slots()
-        await asyncio.to_thread(h264_encoder)  # probed now, not by the first who asks
+        self.h264 = await asyncio.to_thread(h264_encoder)
         gc.collect()
         gc.freeze()  # what warm-up made stays; from here on, garbage is what sessions leave
         self.slots.open(total)
         self.metrics.slots.set(total)
-        self._seconds = asyncio.create_task(self._watch(), name="house")
-        if self.desk is not None:
-            watching = self.desk.watch(lambda: self.sessions, self.renew)
-            self._watching = asyncio.create_task(watching, name="consent")
+        self.tasks.start("load", self._watch, restart=True)
+        if (desk := self.desk) is not None:
+            watch = lambda: desk.watch(lambda: self.sessions, self.renew)  # noqa: E731
+            self.tasks.start("consent", watch, restart=True)
         log.info(
             "ready: %d slots; %g fps; a step of %.0f ms takes %.0f ms to generate, %.0f of media",
             total,
@@ -123,10 +127,9 @@ class House:
     async def close(self) -> None:
         """Ends every session, then the engine."""
         self.slots.drain()
-        await asyncio.gather(*(session.end("the server stops") for session in self.sessions))
-        for task in filter(None, (self._seconds, self._watching)):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        ending = (session.end("the server stops") for session in self.sessions)
+        await asyncio.gather(*ending, return_exceptions=True)
+        await self.tasks.close()
         await self._engine.stop()
         await asyncio.to_thread(self._media.shutdown)
         if self.desk is not None:
@@ -158,10 +161,13 @@ class House:
                 session.end_soon(REMOVED)
 
     async def create(self, options: Options) -> Session:
-        """A session that performs; raises what stands in the way."""
+        """A session that performs; raises what stands in the way, and then leaves nothing."""
         self.avatars.card(options.avatar)
-        session = Session(options, self._limits(), self._engine, self._media, self.metrics)
+        session = Session(
+            options, self._limits(), self._engine, self._media, self.metrics, self._monotonic
+        )
         try:
+            self.check()
             self.slots.take(session.id)
         except Unavailable:
             self.metrics.refused.inc()
@@ -181,13 +187,20 @@ class House:
         log.info("session opens: avatar %s", options.avatar, extra={"session": session.id})
         return session
 
+    def check(self) -> None:
+        """Raises ``NotReady``, ``Draining`` or ``RegistryDown`` while nobody would be let in."""
+        self.slots.check()
+        if self.desk is not None:
+            self.desk.check()
+
     async def _start(self, session: Session) -> None:
         options = session.options
-        stream, size, session.grant = await self._stream(options, session.id)
-        if options.measure and not frame_marker.can_mark(*size):
-            await self._engine.call(stream.close)
-            raise CannotMeasure(f"Frames are {size[0]} pixels wide; the strip needs 256.")
-        session.size = size
+        if self.slots.taken == 1:  # what was shed for those who have gone
+            await self._apply(self.governor.rest())
+        stream, session.size, session.grant = await self._stream(options, session.id)
+        if options.measure and not frame_marker.can_mark(*session.size):
+            self._engine.drop(stream)
+            raise CannotMeasure(f"Frames are {session.size[0]} pixels wide; the strip needs 256.")
         session.start(stream)
         session.set_level(self.governor.level, self.governor.now.scale)
 
@@ -195,7 +208,7 @@ class House:
         self, options: Options, session: str
     ) -> tuple[Stream, tuple[int, int], object]:
         avatar, grant = await self.avatars.open(options.avatar, session)
-        stream: Stream = await self._engine.call(
+        stream: Stream = await self._engine.open(
             lambda: self._pipeline.open(avatar, grant, prompt=options.prompt, seed=options.seed)
         )
         return stream, frame_size(avatar), grant
@@ -234,6 +247,14 @@ class House:
             self._empty.set()
         self.metrics.sessions.set(self.slots.taken)
 
+    def describe_health(self) -> dict[str, object]:
+        """For ``/healthz``: failed where no call can be served, degraded where not all can."""
+        tasks, registry = self.tasks.describe(), self.desk.fault if self.desk else ""
+        status = "degraded" if registry else "ok"
+        if self.problem is not None or self.tasks.dead:
+            status = "failed"
+        return {"status": status, "problem": self.problem, "tasks": tasks, "registry": registry}
+
     def describe_model(self) -> dict[str, object]:
         """For ``/healthz``."""
         pipeline: Any = self._pipeline
@@ -266,10 +287,10 @@ class House:
 
     async def _watch(self) -> None:
         """Once a second: load, lateness, and what the governor makes of it."""
-        last = time.monotonic()
+        last = self._monotonic()
         while True:
             await asyncio.sleep(1.0)
-            now = time.monotonic()
+            now = self._monotonic()
             elapsed, last = now - last, now
             load, self._busy_s = self._busy_s / elapsed, 0.0
             self.metrics.load.set(load)
@@ -291,11 +312,16 @@ class House:
             return
         code, now = "quality_reduced" if change > 0 else "quality_restored", self.governor.now
         log.warning("%.0f %% of frames late: %s to %s", late * 100, code, now)
-        self.metrics.level.set(self.governor.level)
-        await self._engine.call(lambda: self._pipeline.set_effort(now.effort))
+        await self._apply(True)
         for session in self.sessions:
             session.set_level(self.governor.level, now.scale)
             session.notice(code, "pictures came late" if change > 0 else "pictures are in time")
+
+    async def _apply(self, moved: bool) -> None:
+        if moved:
+            effort = self.governor.now.effort
+            self.metrics.level.set(self.governor.level)
+            await self._engine.call(lambda: self._pipeline.set_effort(effort))
 
     async def _measure(self) -> Cost:
         """Runs one stream flat out for some steps of speech-like noise."""

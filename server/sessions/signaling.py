@@ -9,13 +9,13 @@ from typing import cast
 from aiortc import RTCIceServer, RTCRtpTransceiver, RTCSessionDescription
 from aiortc.exceptions import InternalError, InvalidStateError, OperationError
 
-from server.errors import BadRequest, BadSdp, IceRestart, SourceTaken, UnusableOffer
+from server.errors import BadRequest, BadSdp, IceRestart, UnusableOffer
 from server.rtc import aiortc_adapter, sdp_answer
 from server.rtc.ice import Fragment
 from server.rtc.participant import Member
-from server.rtc.sdp_offer import Offer, Role
+from server.rtc.sdp_offer import Offer
 from server.rtc.sdp_transport import MAX_CANDIDATES, reachable
-from server.sessions.session import Session, has_source
+from server.sessions.session import Session
 
 AUDIO_CODECS = ("audio/opus", "audio/G722", "audio/PCMU", "audio/PCMA")
 
@@ -23,23 +23,25 @@ AUDIO_CODECS = ("audio/opus", "audio/G722", "audio/PCMU", "audio/PCMA")
 async def answer(
     session: Session, offer: Offer, ice_servers: Sequence[RTCIceServer]
 ) -> tuple[str, Member]:
-    """The SDP answer, and the member that has joined.
+    """The SDP answer, and the member that has joined; a predecessor is hung up only then.
 
-    Raises ``BadSdp``, ``UnusableOffer`` or ``SourceTaken``; then nothing is left of the peer.
+    Peers join one at a time. Raises ``BadSdp``, ``UnusableOffer``, ``SourceTaken`` or
+    ``UnknownSession``; then nothing is left of the peer, and nothing has changed for others.
     """
-    await _make_room(session, offer.role)
-    peer = aiortc_adapter.Peer(ice_servers, offer.bundled)
-    messages = session.limits.messages
-    member = Member(secrets.token_hex(6), offer.role, peer, offer.ufrag, messages)
-    member.offer = offer
-    try:
-        sdp = await _negotiate(session, member, offer)
-    except BaseException:
-        for track in member.tracks:
-            session.stage.leave(track)
-        await member.close()
-        raise
-    session.join(member)
+    async with session.members.joining:
+        session.members.admit(offer.role)
+        peer = aiortc_adapter.Peer(ice_servers, offer.bundled)
+        name, messages = secrets.token_hex(6), session.limits.messages
+        member = Member(name, offer.role, peer, offer.ufrag, messages, session.monotonic)
+        member.offer = offer
+        try:
+            sdp = await _negotiate(session, member, offer)
+            session.members.join(member)
+        except BaseException:
+            for track in member.tracks:
+                session.stage.leave(track)
+            await member.close()
+            raise
     return sdp, member
 
 
@@ -61,13 +63,6 @@ async def trickle(member: Member, fragment: Fragment) -> None:
         mids = [s.mid for s in offer.served] if everywhere else [offer.place(ended, index)]
         for mid in mids:
             await aiortc_adapter.end_candidates(member.peer, mid)
-
-
-async def _make_room(session: Session, role: Role) -> None:
-    if role is Role.FEEDER and has_source(session, role):
-        raise SourceTaken("Somebody feeds this session already. Delete that peer first.")
-    if role.speaks and session.source is not None:
-        await session.leave(session.source)
 
 
 async def _negotiate(session: Session, member: Member, offer: Offer) -> str:
@@ -95,9 +90,8 @@ def _wire(session: Session, member: Member, transceiver: RTCRtpTransceiver) -> N
     if transceiver.direction in ("sendrecv", "sendonly"):
         _wire_sender(session, member, transceiver, codec.mimeType)
     if transceiver.kind == "audio" and transceiver.direction in ("sendrecv", "recvonly"):
-        session.intake.new_source(codec.clockRate, live=member.role is Role.CALLER)
-        session.set_rtp_rate(codec.clockRate)
-        aiortc_adapter.listen(transceiver.receiver, session.intake.packet)
+        member.clock_rate = codec.clockRate
+        aiortc_adapter.listen(transceiver.receiver, member.packet)
     else:
         aiortc_adapter.ignore(transceiver.receiver)
 

@@ -22,3 +22,11 @@ ALLOWED = {
     State.ENDING: {State.ENDED},
     State.ENDED: set(),
 }
+
+
+def ended_code(failure: Exception) -> str:
+    """The stable ``code`` under which a session ends whose stream failed."""
+    code = str(getattr(failure, "code", ""))
+    if code == "registry_unavailable":  # for longer than its grant may go on without
+        return code
+    return "consent_revoked" if code.startswith(("consent", "grant")) else "generation_failed"

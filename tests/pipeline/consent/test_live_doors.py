@@ -198,6 +198,9 @@ async def test_with_consent_every_door_of_a_running_session_opens(live: Live) ->
         assert answer.status in (201, 204), (name, await answer.text())
 
 
+ENDS = {"registry closed": (503, "registry_unavailable")}
+
+
 @pytest.mark.parametrize("lost", LOST)
 async def test_without_it_no_door_opens_and_the_session_ends(
     live: Live, lost: str, monkeypatch: pytest.MonkeyPatch
@@ -208,12 +211,10 @@ async def test_without_it_no_door_opens_and_the_session_ends(
     LOST[lost](live)
     for name, (session, knock) in opened.items():
         answer = await knock()
-        assert answer.status == (503 if lost == "registry closed" else 403), (
-            name,
-            await answer.text(),
-        )
+        status, code = ENDS.get(lost, (403, "consent_revoked"))
+        assert answer.status == status, (name, await answer.text())
         await session.end("the test waits for its end")
-        assert session.ended_because[0] == "consent_revoked", name
+        assert session.ended_because[0] == code, name
         assert set(session.members) <= set(members[name])
     assert not any(session in live.house.sessions for session, _ in opened.values())
 
@@ -244,7 +245,7 @@ async def test_an_order_on_the_data_channel_makes_no_frame(live: Live, lost: str
         await caller.event("ready")
     LOST[lost](live)
     streams = {order: session.stream for order, (_, session) in calls.items()}
-    code = "generation_failed" if lost == "registry closed" else "consent_revoked"
+    _, code = ENDS.get(lost, (403, "consent_revoked"))
     before = {order: stream.made for order, stream in streams.items()}
     for order, (caller, session) in calls.items():
         if caller.channel.readyState == "open":

@@ -79,7 +79,7 @@ async def test_every_measured_frame_names_the_source_sample_behind_it(served: Se
 async def test_both_sender_reports_name_the_same_moment_for_the_same_media(served: Served) -> None:
     async with calling(served.http, tone, measure="1") as caller:
         await caller.until(lambda: len(caller.pictures) >= 10)
-        member = served.house.sessions[0].source
+        member = served.house.sessions[0].members.source
         assert member is not None
         clocks = {}
         for sender in member.peer.getSenders():

@@ -1,0 +1,121 @@
+"""Who takes part in a session: peers join one at a time, and are parted from.
+
+A peer takes its place only once its offer has been answered; the source before it goes on until
+then. Knows nothing of SDP, and of media only that peers have tracks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Protocol
+
+from server.errors import SourceTaken, UnknownSession
+from server.media.tracks import OutgoingTrack
+from server.rtc import data_channel
+from server.rtc.participant import Member
+from server.rtc.sdp_offer import Role
+from server.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+
+class Stage(Protocol):
+    """``server.media.sender.Stage``, as far as members know it."""
+
+    def leave(self, track: OutgoingTrack) -> None: ...
+
+
+class Host(Protocol):
+    """``server.sessions.session.Session``, as far as its members know it."""
+
+    id: str
+
+    @property
+    def running(self) -> bool: ...
+    @property
+    def stage(self) -> Stage: ...
+    def greet(self, member: Member) -> None: ...
+    def command(self, command: data_channel.Command, member: Member) -> None: ...
+    def listen_to(self, member: Member) -> None: ...
+    def attended(self, present: bool, last_s: float) -> None: ...
+
+
+class Members:
+    """The peers of one session, by name. One that is connected counts as present."""
+
+    def __init__(self, host: Host) -> None:
+        self.joining = asyncio.Lock()  # held from before an offer is answered until it has joined
+        self._host = host
+        self._members: dict[str, Member] = {}
+        self._partings = Tasks()
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self._members.values()))
+
+    def get(self, name: str) -> Member | None:
+        """The peer of this name."""
+        return self._members.get(name)
+
+    @property
+    def source(self) -> Member | None:
+        """The peer whose speech drives the avatar."""
+        return next((member for member in self if member.role.speaks), None)
+
+    def admit(self, role: Role) -> None:
+        """Raises ``UnknownSession`` when it has ended, ``SourceTaken`` when somebody feeds it."""
+        if not self._host.running:
+            raise UnknownSession("There is no such session, or it has ended.")
+        if role is Role.FEEDER and self.source is not None and self.source.talking:
+            raise SourceTaken("Somebody feeds this session already. Delete that peer first.")
+
+    def join(self, member: Member) -> None:
+        """A peer has been answered and takes its place, a source's from the one before it.
+
+        Raises what ``admit`` does; then nothing has changed.
+        """
+        self.admit(member.role)
+        if member.role.speaks and self.source is not None:
+            self.part(self.source)
+        self._members[member.name] = member
+        member.on_connected = self._changed
+        member.on_gone = lambda: self._gone(member)
+        member.on_command = lambda command: self._host.command(command, member)
+        member.on_channel = lambda: self._host.greet(member)
+        if member.clock_rate:
+            self._host.listen_to(member)
+
+    async def leave(self, member: Member) -> None:
+        """A peer goes, and is gone; harmless when it went before."""
+        if member.name in self._members:
+            await asyncio.shield(self.part(member))
+
+    def part(self, member: Member) -> asyncio.Task[None]:
+        """Parts from a peer at once; its connection closes in a task of its own."""
+        last_s = member.last_s
+        del self._members[member.name]
+        member.detach()
+        for track in member.tracks:
+            self._host.stage.leave(track)
+        self._changed(last_s)
+        return self._partings.start(f"{self._host.id}/part-{member.name}", member.close)
+
+    def part_from_strangers(self, since_s: float) -> None:
+        """Lets go of peers that came before ``since_s`` and are not connected."""
+        for member in self:
+            if not member.connected and member.since < since_s:
+                self.part(member)
+
+    async def close(self) -> None:
+        """Parts from everybody; waits until nothing is left of anybody who was ever here."""
+        for member in self:
+            self.part(member)
+        await self._partings.finish()
+
+    def _gone(self, member: Member) -> None:
+        log.info("peer %s is gone", member.name, extra={"session": self._host.id})
+        self.part(member)
+
+    def _changed(self, last_s: float = 0.0) -> None:
+        self._host.attended(any(member.connected for member in self), last_s)
