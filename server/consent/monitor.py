@@ -52,7 +52,7 @@ class Desk:
     def __init__(self, registry: Registry, now: Callable[[], float] = time.monotonic) -> None:
         self.registry = registry
         self.away = ""  # why the registry cannot be asked; empty while it answers
-        self.fault = ""  # what the last look failed of, that among it
+        self._fault = ""  # what the last look failed of, that among it
         self._now = now
         self._clerk = ThreadPoolExecutor(1, thread_name_prefix="desk")
         self._lookout = ThreadPoolExecutor(1, thread_name_prefix="desk-watch")
@@ -134,9 +134,14 @@ class Desk:
                 seen = await self._look_out(self._housekeeping)
                 if seen != revision:  # the first time too: what came before it was not heard
                     await changed()
-                revision, self.away, self.fault = seen, "", ""
+                revision, self.away, self._fault = seen, "", ""
             except Exception as failure:  # asked again at the next look
                 self._note(failure)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the registry, for ``/healthz``; empty where nothing is."""
+        return self._fault or str(getattr(self.registry, "fault", ""))
 
     def check(self) -> None:
         """Raises ``RegistryDown`` while nobody can be asked for consent."""
@@ -166,10 +171,10 @@ class Desk:
 
     def _note(self, failure: Exception) -> None:
         away = isinstance(failure, (RegistryUnavailable, RegistryDown))
-        if str(failure) != self.fault:
+        if str(failure) != self._fault:
             log.error("a look at the consent registry failed: %s", failure, exc_info=not away)
-        self.fault = str(failure)
-        self.away = self.fault if away else ""
+        self._fault = str(failure)
+        self.away = self._fault if away else ""
 
     def _housekeeping(self) -> int:
         """Erases what is due now and then, writes what is owed; the registry's revision."""

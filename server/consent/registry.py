@@ -26,6 +26,7 @@ def open_registry(settings: Settings) -> Registry:
         age_model=_path(settings.age_model),
         retention_s=None if kept < 0 else kept * DAY_S,
         policy=load_policy(policy) if policy else None,
+        grace_s=settings.registry_grace_s,
     )
     registry = Registry(settings.registry, setup=setup)
     try:

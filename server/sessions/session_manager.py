@@ -249,7 +249,7 @@ class House:
 
     def describe_health(self) -> dict[str, object]:
         """For ``/healthz``: failed where no call can be served, degraded where not all can."""
-        tasks, registry = self.tasks.describe(), self.desk.fault if self.desk else ""
+        tasks, registry = self.tasks.describe(), self.desk.problem if self.desk else ""
         status = "degraded" if registry else "ok"
         if self.problem is not None or self.tasks.dead:
             status = "failed"
