@@ -107,7 +107,7 @@ async def test_a_transport_of_its_own_is_taken_from_its_section_and_a_shared_one
         (client.CALLS["chrome, group in another order"](), {"bT2u"}),
     ):
         _, location, auth = await answered(served, "call", text)
-        source = served.house.session(location.rsplit("/", 1)[-1]).source
+        source = served.house.session(location.rsplit("/", 1)[-1]).members.source
         assert source is not None
         transports = {t.receiver.transport.transport for t in source.peer.getTransceivers()}
         transports.add(source.peer.sctp.transport.transport)
@@ -193,7 +193,7 @@ async def test_a_candidate_finds_its_transport_by_mid_or_by_place(served: Served
     body = f"a=ice-ufrag:bT2u\r\n{sections}\r\na={client.HOST}\r\n"
     patched = await served.http.patch(location, data=body, headers={**auth, **FRAGMENT})
     assert patched.status == 204
-    source = served.house.session(location.rsplit("/", 1)[-1]).source
+    source = served.house.session(location.rsplit("/", 1)[-1]).members.source
     assert source is not None
     transport = source.peer.getTransceivers()[0].receiver.transport.transport
     assert [found.port for found in transport.getRemoteCandidates()] == [50999]
