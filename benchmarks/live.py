@@ -31,7 +31,7 @@ import aiohttp
 import numpy as np
 
 from benchmarks import process
-from benchmarks.weather import Weather
+from benchmarks.relay import Sky, Weather
 from client import latency, report
 from client.caller import Caller
 from client.errors import CallError
@@ -228,12 +228,12 @@ async def weather(url: str, given: argparse.Namespace) -> dict[str, Any]:
     The last figure is of the second half of its phase, when the buffers have had their time.
     """
     pcm = await asyncio.to_thread(read, given.audio)
-    phases, seconds = {"before": (0.0, 0.0), "during": (LOSS, JITTER_S)}, given.seconds
+    phases, seconds = {"before": Sky(), "during": Sky(LOSS, JITTER_S)}, given.seconds
     starts: dict[str, float] = {}
-    async with Weather() as sky, Caller(url, Microphone(pcm, repeat=True)) as call:
-        call.route, observer = sky.route, Observer(call)
+    async with Weather() as relay, Caller(url, Microphone(pcm, repeat=True)) as call:
+        call.route, observer = relay.route, Observer(call)
         await call.start(given.avatar, measure="1")
-        for name, (sky.loss, sky.jitter_s) in [*phases.items(), ("after", (0.0, 0.0))]:
+        for name, relay.sky in [*phases.items(), ("after", Sky())]:
             starts[name] = time.monotonic()
             await asyncio.sleep(seconds)
         alive = not call.ended.is_set()
@@ -244,7 +244,7 @@ async def weather(url: str, given: argparse.Namespace) -> dict[str, Any]:
         begin = start - began_s + (seconds / 2 if name == "after" else 0)
         inside = (at_s >= begin) & (at_s < start - began_s + seconds)
         found[name] = report.spread(late[inside])
-    share = round(sky.lost / max(1, sky.lost + sky.passed), 4)
+    share = round(relay.lost / max(1, relay.lost + relay.passed), 4)
     return {"part": "weather", "alive": alive, "lost_share": share, "latency_ms": found}
 
 

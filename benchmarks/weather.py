@@ -1,106 +1,204 @@
-"""A bad network between a caller and a server: a UDP relay that loses and delays packets.
+"""``python -m benchmarks.weather``: a call in bad weather, before, during and after.
 
-It stands where the answer's candidate stood, so that everything but the signalling goes through it:
-connectivity checks, keys, media both ways. Delays are drawn for each packet, so packets overtake.
+A server of its own, a caller in this process, and a relay on loopback between them. Each weather
+is a call: calm, the weather, calm again. For each part: delay from microphone to frame, frames
+a second, the longest freeze, breaks of the sound, how far sound and picture are apart, and bits. A
+table for people; ``--json`` prints one line.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import random
-import re
-from typing import Final, cast
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
-Address = tuple[str, int]
-LOOPBACK: Final = "127.0.0.1"
-CANDIDATE: Final = re.compile(
-    r"^(a=candidate:\S+ \d+ udp \d+ )(\d+\.\d+\.\d+\.\d+) (\d+)( typ host.*)$", re.IGNORECASE
-)
+import numpy as np
+
+from benchmarks import process
+from benchmarks.live import server
+from benchmarks.relay import Sky, Weather
+from client import report, voice
+from client.caller import Caller
+from client.errors import CallError
+from client.microphone import RATE, Microphone, Pcm, read
+from client.receive import SenderClock
+from client.trace import Observer, Trace
+
+CALM_S: Final = 6.0
+Clocks: TypeAlias = tuple[SenderClock, SenderClock]
+AFTER_S: Final = 3.0  # a delay has so long to come down again
+LOOK_S: Final = 4.0  # and is looked at for so long then
+FAIR: Final = Sky()
+SKIES: Final = {
+    "loss-2": Sky(loss=0.02),
+    "loss-10": Sky(loss=0.1),
+    "loss-20": Sky(loss=0.2),
+    "jitter-30": Sky(jitter_s=0.03),
+    "jitter-80": Sky(jitter_s=0.08),
+    "reorder-10": Sky(reorder=0.1),
+    "rate-300": Sky(rate=300_000),
+    "rate-150": Sky(rate=150_000),
+    "dark-3": Sky(dark=True),
+    "dark-7": Sky(dark=True),
+    "dark-15": Sky(dark=True),
+    "stopped-5": FAIR,  # the server's process
+}
+LASTS: Final = {"dark-3": 3.0, "dark-7": 7.0, "dark-15": 15.0, "stopped-5": 5.0}
 
 
-class Side(asyncio.DatagramProtocol):
-    """One socket of the relay: what arrives goes out through ``other``, if the weather lets it."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a call, as its caller saw it."""
 
-    def __init__(self, weather: Weather, far: Address | None = None) -> None:
-        self._weather, self.far = weather, far
-        self.other: Side | None = None
-        self.transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.DatagramTransport, transport)
-
-    def datagram_received(self, data: bytes, addr: Address) -> None:
-        if self.far is None:
-            self.far = addr
-        self._weather.pass_on(self, data)
-
-    def send(self, data: bytes) -> None:
-        """Towards the far end of this socket."""
-        if self.transport is not None and self.far is not None and not self.transport.is_closing():
-            self.transport.sendto(data, self.far)
+    p50_ms: float | None
+    p95_ms: float | None
+    fps: float
+    freeze_s: float  # the longest time without a new picture
+    gap_s: float  # the longest time without sound
+    apart_p95_ms: float | None  # as a player aligns them
+    kbps: int  # of pictures
+    size: int  # the side of the last picture
 
 
-class Weather:
-    """``async with Weather() as weather``; set ``loss`` (share) and ``jitter_s`` at any time.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One weather."""
 
-    ``route`` puts the relay into an answer. Loss and delay come from a seeded generator.
-    """
+    weather: str
+    alive: bool
+    reconnects: int
+    parts: dict[str, Part]
 
-    def __init__(self, seed: int = 1) -> None:
-        self.loss, self.jitter_s = 0.0, 0.0
-        self.passed = self.lost = 0
-        self._rng = random.Random(seed)
-        self._sides: list[Side] = []
 
-    async def __aenter__(self) -> Weather:
-        return self
+async def one(url: str, pid: int, name: str, given: argparse.Namespace, pcm: Pcm) -> Row:
+    """A call in one weather."""
+    lasts = LASTS.get(name, given.seconds)
+    async with Weather() as relay, Caller(url, Microphone(pcm, repeat=True)) as call:
+        call.route, observer = relay.route, Observer(call)
+        await call.start(given.avatar, measure="1")
+        marks = [await _after(1.5), await _after(CALM_S)]
+        clocks = [_clocks(call)]
+        relay.sky = SKIES[name]
+        if name.startswith("stopped"):
+            os.kill(pid, signal.SIGSTOP)
+        marks.append(await _after(lasts))
+        os.kill(pid, signal.SIGCONT)
+        relay.sky = FAIR
+        clocks.append(_clocks(call))
+        marks += [await _after(AFTER_S), await _after(LOOK_S)]
+        clocks += [_clocks(call)] * 2
+        alive = not call.ended.is_set()
+        began_s = call.microphone.captured_s(0)
+        sent = call.microphone.spoken(0, call.microphone.position)
+        parts = {
+            part: _part(observer.trace, clocks[i], sent, began_s, marks[i], marks[i + 1])
+            for i, part in enumerate(("before", "during", "settling", "after"))
+        }
+    return Row(name, alive, call.reconnects, parts)
 
-    async def __aexit__(self, *_: object) -> None:
-        for side in self._sides:
-            if side.transport is not None:
-                side.transport.close()
 
-    async def route(self, answer: str) -> str:
-        """The answer with its first IPv4 candidate replaced by the relay, and without others.
+async def _after(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return time.monotonic()
 
-        Raises ``ValueError`` for an answer without one.
-        """
-        lines = answer.splitlines()
-        found = next((match for match in map(CANDIDATE.match, lines) if match), None)
-        if found is None:
-            raise ValueError("the answer has no IPv4 host candidate over UDP to stand in for")
-        port = await self._relay((found[2], int(found[3])))
-        stand_in = f"{found[1]}{LOOPBACK} {port}{found[4]}"
-        out: list[str] = []
-        for line in lines:
-            if not line.startswith("a=candidate:"):
-                out.append(line)
-            elif not out[-1].startswith("a=candidate:"):
-                out.append(stand_in)
-        return "\r\n".join(out) + "\r\n"
 
-    def pass_on(self, side: Side, data: bytes) -> None:
-        """What happens to a packet that arrived at ``side``."""
-        if side.other is None:
-            return
-        if self._rng.random() < self.loss:
-            self.lost += 1
-            return
-        self.passed += 1
-        if self.jitter_s > 0:
-            delay = abs(self._rng.gauss(0.0, self.jitter_s))
-            asyncio.get_running_loop().call_later(delay, side.other.send, data)
-        else:
-            side.other.send(data)
+def _clocks(call: Caller) -> Clocks:
+    """As they are now: a new connection restarts them."""
+    return copy(call.lines["video"].clock), copy(call.lines["audio"].clock)
 
-    async def _relay(self, server: Address) -> int:
-        """Opens both sockets; returns the port that the caller talks to."""
-        loop = asyncio.get_running_loop()
-        near, far = Side(self), Side(self, server)
-        near.other, far.other = far, near
-        local = "0.0.0.0" if server[0] != LOOPBACK else LOOPBACK
-        await loop.create_datagram_endpoint(lambda: far, local_addr=(local, 0))
-        await loop.create_datagram_endpoint(lambda: near, local_addr=(LOOPBACK, 0))
-        self._sides += [near, far]
-        assert near.transport is not None
-        return int(near.transport.get_extra_info("sockname")[1])
+
+def _part(
+    whole: Trace, clocks: Clocks, sent: Pcm, began_s: float, from_s: float, to_s: float
+) -> Part:
+    trace = Trace(
+        [one for one in whole.seen if from_s <= one.arrived_s < to_s],
+        [one for one in whole.heard if from_s <= one.arrived_s < to_s],
+    )
+    late = report.latencies(trace.seen, began_s)[1]
+    spread = report.spread(late) or {}
+    echoes = voice.echoes(trace.heard, sent, lambda at_s: int((at_s - began_s) * RATE))
+    apart = report.offsets(trace, echoes, *clocks, began_s)
+    new = [one.decoded_s for one in report.fresh(trace.seen)]
+    beyond = report.spread(np.abs(apart.by_clock)) or {}
+    return Part(
+        p50_ms=spread.get("p50"),
+        p95_ms=spread.get("p95"),
+        fps=round(len(new) / (to_s - from_s), 1),
+        freeze_s=_longest([from_s, *new, to_s]),
+        gap_s=_longest([from_s, *(one.arrived_s for one in trace.heard), to_s]),
+        apart_p95_ms=beyond.get("p95"),
+        kbps=round(sum(one.size for one in trace.seen) * 8 / 1000 / (to_s - from_s)),
+        size=trace.seen[-1].size_px if trace.seen else 0,
+    )
+
+
+def _longest(moments: Sequence[float]) -> float:
+    return round(float(np.max(np.diff(moments))), 2)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """For people."""
+    head = ("p50", "p95", "fps", "freeze", "gap", "apart", "kbit/s", "pixels")
+    lines = [f"{'weather':<12}{'part':<10}" + "".join(f"{name:>9}" for name in head)]
+    for row in rows:
+        for name, part in row.parts.items():
+            cells = "".join(f"{'-' if cell is None else cell:>9}" for cell in asdict(part).values())
+            lines.append(f"{row.weather:<12}{name:<10}{cells}")
+        lines.append(f"{'':<12}{'alive' if row.alive else 'ENDED'}, {row.reconnects} reconnects")
+    return "\n".join(lines)
+
+
+async def bench(given: argparse.Namespace) -> dict[str, Any]:
+    """Every weather that was asked for."""
+    pcm = await asyncio.to_thread(read, given.audio)
+    rows: list[Row] = []
+    command = given.server.split()
+    async with server(*command, "--slots", "2") as (url, pid):
+        for name in given.weathers:
+            try:
+                rows.append(await one(url, pid, name, given, pcm))
+            except CallError as failure:
+                sys.stderr.write(f"benchmarks.weather: {name}: {failure}\n")
+            else:
+                sys.stderr.write(table(rows[-1:]) + "\n")
+    return {
+        "benchmark": "weather",
+        "processors": len(os.sched_getaffinity(0)),
+        "cpu": process.cpu_name(),
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.weather",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("weathers", nargs="*", default=list(SKIES), choices=list(SKIES))
+    parser.add_argument("--audio", type=Path, required=True, help="speech, repeated as needed")
+    parser.add_argument("--avatar", default="mira")
+    parser.add_argument("--seconds", type=float, default=12, help="of each weather that may last")
+    parser.add_argument("--server", default="run_server.py", help="what is started")
+    parser.add_argument("--json", action="store_true", help="only the JSON line")
+    given = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is ended too
+    with contextlib.redirect_stderr(None) if given.json else contextlib.nullcontext():
+        result = asyncio.run(bench(given))
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,13 +24,16 @@ from aiortc import (
 )
 from multidict import CIMultiDictProxy
 
-from client.errors import BadKey, CallError, Unreachable, refusal
+from client.errors import BadKey, CallError, Refused, Unreachable, refusal
 from client.ice import ice_servers
-from client.microphone import Microphone
+from client.microphone import Microphone, Spoken
 from client.receive import Line, Picture, Sound
 from server.rtc import aiortc_adapter
 
 CONNECT_S: Final = 15.0
+COME_BACK_S: Final = 30.0  # after a connection was lost; the session's grace may end it sooner
+RETRY_S: Final = 3.0  # for each attempt: one that began in the dark finds its way too late
+PAUSE_S: Final = 0.3
 OVER: Final = ("session_ended", "consent_revoked", "generation_failed")
 WRAP: Final = 1 << 32
 
@@ -60,6 +63,7 @@ class Caller:
 
     ``key`` is an API key, for servers that ask for one. ``route`` may change the answer's SDP, to
     lead media through a relay. Callbacks run in the loop. Times are of the monotonic clock.
+    A connection that is lost is made anew, to the same session, while the server keeps it.
     """
 
     def __init__(self, url: str, microphone: Microphone, key: str = "") -> None:
@@ -70,12 +74,15 @@ class Caller:
         self.events: list[tuple[float, dict[str, Any]]] = []
         self.session = ""
         self.asked_s = self.connected_s = 0.0
+        self.reconnects = 0
+        self.session_over = False
         self.ended: asyncio.Event = asyncio.Event()
         self.lines: dict[str, Line] = {}
         self._key, self._token = key, ""
         self._peer: RTCPeerConnection | None = None
         self._sender: RTCRtpSender | None = None
         self._origin: int | None = None
+        self._returning: asyncio.Task[None] | None = None
         microphone.on_sent = self._sent
         self._connected = asyncio.Event()
 
@@ -96,41 +103,70 @@ class Caller:
 
     async def start(self, avatar: str, **query: str) -> None:
         """Calls, and returns when connected. Raises ``Refused`` or ``Unreachable``."""
+        await self._connect("/v1/calls", {"avatar": avatar, **query}, CONNECT_S)
+        self.connected_s = time.monotonic()
+
+    async def _connect(self, path: str, params: dict[str, str], patience_s: float) -> None:
+        """A fresh offer, and a connection. Raises ``Refused`` or ``Unreachable``."""
         peer = self._peer = RTCPeerConnection(await self._configuration())
-        self._sender = peer.addTrack(self.microphone)
+        self._connected.clear()
+        self._sender, self._origin = peer.addTrack(Spoken(self.microphone)), None
         peer.addTransceiver("video", "recvonly")
         channel = cast(Any, peer.createDataChannel("events"))
         channel.on("message", self._message)
         self._channel = channel
-        peer.on("connectionstatechange", self._changed)
-        peer.on("track", self._track)
+        peer.on("connectionstatechange", lambda: self._changed(peer))
+        peer.on("track", lambda track: self._track(peer, track))
         await peer.setLocalDescription(await peer.createOffer())
-        self.asked_s = time.monotonic()
-        params = {"avatar": avatar, **query}
-        headers = {"Content-Type": "application/sdp"}
+        headers = {"Content-Type": "application/sdp", **self._auth}
         sdp = peer.localDescription.sdp
-        answer = await self._ask("POST", "/v1/calls", params=params, data=sdp, headers=headers)
-        self.session, self._token = answer.headers["Location"], answer.headers["Session-Token"]
+        self.asked_s = self.asked_s or time.monotonic()
+        answer = await self._ask("POST", path, params=params, data=sdp, headers=headers)
+        self.session = answer.headers["Location"]
+        self._token = answer.headers.get("Session-Token", self._token)
         answered = await self.route(answer.body)
         await peer.setRemoteDescription(RTCSessionDescription(answered, "answer"))
         try:
-            await asyncio.wait_for(self._connected.wait(), CONNECT_S)
+            await asyncio.wait_for(self._connected.wait(), patience_s)
         except TimeoutError:
             raise Unreachable(
-                f"no media came through within {CONNECT_S:.0f} s; a firewall may block UDP"
+                f"no media came through within {patience_s:.0f} s; a firewall may block UDP"
             ) from None
+
+    async def _come_back(self) -> None:
+        """The connection was lost: offers anew to the same session while the server keeps it."""
+        ends_s = time.monotonic() + COME_BACK_S
+        while time.monotonic() < ends_s:
+            await self._drop_peer()
+            try:
+                await self._connect(f"{self.session}/call", {}, RETRY_S)
+            except Refused as refusal:
+                if refusal.status < 500:
+                    break  # the session has ended
+            except Unreachable:
+                await asyncio.sleep(PAUSE_S)
+            else:
+                self.reconnects += 1
+                return
+        self.ended.set()
+
+    async def _drop_peer(self) -> None:
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            await aiortc_adapter.close(peer)
+        for line in self.lines.values():
+            await asyncio.to_thread(line.close)
 
     async def hang_up(self) -> None:
         """Ends the call on both sides; harmless twice."""
-        peer, self._peer = self._peer, None
-        if peer is None:
-            return
-        if self.session:
+        if self._returning is not None:
+            self._returning.cancel()
+            await asyncio.gather(self._returning, return_exceptions=True)
+        over, self.session_over = self.session_over, True
+        if self.session and not over:
             with contextlib.suppress(CallError):  # it may have ended already
                 await self._ask("DELETE", self.session, headers=self._auth)
-        await aiortc_adapter.close(peer)
-        for line in self.lines.values():
-            await asyncio.to_thread(line.close)
+        await self._drop_peer()
 
     def say(self, **message: object) -> None:
         """Sends an event (docs/protocol.md, section 6)."""
@@ -150,7 +186,7 @@ class Caller:
 
     @property
     def _auth(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"}
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     async def _configuration(self) -> RTCConfiguration:
         answer = await self._ask("OPTIONS", "/v1/calls")
@@ -173,23 +209,32 @@ class Caller:
 
     def _sent(self, start: int) -> None:
         """A block that began with sample ``start`` has left: its timestamp tells the origin."""
-        if self._origin is None:
-            sent = cast(Any, self._sender)._RTCRtpSender__rtp_timestamp  # as on the wire
-            self._origin = (sent - start) % WRAP
+        sender = cast(Any, self._sender)
+        if self._origin is None and sender._RTCRtpSender__packet_count:
+            self._origin = (sender._RTCRtpSender__rtp_timestamp - start) % WRAP  # as on the wire
 
-    def _changed(self) -> None:
-        state = self._peer.connectionState if self._peer else "closed"
-        if state == "connected" and not self._connected.is_set():
-            self.connected_s = time.monotonic()
+    def _changed(self, peer: RTCPeerConnection) -> None:
+        if peer is not self._peer:
+            return
+        if peer.connectionState == "connected":
             self._connected.set()
-        elif state in ("failed", "closed"):
-            self.ended.set()
+        elif peer.connectionState in ("failed", "closed") and self._connected.is_set():
+            self._connected.clear()
+            self._lost()
 
-    def _track(self, track: MediaStreamTrack) -> None:
-        assert self._peer is not None
-        receiver = next(t.receiver for t in self._peer.getTransceivers() if t.kind == track.kind)
+    def _lost(self) -> None:
+        """The network was away for longer than a connection lives."""
+        if self.session_over:
+            self.ended.set()
+        elif self._returning is None or self._returning.done():
+            self._returning = asyncio.create_task(self._come_back(), name="come back")
+
+    def _track(self, peer: RTCPeerConnection, track: MediaStreamTrack) -> None:
+        receiver = next(t.receiver for t in peer.getTransceivers() if t.kind == track.kind)
         deliver = self._picture if track.kind == "video" else self._sound
-        self.lines[track.kind] = Line(receiver, track.kind, deliver)
+        before = self.lines.get(track.kind)
+        clock = before.clock.restart() if before else None
+        self.lines[track.kind] = Line(receiver, track.kind, deliver, clock)
 
     def _picture(self, picture: Picture) -> None:
         self.on_picture(picture)
@@ -201,4 +246,5 @@ class Caller:
         event: dict[str, Any] = json.loads(message)
         self.events.append((time.monotonic(), event))
         if event["type"] == "error" and event["code"] in OVER:
+            self.session_over = True
             self.ended.set()

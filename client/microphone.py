@@ -21,6 +21,7 @@ Pcm = NDArray[np.int16]
 
 RATE: Final = 48_000
 BLOCK: Final = 960
+HELD: Final = 10  # blocks that nobody has asked for yet; older ones are gone
 
 
 def read(path: Path) -> Pcm:
@@ -63,12 +64,16 @@ class Microphone(MediaStreamTrack):
         self._started_s = self._started_s or time.monotonic()
         if self._block:
             self.on_sent((self._block - 1) * BLOCK)
-        self._block += 1
+        self._block = max(self._block + 1, self._captured() - HELD)
         await asyncio.sleep(self._started_s + self._block * BLOCK / RATE - time.monotonic())
         at = (self._block - 1) * BLOCK
         frame = av.AudioFrame.from_ndarray(self.spoken(at, BLOCK)[None], "s16", "mono")
         frame.sample_rate, frame.pts, frame.time_base = RATE, at, Fraction(1, RATE)
         return frame
+
+    def _captured(self) -> int:
+        """Blocks that were captured by now."""
+        return int((time.monotonic() - self._started_s) * RATE / BLOCK)
 
     def hush(self) -> None:
         """Silence from the next block on."""
@@ -90,3 +95,19 @@ class Microphone(MediaStreamTrack):
     def position(self) -> int:
         """Samples spoken so far."""
         return self._block * BLOCK
+
+
+class Spoken(MediaStreamTrack):
+    """A microphone on one connection; when this ends, the microphone goes on."""
+
+    kind = "audio"
+
+    def __init__(self, microphone: Microphone) -> None:
+        super().__init__()
+        self._microphone = microphone
+
+    async def recv(self) -> av.AudioFrame:
+        """The next block."""
+        if self.readyState != "live":
+            raise MediaStreamError
+        return await self._microphone.recv()

@@ -17,13 +17,17 @@ from typing import Any, Final, TypeAlias, cast
 import av
 import numpy as np
 from aiortc import RTCRtpReceiver
-from aiortc.codecs import get_decoder
+from aiortc.codecs import get_decoder, is_rtx
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
 from numpy.typing import NDArray
 
-PATIENCE: Final = 64  # packets that may wait behind a hole before it is given up
+from server.rtc.paced_sender import tell_arrivals
+
+PATIENCE_S: Final = {"audio": 0.06, "video": 0.3}  # behind a hole, before it is given up
+ASK_S: Final = 0.04  # between two requests for the same packets
+MOST_WAITING: Final = 512  # packets behind a hole, whatever the time
 BEHIND: Final = 100  # encoded pieces that may wait for the decoder before they are dropped
 WRAP: Final = 1 << 32
 NTP_UNIX_OFFSET_S: Final = 2_208_988_800
@@ -61,6 +65,11 @@ class SenderClock:
         self._anchor: tuple[float, int] | None = None
         self._last: int | None = None
 
+    def restart(self) -> SenderClock:
+        """The same sender, on another connection: its timestamps begin anew."""
+        self._anchor = self._last = None
+        return self
+
     def unwrap(self, rtp: int) -> int:
         """The timestamp without its wrap-around; packets may come in any order."""
         if self._last is None:
@@ -85,13 +94,21 @@ class SenderClock:
 class Assembly(JitterBuffer):
     """Stands where aiortc keeps its jitter buffer; emits whole pieces, in order, at once."""
 
-    def __init__(self, every_packet: bool, emit: Callable[[RtpPacket, bytes], bool]) -> None:
+    def __init__(
+        self,
+        every_packet: bool,
+        emit: Callable[[RtpPacket, bytes], bool],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(capacity=1)
         self._every_packet = every_packet  # sound: each packet is whole
-        self._emit = emit
+        self._emit, self._now = emit, now
+        self._patience_s = PATIENCE_S["audio" if every_packet else "video"]
         self._next: int | None = None
         self._waiting: dict[int, RtpPacket] = {}
         self._parts: list[bytes] = []
+        self._hole_s: float | None = None  # since when something is missing
+        self._asked_s = float("-inf")
         self.lost = 0
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
@@ -101,8 +118,25 @@ class Assembly(JitterBuffer):
         if (number - self._next) % 65536 >= 32768:
             return False, None
         self._waiting[number] = packet
-        wants_key = len(self._waiting) > PATIENCE and self._give_up()
-        return self._release() or wants_key, None
+        wants_key = self._release()
+        if not self._waiting:
+            self._hole_s = None
+        elif self._hole_s is None:
+            self._hole_s = self._asked_s = self._now()
+        elif self._now() - self._hole_s > self._patience_s or len(self._waiting) > MOST_WAITING:
+            wants_key = self._give_up() | self._release() | wants_key
+            self._hole_s = self._now() if self._waiting else None
+        return wants_key, None
+
+    def missing(self) -> list[int]:
+        """What is to be asked for again, not more often than makes sense."""
+        if self._every_packet or self._hole_s is None or self._now() - self._asked_s < ASK_S:
+            return []
+        assert self._next is not None
+        self._asked_s = self._now()
+        newest = max((number - self._next) % 65536 for number in self._waiting)
+        numbers = [(self._next + step) % 65536 for step in range(min(newest, 128))]
+        return [number for number in numbers if number not in self._waiting]
 
     def _release(self) -> bool:
         """Emits what is whole; True when a fresh key picture is needed."""
@@ -134,8 +168,14 @@ class Assembly(JitterBuffer):
 class Line:
     """One receiver's pieces, decoded, in the loop."""
 
-    def __init__(self, receiver: RTCRtpReceiver, kind: str, deliver: Callable[[Any], None]) -> None:
-        self.clock = SenderClock(90_000 if kind == "video" else 48_000)
+    def __init__(
+        self,
+        receiver: RTCRtpReceiver,
+        kind: str,
+        deliver: Callable[[Any], None],
+        clock: SenderClock | None = None,
+    ) -> None:
+        self.clock = clock or SenderClock(90_000 if kind == "video" else 48_000)
         self.dropped = 0
         self._kind, self._deliver = kind, deliver
         self._loop = asyncio.get_running_loop()
@@ -143,14 +183,25 @@ class Line:
         self._decoder: Any = None
         self._waiting = 0
         inside = cast(Any, receiver)
+        tell_arrivals(receiver.transport)  # as browsers do: the sender's estimate rests on it
         self._codecs: dict[int, RTCRtpCodecParameters] = inside._RTCRtpReceiver__codecs
         self.assembly = Assembly(kind == "audio", self._whole)
         inside._RTCRtpReceiver__jitter_buffer = self.assembly
         self._report_to, inside._handle_rtcp_packet = inside._handle_rtcp_packet, self._rtcp
+        self._take, inside._handle_rtp_packet = inside._handle_rtp_packet, self._rtp
+        self._ask = inside._send_rtcp_nack
 
     def close(self) -> None:
         """Ends the thread; what is not decoded yet is dropped."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def _rtp(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        """aiortc asks once for what is missing; the request or its answer may be lost as well."""
+        await self._take(packet, arrival_time_ms=arrival_time_ms)
+        codec = self._codecs.get(packet.payload_type)
+        missing = self.assembly.missing() if codec is not None and not is_rtx(codec) else []
+        if missing:
+            await self._ask(packet.ssrc, missing)
 
     async def _rtcp(self, packet: AnyRtcpPacket) -> None:
         if isinstance(packet, RtcpSrPacket):

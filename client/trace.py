@@ -27,6 +27,7 @@ class Seen:
     mark: Mark | None
     sample: int | None
     cells: NDArray[np.float32]  # (GRID, GRID) mean brightness
+    size_px: int = 0  # of its width
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ class Observer:
                 mark,
                 sample,
                 shrink(luma),
+                frame.width,
             )
         )
 

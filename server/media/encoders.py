@@ -1,7 +1,7 @@
-"""Pictures and sound to packets. Owns the codecs' settings and the bitrate policy.
+"""Pictures and sound to packets. Owns the codecs' settings.
 
 One encoder serves every viewer whose settings agree. The bitrate changes rarely, because
-each change of a VP8 or H.264 context costs a key frame.
+each change of a VP8 or H.264 context costs a key frame (``server/media/rungs.py``).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Packet: TypeAlias = "av.Packet[Any]"
 
 VIDEO_CLOCK = 90_000
 AUDIO_CLOCK = 48_000
-SETTLE_S = 6.0  # between two steps up
-AUDIO_BITRATE = 48_000
+AUDIO_BITRATE = 32_000  # a voice; more would be taken from pictures where there is little room
+TIGHT = 250_000  # bits a second below which any quality is better than a picture left out
 HARDWARE_H264 = ("h264_nvenc", "h264_vaapi", "h264_v4l2m2m")
 
 
@@ -35,8 +35,8 @@ HARDWARE_H264 = ("h264_nvenc", "h264_vaapi", "h264_v4l2m2m")
 class Bitrates:
     """Bounds of the video bitrate, bits per second."""
 
-    start: int = 1_500_000
-    least: int = 300_000
+    start: int = 1_000_000
+    least: int = 40_000
     most: int = 3_000_000
 
     def __post_init__(self) -> None:
@@ -45,32 +45,6 @@ class Bitrates:
                 f"bitrates must satisfy 0 < least {self.least} <= start {self.start}"
                 f" <= most {self.most}"
             )
-
-
-class BitratePolicy:
-    """Which bitrate to encode at, given what receivers say. Pure.
-
-    A receiver's estimate follows what it gets, and a quiet picture is far below its target; so an
-    estimate only counts against us when it is below what is truly being sent.
-    """
-
-    def __init__(self, bitrates: Bitrates) -> None:
-        self._limits = bitrates
-        self.target = bitrates.start
-        self._changed_s = float("-inf")
-
-    def estimate(self, remb: int, sent: int, now_s: float) -> int:
-        """A receiver estimates ``remb`` while ``sent`` is on the wire; returns the target."""
-        if remb < sent * 0.95:
-            self._step(int(remb * 0.85), now_s)
-        elif remb > self.target and now_s - self._changed_s > SETTLE_S:
-            self._step(min(remb, self.target * 3 // 2), now_s)
-        return self.target
-
-    def _step(self, wanted: int, now_s: float) -> None:
-        wanted = min(max(wanted, self._limits.least), self._limits.most)
-        if wanted < self.target * 0.85 or wanted > self.target * 1.25:
-            self.target, self._changed_s = wanted, now_s
 
 
 class VideoEncoder:
@@ -93,8 +67,12 @@ class VideoEncoder:
         picture.pts = self._pts
         picture.time_base = 1 / self.rate
         picture.pict_type = PictureType.I if key else PictureType.NONE
-        data = b"".join(bytes(packet) for packet in self._codec.encode(picture))
-        return stamped(data, timestamp, VIDEO_CLOCK) if data else None
+        packets = self._codec.encode(picture)
+        data = b"".join(bytes(packet) for packet in packets)
+        made = stamped(data, timestamp, VIDEO_CLOCK) if data else None
+        if made is not None:
+            made.is_keyframe = any(packet.is_keyframe for packet in packets)
+        return made
 
 
 class AudioEncoder:
@@ -155,7 +133,10 @@ class Converter:
 
     def __call__(self, image: NDArray[np.uint8], scale: float = 1.0) -> av.VideoFrame:
         """(H, W, 3) to a picture that is smaller by ``scale``; sides are kept even."""
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        return self.scaled(av.VideoFrame.from_ndarray(image, format="rgb24"), scale)
+
+    def scaled(self, frame: av.VideoFrame, scale: float) -> av.VideoFrame:
+        """A picture that is smaller by ``scale``, in yuv420p."""
         width, height = (int(side * scale) // 2 * 2 for side in (frame.width, frame.height))
         return self._reformatter.reformat(frame, width, height, "yuv420p", threads=1)
 
@@ -173,7 +154,7 @@ def open_video(
     codec.options = _vp8(bitrate) if name == "libvpx" else _h264(name, bitrate)
     codec.thread_count = 1 if width * height <= 640 * 640 else 2
     if name == "libvpx":
-        codec.qmin, codec.qmax = 4, 54
+        codec.qmin, codec.qmax = 4, 54 if bitrate >= TIGHT else 63
     else:
         codec.profile = "Baseline" if name == "libx264" else None
     return codec
@@ -190,6 +171,7 @@ def _vp8(bitrate: int) -> dict[str, str]:
         "minrate": str(bitrate),
         "bufsize": str(bitrate * 6 // 10),
         "undershoot-pct": "100",
+        "max-intra-rate": "600",  # a key frame is at most six pictures' share
         "overshoot-pct": "15",
     }
 

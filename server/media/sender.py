@@ -23,13 +23,15 @@ from server.media.encoders import (
     AUDIO_CLOCK,
     VIDEO_CLOCK,
     AudioEncoder,
-    BitratePolicy,
     Bitrates,
+    Converter,
     Packet,
     VideoEncoder,
     sound,
 )
+from server.media.key_frames import KeyFrames
 from server.media.playout import BLOCK, Playout
+from server.media.rungs import BitratePolicy, Shape, shape, shared
 from server.media.tracks import OutgoingTrack
 from server.tasks import Work
 
@@ -42,10 +44,11 @@ class Cast:
 
     def __init__(self, mime: str, bitrates: Bitrates, rate: Fraction) -> None:
         self.tracks: set[OutgoingTrack] = set()
-        self.encoder = VideoEncoder(mime, bitrates.start, rate)
         self.policy = BitratePolicy(bitrates)
-        self.key = True
+        self.encoder = VideoEncoder(mime, self.policy.target, rate)
+        self.keys = KeyFrames()
         self._rate = rate
+        self._convert = Converter()
         self._sent: deque[int] = deque(maxlen=round(2 * rate))
 
     @property
@@ -55,16 +58,33 @@ class Cast:
 
     def request_key(self) -> None:
         """The next picture shall be decodable on its own."""
-        self.key = True
+        self.keys.request()
 
-    def estimate(self, bitrate: int) -> None:
-        """A receiver says how much it can take."""
-        self.encoder.bitrate = self.policy.estimate(bitrate, self.bitrate, time.monotonic())
+    def shape(self, picture: av.VideoFrame, index: int, now_s: float) -> Shape | None:
+        """How frame ``index`` is made for those who watch; None when it is left out."""
+        rooms = [track.room for track in self.tracks if track.live and track.room is not None]
+        lit = [room for room in rooms if not room.dark] or rooms
+        if lit:
+            available = shared([room.bitrate for room in lit])
+            self.encoder.bitrate = self.policy.follow(available, now_s)
+            kept_up = [room for room in lit if room.bitrate >= available]
+            if any(room.full for room in kept_up):
+                return None
+        found = shape(self.encoder.bitrate, picture.width, picture.height, self._rate)
+        return found if found.shows(index) else None
 
-    def encode(self, picture: av.VideoFrame, timestamp: int) -> Packet | None:
+    def left_out(self) -> None:
+        """A frame is not shown."""
+        self._sent.append(0)
+
+    def encode(
+        self, picture: av.VideoFrame, timestamp: int, scale: float, now_s: float
+    ) -> Packet | None:
         """One packet; runs on the media executor."""
-        key, self.key = self.key, False
-        packet = self.encoder.encode(picture, timestamp, key)
+        smaller = self._convert.scaled(picture, scale) if scale < 1.0 else picture
+        packet = self.encoder.encode(smaller, timestamp, self.keys.take(now_s))
+        if packet is not None and packet.is_keyframe:
+            self.keys.made(now_s)
         self._sent.append(packet.size if packet else 0)
         return packet
 
@@ -179,15 +199,22 @@ class Stage:
         timestamp = self.playout.due(index) * VIDEO_CLOCK // RATE
         started = time.perf_counter()
         for cast_ in list(self._casts.values()):
-            live = [track for track in cast_.tracks if track.live]
-            if live:
-                packet = await self._run(cast_.encode, cast(av.VideoFrame, shot.picture), timestamp)
-                for track in live if packet else ():
-                    track.offer(packet)
+            await self._send(cast_, cast(av.VideoFrame, shot.picture), index, timestamp)
         took = time.perf_counter() - started
         self.encode_s += (took - self.encode_s) / 16
         if self._casts:
             self.on_encoded(took)
+
+    async def _send(self, cast_: Cast, picture: av.VideoFrame, index: int, timestamp: int) -> None:
+        now_s = time.monotonic()
+        live = [track for track in cast_.tracks if track.live]
+        made = cast_.shape(picture, index, now_s) if live else None
+        if made is None:
+            cast_.left_out()
+            return
+        packet = await self._run(cast_.encode, picture, timestamp, made.scale, now_s)
+        for track in live if packet else ():
+            track.offer(packet)
 
     async def _run(self, function: Callable[..., Any], *arguments: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(

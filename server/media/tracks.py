@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
+import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
 
@@ -19,6 +20,17 @@ from server.media.encoders import Packet
 
 DEPTH = 5
 Media: TypeAlias = "Packet | AudioFrame"
+
+
+class Room(Protocol):
+    """What a peer's path can take."""
+
+    @property
+    def bitrate(self) -> int: ...
+    @property
+    def full(self) -> bool: ...
+    @property
+    def dark(self) -> bool: ...
 
 
 class OutgoingTrack(MediaStreamTrack):
@@ -29,6 +41,8 @@ class OutgoingTrack(MediaStreamTrack):
         self.kind = kind
         self.mime = ""  # of the negotiated codec; empty until it is known
         self.live = False  # somebody has begun to receive
+        self.room: Room | None = None  # None until it has begun to send
+        self.key = False  # what ``recv`` gave last is a key frame
         self._request_key = request_key
         self._queue: deque[Media] = deque()
         self._filled = asyncio.Event()
@@ -43,7 +57,9 @@ class OutgoingTrack(MediaStreamTrack):
                 raise MediaStreamError
             self._filled.clear()
             await self._filled.wait()
-        return self._queue.popleft()
+        media = self._queue.popleft()
+        self.key = isinstance(media, av.Packet) and media.is_keyframe
+        return media
 
     def offer(self, media: Media) -> None:
         """Hands over one packet; drops as the module docstring says when the peer lags."""

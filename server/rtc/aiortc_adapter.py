@@ -3,9 +3,8 @@
 Written against aiortc 1.16; ``check`` fails at start-up when another version no longer has what is
 relied on here, rather than going on with half of it. What it puts right:
 
-* *Sender reports.* aiortc pairs a report's RTP timestamp with the moment its packet was sent, for
-  each track apart, and receivers take a track's lag for its place. ``MediaSender`` takes both
-  from one clock.
+* *Sending.* aiortc pairs a report's RTP timestamp with the moment its packet was sent, for each
+  track apart, and sends a picture's packets at once. ``PacedSender`` stands in its place.
 * *Receive path.* aiortc's jitter buffer holds 80 ms and never gives a delay back after a loss, and
   its queue has no bound. ``listen`` puts a tap in its place: packets reach us as they come.
 * *Key frames and bitrate.* Encoding is ours (``server/media/encoders.py``), so requests and
@@ -24,7 +23,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import aioice.ice
 import aiortc
@@ -40,20 +39,21 @@ from aiortc import (
     RTCRtpSender,
     RTCRtpTransceiver,
 )
-from aiortc.codecs import get_capabilities
+from aiortc.codecs import CODECS, HEADER_EXTENSIONS, get_capabilities, is_rtx
 from aiortc.exceptions import InvalidStateError
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
-from aiortc.rtcrtpparameters import RTCRtpCodecParameters
-from aiortc.rtcrtpsender import RTCEncodedFrame
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcrtpparameters import (
+    RTCRtcpFeedback,
+    RTCRtpCodecParameters,
+    RTCRtpHeaderExtensionParameters,
+)
 from aiortc.rtp import (
-    RTCP_PSFB_APP,
-    AnyRtcpPacket,
-    RtcpPsfbPacket,
     RtpPacket,
-    unpack_remb_fci,
 )
 
-from server.rtc import sdp_codecs
+from server.rtc import sdp_codecs, transport_feedback
+from server.rtc.paced_sender import PacedSender, tell_arrivals
 
 log = logging.getLogger(__name__)
 
@@ -67,19 +67,17 @@ PacketSink = Callable[[RTCRtpCodecParameters, int, int, bytes], None]
 """codec, sequence number, RTP timestamp, payload."""
 
 
-class ReportClock(Protocol):
-    """What ``MediaSender`` asks of a session's clock."""
-
-    def ntp(self, elapsed_s: float) -> int:
-        """NTP timestamp of the moment ``elapsed_s`` after the epoch."""
-
-
 def check() -> None:
     """Applies the process-wide settings. Raises ``RuntimeError`` if aiortc has changed inside."""
     for owner, name in (
         (RTCPeerConnection, "_RTCPeerConnection__createTransceiver"),
         (RTCRtpSender, "_next_encoded_frame"),
         (RTCRtpSender, "_send_keyframe"),
+        (RTCRtpSender, "_run_rtp"),
+        (RTCRtpSender, "_retransmit"),
+        (RTCDtlsTransport, "_handle_rtcp_data"),
+        (RTCDtlsTransport, "_handle_rtp_data"),
+        (RTCDtlsTransport, "_send_rtp"),
         (aioice.ice, "CONSENT_INTERVAL"),
         (aioice.ice, "CONSENT_FAILURES"),
         (aioice.ice, "get_host_addresses"),
@@ -89,10 +87,24 @@ def check() -> None:
             raise RuntimeError(
                 f"this aiortc has no {name}: server/rtc/aiortc_adapter.py is written for 1.16"
             )
+    _offer_transport_feedback()
     setattr(aioice.ice, "CONSENT_INTERVAL", CONSENT_INTERVAL_S)  # noqa: B010
     setattr(aioice.ice, "CONSENT_FAILURES", CONSENT_FAILURES)  # noqa: B010
     setattr(aioice.ice, "get_host_addresses", host_addresses)  # noqa: B010
     setattr(aiortc.rtp, "DYNAMIC_PAYLOAD_TYPES", sdp_codecs.DYNAMIC)  # noqa: B010
+
+
+def _offer_transport_feedback() -> None:
+    """Negotiated from now on: numbers on packets, and feedback about them."""
+    extension = RTCRtpHeaderExtensionParameters(id=4, uri=transport_feedback.URI)
+    feedback = RTCRtcpFeedback(type="transport-cc")
+    for kind, codecs in CODECS.items():
+        if extension not in HEADER_EXTENSIONS[kind]:
+            HEADER_EXTENSIONS[kind].append(extension)
+        for codec in codecs:
+            live = codec.mimeType == "audio/opus" or (kind == "video" and not is_rtx(codec))
+            if live and feedback not in codec.rtcpFeedback:
+                codec.rtcpFeedback.append(feedback)
 
 
 _addresses = aioice.ice.get_host_addresses
@@ -125,48 +137,8 @@ def _aiortcs(task: object) -> bool:
     return code is not None and Path(code.co_filename).is_relative_to(AIORTC)
 
 
-class MediaSender(RTCRtpSender):
-    """A sender whose reports say when its media is due, and whose feedback is passed on."""
-
-    def __init__(self, kind: str, transport: Any) -> None:
-        self.clock: ReportClock | None = None
-        self.on_key_request: Callable[[], None] = lambda: None
-        self.on_estimate: Callable[[int], None] = lambda bitrate: None
-        self._last_s = 0.0  # when what was sent last is due, seconds since the epoch
-        self._sent_ntp = 0
-        super().__init__(kind, transport)
-
-    @property
-    def _RTCRtpSender__ntp_timestamp(self) -> int:  # noqa: N802
-        """Read by aiortc for each sender report, beside the RTP timestamp sent last."""
-        return self.clock.ntp(self._last_s) if self.clock else self._sent_ntp
-
-    @_RTCRtpSender__ntp_timestamp.setter
-    def _RTCRtpSender__ntp_timestamp(self, sent: int) -> None:  # noqa: N802
-        self._sent_ntp = sent
-
-    async def _next_encoded_frame(self, codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
-        encoded = await super()._next_encoded_frame(codec)
-        if encoded is not None:
-            self._last_s = encoded.timestamp / codec.clockRate
-        return encoded
-
-    def _send_keyframe(self) -> None:
-        self.on_key_request()
-
-    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
-        await super()._handle_rtcp_packet(packet)
-        if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
-            try:
-                bitrate, ssrcs = unpack_remb_fci(packet.fci)
-            except ValueError:
-                return
-            if self._ssrc in ssrcs:
-                self.on_estimate(bitrate)
-
-
 class Peer(RTCPeerConnection):
-    """A peer connection whose senders are ``MediaSender``."""
+    """A peer connection whose senders are ``PacedSender``."""
 
     def __init__(self, ice_servers: Sequence[RTCIceServer], bundled: bool) -> None:
         policy = RTCBundlePolicy.MAX_BUNDLE if bundled else RTCBundlePolicy.BALANCED
@@ -177,7 +149,7 @@ class Peer(RTCPeerConnection):
     ) -> RTCRtpTransceiver:
         create = cast(Any, RTCPeerConnection)._RTCPeerConnection__createTransceiver
         transceiver: Any = create(self, direction, kind, sender_track)
-        sender: Any = MediaSender(kind, transceiver.receiver.transport)
+        sender: Any = PacedSender(kind, transceiver.receiver.transport)
         sender._stream_id = transceiver.sender._stream_id
         transceiver.receiver._set_rtcp_ssrc(sender._ssrc)
         transceiver._RTCRtpTransceiver__sender = sender
@@ -203,6 +175,7 @@ class PacketTap(JitterBuffer):
 def listen(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
     """Sends the receiver's packets to ``sink``, in the loop, before any buffering or decoding."""
     inside = cast(Any, receiver)
+    tell_arrivals(receiver.transport)
     known: dict[int, RTCRtpCodecParameters] = inside._RTCRtpReceiver__codecs
     inside._RTCRtpReceiver__jitter_buffer = PacketTap(known.get, sink)
 

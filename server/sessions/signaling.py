@@ -10,11 +10,14 @@ from aiortc import RTCIceServer, RTCRtpTransceiver, RTCSessionDescription
 from aiortc.exceptions import InternalError, InvalidStateError, OperationError
 
 from server.errors import BadRequest, BadSdp, IceRestart, UnusableOffer
+from server.media.tracks import OutgoingTrack
 from server.rtc import aiortc_adapter, sdp_answer
 from server.rtc.ice import Fragment
+from server.rtc.paced_sender import PacedSender
 from server.rtc.participant import Member
 from server.rtc.sdp_offer import Offer
 from server.rtc.sdp_transport import MAX_CANDIDATES, reachable
+from server.rtc.send_path import SendPath
 from server.sessions.session import Session
 
 AUDIO_CODECS = ("audio/opus", "audio/G722", "audio/PCMU", "audio/PCMA")
@@ -99,7 +102,7 @@ def _wire(session: Session, member: Member, transceiver: RTCRtpTransceiver) -> N
 def _wire_sender(
     session: Session, member: Member, transceiver: RTCRtpTransceiver, mime: str
 ) -> None:
-    sender = cast(aiortc_adapter.MediaSender, transceiver.sender)
+    sender = cast(PacedSender, transceiver.sender)
     sender.clock = session.clock
     if transceiver.kind == "audio":
         track = session.stage.audio_track()
@@ -108,6 +111,11 @@ def _wire_sender(
         track = session.stage.video_track(mime)
         cast_ = session.stage.cast_of(mime)
         sender.on_key_request = cast_.request_key
-        sender.on_estimate = cast_.estimate
+        sender.on_path = lambda path: _take_room(track, path, session.limits.bitrates.most)
     member.tracks.append(track)
     sender.replaceTrack(track)
+
+
+def _take_room(track: OutgoingTrack, path: SendPath, most: int) -> None:
+    path.wanted = most
+    track.room = path

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiortc.rtp import RtpPacket
 
-from client.receive import PATIENCE, Assembly, SenderClock
+from client.receive import ASK_S, PATIENCE_S, Assembly, SenderClock
 
 
 def packet(number: int, marker: int, data: bytes) -> RtpPacket:
@@ -24,14 +24,19 @@ def pictures(numbers: Iterable[int]) -> list[RtpPacket]:
 class Screen:
     def __init__(self, every_packet: bool = False) -> None:
         self.whole: list[tuple[int, bytes]] = []
-        self.assembly = Assembly(every_packet, self._emit)
+        self.now_s = 0.0
+        self.assembly = Assembly(every_packet, self._emit, lambda: self.now_s)
 
     def _emit(self, last: RtpPacket, data: bytes) -> bool:
         self.whole.append((last.timestamp, data))
         return True
 
-    def take(self, packets: Iterable[RtpPacket]) -> list[bool]:
-        return [self.assembly.add(one)[0] for one in packets]
+    def take(self, packets: Iterable[RtpPacket], apart_s: float = 0.0) -> list[bool]:
+        wanted = []
+        for one in packets:
+            wanted.append(self.assembly.add(one)[0])
+            self.now_s += apart_s
+        return wanted
 
 
 def test_a_picture_is_whole_at_its_marker_not_when_the_next_begins() -> None:
@@ -54,17 +59,33 @@ def test_sequence_numbers_wrap() -> None:
 
 def test_a_hole_is_given_up_with_its_picture_and_a_key_picture_is_asked_for() -> None:
     screen = Screen()
-    wanted = screen.take(pictures([0, 1, 2, 3, *range(5, 5 + PATIENCE + 1)]))
+    count = round(PATIENCE_S["video"] / 0.01) + 3
+    wanted = screen.take(pictures([0, 1, 2, 3, *range(5, 5 + count)]), apart_s=0.01)
     assert wanted.count(True) == 1 and screen.assembly.lost == 1
     assert (1, bytes([0, 2])) not in screen.whole
     assert screen.whole[1] == (2, bytes([0, 1, 2]))
     assert len(screen.assembly._waiting) == 0
 
 
+def test_a_hole_that_is_filled_in_time_costs_nothing() -> None:
+    screen = Screen()
+    wanted = screen.take(pictures([0, 1, 2, 3, *range(5, 20), 4]), apart_s=0.01)
+    assert not any(wanted) and [at for at, _ in screen.whole] == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_is_missing_is_asked_for_again_while_there_is_hope() -> None:
+    screen, asked = Screen(), list[list[int]]()
+    for one in pictures([0, 1, 2, 3, 5, 7, *range(8, 20)]):
+        screen.take([one], apart_s=0.01)
+        asked += [missing] if (missing := screen.assembly.missing()) else []
+    assert 2 <= len(asked) <= 0.15 / ASK_S + 1
+    assert asked[0] == [4, 6] and asked[-1] == [4, 6]
+
+
 def test_every_packet_of_sound_is_whole_and_a_lost_one_costs_only_itself() -> None:
     screen = Screen(every_packet=True)
-    wanted = screen.take(pictures([0, *range(2, 3 + PATIENCE)]))
-    assert not any(wanted) and len(screen.whole) == 1 + PATIENCE + 1
+    wanted = screen.take(pictures([0, *range(2, 12)]), apart_s=0.02)
+    assert not any(wanted) and len(screen.whole) == 11 and screen.assembly.missing() == []
 
 
 def test_a_senders_clock_maps_timestamps_across_the_wrap() -> None:

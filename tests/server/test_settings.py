@@ -34,7 +34,7 @@ def test_secrets_are_not_shown() -> None:
         (["--slots", "-1"], "slots .*-1"),
         (["--log-json", "perhaps"], "log_json .*bool"),
         (["--video-codecs", "video/AV2"], "video_codecs .*AV2"),
-        (["--bitrate-start", "100"], "bitrate_min 300000 <= bitrate_start 100"),
+        (["--bitrate-start", "100"], "bitrate_min 40000 <= bitrate_start 100"),
         (["--ice-servers", "http://x"], "ice_servers .*http://x"),
         (["--config", "/does/not/exist.toml"], "cannot read /does/not/exist.toml"),
     ],

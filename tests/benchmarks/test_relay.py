@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from benchmarks.weather import Weather
+from benchmarks.relay import Sky, Weather
 
 ANSWER = (
     "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 96\r\n"
@@ -62,7 +62,7 @@ async def test_in_fair_weather_everything_comes_back_in_order() -> None:
 
 async def test_loss_takes_its_share_and_jitter_changes_the_order() -> None:
     weather = Weather(seed=3)
-    weather.loss, weather.jitter_s = 0.2, 0.005
+    weather.sky = Sky(loss=0.2, jitter_s=0.005)
     async with through(weather) as (_, near, ear):
         for i in range(200):
             near.sendto(bytes([i]))
