@@ -1,88 +1,34 @@
 """The audit log: every consent, enrolment, grant, refusal, override, revocation and admin act.
 
 Entries are only ever appended, in the transaction of the act they tell of, so that a crash leaves
-neither act without entry nor entry without act. Each one carries the hash of the one before and
-the operator's signature over its own: a byte that was changed, an entry that was taken out or
-moved, is found by ``first_break``. What a chain alone cannot show is that its *end* was cut off
-together with the stored head; ``head`` is to be kept elsewhere now and then (docs/consent.md).
+neither act without entry nor entry without act. They form a chain (``chain``), in which a byte
+that was changed, an entry that was taken out or moved, is found. That its *end* was cut off shows
+by the head that the vault keeps (``ledger``), and by one that is written down elsewhere.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from pipeline.consent.chain import START, Break, Entry, signed, walked
 from pipeline.consent.database import Database
+from pipeline.consent.ledger import PAGE, Ledger
 from pipeline.consent.schema import audit, state
+from pipeline.consent.steady_clock import SteadyClock
 from pipeline.consent.vault import Vault
 from pipeline.errors import AuditBroken
 
 _APPEND: Final = audit.insert()
 _OWN: Final = state.c.name == "audit"
-_HEAD: Final = sa.select(state.c.value).where(_OWN).with_for_update()
+_HEAD: Final = sa.select(state.c.value).where(_OWN)
 _SET_HEAD: Final = state.update().where(_OWN).values(value=sa.bindparam("head"))
-START: Final = ""  # what the first entry follows
-PAGE: Final = 1000
 _FIRST: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the log. ``at_ms`` counts milliseconds since the epoch, ``detail`` is JSON."""
-
-    seq: int
-    at_ms: int
-    actor: str
-    action: str
-    consent_id: str
-    avatar: str
-    session: str
-    detail: str
-    previous: str
-    hash: str = ""
-    signature: str = ""
-
-    def reckoned(self) -> str:
-        """The hash that these fields have, as hex."""
-        content = [getattr(self, name) for name in _HASHED]
-        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-    def line(self) -> str:
-        """One line of the export."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
-
-    @classmethod
-    def from_line(cls, line: str) -> Entry:
-        """Back from the export; raises ``ValueError`` unless it is exactly what was written."""
-        content = json.loads(line)
-        if not isinstance(content, dict) or set(content) != set(_FIELDS):
-            raise ValueError("not an audit entry")
-        entry = cls(**content)
-        if entry.line() != line:
-            raise ValueError("not written by Continuum")
-        return entry
-
-    def describe(self) -> dict[str, Any]:
-        """As JSON for ``GET /v1/audit``: ``detail`` unfolded."""
-        return asdict(self) | {"detail": json.loads(self.detail)}
-
-
-_FIELDS: Final = tuple(item.name for item in fields(Entry))
-_HASHED: Final = _FIELDS[:9]
-
-
-@dataclass(frozen=True, slots=True)
-class Break:
-    """The first place where the chain does not hold: the entry's number, and why."""
-
-    seq: int
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +63,9 @@ class Filter:
 class AuditLog:
     """The log of one registry."""
 
-    def __init__(self, database: Database, vault: Vault, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, vault: Vault, clock: SteadyClock, name: str) -> None:
         self._database, self._vault, self._clock = database, vault, clock
+        self.ledger = Ledger(database, vault, clock, name)
 
     def append(
         self,
@@ -131,8 +78,12 @@ class AuditLog:
         session: str = "",
         **detail: Any,
     ) -> Entry:
-        """Adds an entry within the transaction of its act."""
-        seq, previous = self._head(connection)
+        """Adds an entry within the transaction of its act. Raises ``AuditBroken``."""
+        added = self._database.added(connection)
+        if not added:
+            self._database.after(connection, partial(self.ledger.take, added))
+            facts = self.ledger.follow_within(connection)
+        seq, previous = (added[-1].seq, added[-1].hash) if added else (facts.seq, facts.hash)
         text = json.dumps(detail, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         entry = Entry(
             seq + 1,
@@ -150,7 +101,9 @@ class AuditLog:
         row = asdict(entry) | {"hash": digest, "signature": signature}
         connection.execute(_APPEND, row)
         connection.execute(_SET_HEAD, {"head": f"{entry.seq}:{digest}"})
-        return Entry(**row)
+        written = Entry(**row)
+        added.append(written)
+        return written
 
     def record(self, action: str, *, actor: str, durable: bool = True, **about: Any) -> Entry:
         """Adds an entry of an act that changes nothing in the registry itself."""
@@ -189,11 +142,11 @@ class AuditLog:
         with self._database.read() as connection:
             rows = connection.execute(sa.select(audit).order_by(audit.c.seq).limit(_FIRST)).all()
         found = [Entry(*row) for row in rows]
-        return any(self._vault.vouches(*_signed(entry)) for entry in found) if found else None
+        return any(self._vault.vouches(*signed(entry)) for entry in found) if found else None
 
     def vouched(self, entry: Entry) -> bool:
         """Whether an entry is what was written, by the operator."""
-        return entry.hash == entry.reckoned() and self._vault.vouches(*_signed(entry))
+        return entry.hash == entry.reckoned() and self._vault.vouches(*signed(entry))
 
     def unanswered(self, began: str, ended: str) -> list[Entry]:
         """Entries of action ``began`` whose session has no entry of action ``ended``, in order."""
@@ -218,22 +171,26 @@ class AuditLog:
     def verify(self, kept: str = "", *, signatures: bool = True) -> int:
         """Walks the whole chain; returns how many entries it has.
 
-        ``kept`` is a head that was written down earlier and must still be part of it. Raises
-        ``AuditBroken``, which names the first broken link.
+        ``kept`` is a head that was written down earlier and must still be part of it, as the one
+        must that the vault keeps. Raises ``AuditBroken``, which names the first broken link.
         """
+        known = self.ledger.kept.read()
         vouches = self._vault.vouches if signatures else None
         count, digest, wanted = 0, START, _parsed(kept)
         for checked in walked(self._raw(), vouches):
             if isinstance(checked, Break):
                 raise AuditBroken(f"the audit log is broken at entry {checked.seq}: {checked.why}")
             count, digest = checked.seq, checked.hash
-            if wanted and wanted[0] == count and wanted[1] != digest:
+            held = wanted, (known.seq, known.hash) if known else None
+            if any(each and each[0] == count and each[1] != digest for each in held):
                 raise AuditBroken(f"entry {count} is not the one whose hash was kept")
         with self._database.read() as connection:
             stored = self._head(connection)
         if stored != (count, digest) or (wanted and wanted[0] > count):
             last = max(stored[0], wanted[0] if wanted else 0)
             raise AuditBroken(f"the audit log ends with entry {count}, it had {last}")
+        if why := self.ledger.missing(count, known):
+            raise AuditBroken(why)
         return count
 
     def _raw(self) -> Iterator[Entry]:
@@ -243,65 +200,6 @@ class AuditLog:
     def _head(self, connection: sa.Connection) -> tuple[int, str]:
         seq, _, digest = str(connection.scalar(_HEAD)).partition(":")
         return int(seq), digest
-
-
-def walked(
-    entries: Iterable[Entry],
-    vouches: Callable[[bytes, bytes], bool] | None = None,
-    previous: Entry | None = None,
-) -> Iterator[Entry | Break]:
-    """Entries as long as the chain holds, then the break. Pure; ``vouches`` checks signatures."""
-    seq, digest = (previous.seq, previous.hash) if previous else (0, START)
-    for entry in entries:
-        why = _fault(entry, seq, digest, vouches)
-        if why:
-            yield Break(seq + 1, why)
-            return
-        seq, digest = entry.seq, entry.hash
-        yield entry
-
-
-def first_break(
-    lines: Iterable[str], vouches: Callable[[bytes, bytes], bool] | None = None
-) -> Break | None:
-    """The first broken link of an exported log, or None; ``vouches`` checks signatures, too."""
-    read = 0
-    parsed = (Entry.from_line(line.rstrip("\n")) for line in lines)
-    try:
-        for checked in walked(parsed, vouches):
-            if isinstance(checked, Break):
-                return checked
-            read = checked.seq
-    except (ValueError, TypeError) as error:
-        return Break(read + 1, f"it cannot be read ({error})")
-    return None
-
-
-def _fault(
-    entry: Entry, seq: int, digest: str, vouches: Callable[[bytes, bytes], bool] | None
-) -> str:
-    if entry.seq != seq + 1:
-        return f"entry {seq + 1} is missing, {entry.seq} follows"
-    if entry.previous != digest:
-        return "it does not follow the entry before it"
-    if entry.hash != entry.reckoned():
-        return "its content was changed"
-    if vouches is not None and not vouches(*_signed(entry)):
-        return "the operator did not sign it"
-    return ""
-
-
-def _signed(entry: Entry) -> tuple[bytes, bytes]:
-    try:
-        return bytes.fromhex(entry.hash), _hex(entry.signature)
-    except ValueError:
-        return b"", b""
-
-
-def _hex(text: str) -> bytes:
-    if text != text.lower() or len(text) != 128:
-        raise ValueError("not a signature as it is written")
-    return bytes.fromhex(text)
 
 
 def _parsed(kept: str) -> tuple[int, str] | None:

@@ -22,13 +22,14 @@ from pipeline.consent.handles import Occupancy
 from pipeline.consent.schema import state
 from pipeline.errors import ConsentInvalid, RegistryUnavailable
 
-HEAD: Final = "0002"  # the newest migration
+HEAD: Final = "0003"  # the newest migration
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _WAIT_S: Final = 10
 _WRITING: Final = 0xC0415E47  # names the advisory lock
 _ALONE: Final = sa.select(sa.func.pg_advisory_xact_lock(_WRITING))
 _REVISION: Final = sa.select(state.c.value).where(state.c.name == "revision")
 _AFTER: Final = "after"  # what a connection keeps until its transaction is written
+_ADDED: Final = "added"
 
 
 class Database:
@@ -41,6 +42,8 @@ class Database:
         self._users = Occupancy(self._turned_away)
         with self.reported():
             self._engine = _engine(self._url, self.is_sqlite)
+            one_moment = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+            self._reading = self._engine.execution_options(**one_moment)
         try:
             self.migrated = self._migrate()
             with self.reported():
@@ -53,8 +56,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A connection to ask."""
-        with self._users.inside(), self.reported(), self._engine.connect() as connection:
+        """A connection to ask; all answers are of the moment of the first."""
+        with self._users.inside(), self.reported(), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
@@ -67,7 +70,7 @@ class Database:
         with self._users.inside(), self.reported(), self._engine.connect() as connection:
             writing = connection.execution_options(writing=True)
             after: list[Callable[[], None]] = []
-            writing.info[_AFTER] = after
+            writing.info.update({_AFTER: after, _ADDED: []})
             if self.is_sqlite:
                 level = "FULL" if durable else "NORMAL"
                 driver: Any = connection.connection.dbapi_connection
@@ -84,6 +87,11 @@ class Database:
     def after(self, connection: sa.Connection, act: Callable[[], None]) -> None:
         """Within a write: done once it is written, and not if it is taken back."""
         connection.info[_AFTER].append(act)
+
+    def added(self, connection: sa.Connection) -> list[Any]:
+        """Within a write: what it has added to the log by now."""
+        found: list[Any] = connection.info[_ADDED]
+        return found
 
     def revision(self) -> int:
         """Grows whenever what the gate judges by has changed, in any process.

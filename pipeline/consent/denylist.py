@@ -1,13 +1,14 @@
 """Who is protected: names, pictures and faces that nobody may enrol without verified consent.
 
 Public figures are protected from the start (``public_figures.toml``); the operator adds others.
-What a record's picture is like is reckoned when a record or a protection is written and kept as
-rows, so that the gate only has to look. A picture that copies somebody else's enrolled one is
-found the same way. An override lifts all of it for one record; every step is audited.
+What a record's picture is like is reckoned when a record or a protection is written and told in
+the audit log, so that the gate only has to look. A picture that copies somebody else's enrolled
+one is found the same way. An override lifts all of it for one record; every step is audited.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
@@ -20,15 +21,15 @@ import sqlalchemy as sa
 from pipeline.consent.audit import AuditLog
 from pipeline.consent.database import Database
 from pipeline.consent.face_models import Points, Senses
+from pipeline.consent.facts import Likeness
 from pipeline.consent.name_matching import readings
 from pipeline.consent.protected_names import ProtectedNames
+from pipeline.consent.record_rows import COLUMNS, record_of
 from pipeline.consent.records import CHECKS, ConsentRecord, Kind, Outcome
-from pipeline.consent.schema import consents, denials, likenesses, overrides, state
+from pipeline.consent.schema import consents, denials, overrides, state
 from pipeline.consent.similarity import compare, fingerprint_of
-from pipeline.errors import ConsentInvalid, ConsentMissing, OverrideRefused
+from pipeline.errors import ConsentInvalid, ConsentMissing, ConsentTampered, OverrideRefused
 
-_COPIES: Final = sa.select(likenesses.c.consent_id).where(likenesses.c.other.not_like("d-%"))
-"""Records whose picture is somebody else's: they bar nobody, least of all whose it is."""
 _FIGURES: Final = Path(__file__).with_name("public_figures.toml")
 
 
@@ -42,15 +43,6 @@ class Denial:
     reason: str
     has_picture: bool
     added_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """A record's picture is like ``other``'s: a denial's id, or that of somebody's consent."""
-
-    other: str
-    how: str
-    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +101,15 @@ class Denials:
             if self._database.changes(connection) != revision:  # records came in between
                 alike = self._records_like(marks, face)
             connection.execute(denials.insert().values(_row(denial, marks, face)))
-            for consent_id, found in alike:
-                _keep(connection, consent_id, Likeness(denial.id, found.how, found.score))
             self._database.bump(connection)
             self._log.append(
-                connection, "denial.added", actor=actor, id=denial.id, name=name, reason=reason
+                connection,
+                "denial.added",
+                actor=actor,
+                id=denial.id,
+                name=name,
+                reason=reason,
+                alike=[(consent_id, denial.id, *found) for consent_id, found in alike],
             )
         return denial
 
@@ -126,7 +122,6 @@ class Denials:
                 raise ConsentMissing(
                     f"no protection {denial_id!r}: `continuum deny list` shows all"
                 )
-            connection.execute(likenesses.delete().where(likenesses.c.other == denial_id))
             self._database.bump(connection)
             self._log.append(connection, "denial.removed", actor=actor, id=denial_id, reason=reason)
 
@@ -163,11 +158,7 @@ class Denials:
 
     def alike(self, consent_id: str) -> list[Likeness]:
         """What a record's picture was found to be like, the closest first."""
-        query = sa.select(likenesses.c.other, likenesses.c.how, likenesses.c.score)
-        query = query.where(likenesses.c.consent_id == consent_id)
-        with self._database.read() as connection:
-            rows = connection.execute(query.order_by(likenesses.c.score.desc())).all()
-        return [Likeness(*row) for row in rows]
+        return self._log.ledger.follow().likenesses(consent_id)
 
     def overridden(self, consent_id: str) -> bool:
         """Whether protections are lifted for a record."""
@@ -218,25 +209,39 @@ class Denials:
         revision = self._database.changes()
         return Compared(revision, tuple(self._likenesses(record, face)))
 
-    def note(
+    def found(
         self,
         connection: sa.Connection,
         record: ConsentRecord,
         face: bytes | None,
         compared: Compared | None,
-    ) -> None:
-        """Keeps what was found, within the transaction that writes the record.
+    ) -> list[tuple[str, str, float]]:
+        """What was found, for the entry that tells of the record, within its transaction.
 
         Compares again when somebody else wrote in between: of two copies that come at the same
         moment, the second must find the first.
         """
         if compared is None:
-            return
+            return []
         found: Iterable[Likeness] = compared.found
         if self._database.changes(connection) != compared.revision:
             found = self._likenesses(record, face)
-        for each in found:
-            _keep(connection, record.id, each)
+        return [(each.other, each.how, each.score) for each in found]
+
+    def adopt(self) -> None:
+        """Enters what an older release kept in a table into the log."""
+        own = state.c.name == "likenesses"
+        with self._database.read() as connection:
+            if connection.scalar(sa.select(state.c.value).where(own)) is None:
+                return
+        with self._database.write() as connection:
+            text = connection.scalar(sa.select(state.c.value).where(own))
+            if text is None:
+                return
+            connection.execute(state.delete().where(own))
+            self._database.bump(connection)
+            if alike := json.loads(text):
+                self._log.append(connection, "likeness.kept", actor="registry", alike=alike)
 
     def _likenesses(self, record: ConsentRecord, face: bytes | None) -> Iterator[Likeness]:
         for other, marks, seen in self._others(record):
@@ -245,32 +250,44 @@ class Denials:
                 yield Likeness(other, *alike)
 
     def _others(self, record: ConsentRecord) -> list[tuple[str, bytes | None, bytes | None]]:
-        protected = sa.select(denials.c.id, denials.c.fingerprint, denials.c.face)
-        people = sa.select(
-            consents.c.id, consents.c.subject, consents.c.kind, consents.c.fingerprint,
-            consents.c.face,
-        ).where(consents.c.id != record.id, consents.c.id.not_in(_COPIES))  # fmt: skip
+        query = sa.select(denials.c.id, denials.c.fingerprint, denials.c.face)
         with self._database.read() as connection:
-            denied = connection.execute(protected.where(denials.c.removed_at.is_(None))).all()
-            enrolled = connection.execute(people).all()
+            denied = connection.execute(query.where(denials.c.removed_at.is_(None))).all()
         others = [(row.id, row.fingerprint, row.face) for row in denied]
-        for row in enrolled:
-            nobody = record.kind is Kind.SYNTHETIC and row.kind == Kind.SYNTHETIC
-            if not nobody and not _same_subject(row.subject, record.subject):
-                others.append((row.id, row.fingerprint, row.face))
+        copies = self._log.ledger.facts.copies()
+        for other, face in self._people():
+            nobody = record.kind is other.kind is Kind.SYNTHETIC
+            own = other.id == record.id or _same_subject(other.subject, record.subject)
+            if not (nobody or own or other.id in copies):
+                others.append((other.id, other.fingerprint, face))
         return others
 
-    def _records_like(self, marks: bytes | None, face: bytes | None) -> list[tuple[str, Likeness]]:
+    def _people(self) -> list[tuple[ConsentRecord, bytes | None]]:
+        """Every record with its face, as the log tells of them. Raises ``ConsentTampered``: who
+        is missing or was changed could not be recognised."""
+        with self._log.ledger.snapshot() as (connection, facts):
+            rows = connection.execute(sa.select(*COLUMNS, consents.c.face)).all()
+            people = [(record_of(row[:-1]), row[-1]) for row in rows]
+            if gone := facts.records.keys() - {record.id for record, _ in people}:
+                raise ConsentTampered(
+                    f"consent {min(gone)} is in the audit log and no longer in the registry: bring"
+                    " it back from a backup, pictures cannot be compared without it"
+                )
+            for record, face in people:
+                facts.check(record)
+                facts.check_face(record, face)
+        return people
+
+    def _records_like(
+        self, marks: bytes | None, face: bytes | None
+    ) -> list[tuple[str, tuple[str, float]]]:
         if not marks:
             return []
-        query = sa.select(consents.c.id, consents.c.fingerprint, consents.c.face)
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
         compared = (
-            (row.id, compare(self._senses(), (marks, face), (row.fingerprint, row.face)))
-            for row in rows
+            (record.id, compare(self._senses(), (marks, face), (record.fingerprint, theirs)))
+            for record, theirs in self._people()
         )
-        return [(i, Likeness("", *found)) for i, found in compared if found is not None]
+        return [(consent_id, found) for consent_id, found in compared if found is not None]
 
     def _seen(
         self, picture: bytes | None, points: Points | None
@@ -289,13 +306,6 @@ class Denials:
 
 def _same_subject(one: str, other: str) -> bool:
     return one == other or bool(readings(one) & readings(other))
-
-
-def _keep(connection: sa.Connection, consent_id: str, found: Likeness) -> None:
-    own = (likenesses.c.consent_id == consent_id) & (likenesses.c.other == found.other)
-    connection.execute(likenesses.delete().where(own))
-    row = {"consent_id": consent_id, "other": found.other, "how": found.how, "score": found.score}
-    connection.execute(likenesses.insert().values(row))
 
 
 def _row(denial: Denial, marks: bytes | None, face: bytes | None) -> dict[str, object]:

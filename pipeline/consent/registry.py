@@ -7,8 +7,9 @@ questions and decides nothing: decisions are the gate's.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -35,10 +36,10 @@ from pipeline.consent.records import (
     sha256_of,
 )
 from pipeline.consent.registry_config import Setup, placed
-from pipeline.consent.schema import audit, consents
+from pipeline.consent.schema import consents
 from pipeline.consent.similarity import fingerprint_of
 from pipeline.consent.steady_clock import SteadyClock
-from pipeline.consent.unlock import remembered, settle, unlock
+from pipeline.consent.unlock import Unlocked, remembered, settle, unlock
 from pipeline.errors import (
     ConsentInvalid,
     ConsentMismatch,
@@ -48,11 +49,8 @@ from pipeline.errors import (
     RegistryUnavailable,
 )
 
-_TOLD_REVOKED: Final = (
-    sa.select(audit.c.seq)
-    .where(audit.c.action == "consent.revoked", audit.c.consent_id == consents.c.id)
-    .exists()
-)
+log: Final = logging.getLogger(__name__)
+
 __all__ = ["ConsentRecord", "Kind", "Registry", "Scope", "Setup", "new_record", "sha256_of"]
 
 
@@ -88,13 +86,28 @@ class Registry:
         self.denials = Denials(*common, lambda: self.senses)
         self.enrolments = Enrolments(self.database, self.vault, self.log, self.clock)
         self._erasure = Erasure(self.database, self.vault, self.log, self.clock, self.enrolments)
+        self.premises = opened.premises
+        if fault := self.fault:
+            log.error("consent registry %s may only be read: %s", self.database.shown, fault)
+            return
+        self._settle(opened)
+
+    def _settle(self, opened: Unlocked) -> None:
+        was_kept = self.log.ledger.keep()
         if was := self.database.migrated:
             self.log.record(
                 "registry.migrated", actor="registry", records=len(self.all()), version=was
             )
+        self.denials.adopt()
         self.denials.protect_public_figures()
         self.premises = settle(self.database, opened, self.where, self.setup)
-        self._erasure.sweep()
+        if was_kept:  # else this may be an old copy, to which files of today look like orphans
+            self._erasure.sweep()
+
+    @property
+    def fault(self) -> str:
+        """Why this registry may only be read and nothing is granted; "" if all is well."""
+        return self.log.ledger.fault()
 
     @cached_property
     def senses(self) -> Senses:
@@ -134,25 +147,34 @@ class Registry:
         return found[0]
 
     def judged(self, consent_id: str) -> ConsentRecord:
-        """The record, for the gate; raises ``ConsentTampered`` if it was revoked and is so no more.
+        """The record, for the gate; raises ``ConsentTampered`` unless it is what the log tells.
 
-        Its signature is over what it said from the start; what came later is told in the log.
+        An older form of it, which was signed once, is another; one that was revoked stays so.
         """
-        query = sa.select(*COLUMNS, _TOLD_REVOKED).where(consents.c.id == consent_id)
-        with self.database.read() as connection:
+        query = sa.select(*COLUMNS).where(consents.c.id == consent_id)
+        with self.log.ledger.snapshot() as (connection, facts):
             row = connection.execute(query).first()
-        if row is None:
+            record = None if row is None else record_of(row)
+            was_revoked = consent_id in facts.revoked
+            if record is not None:
+                facts.check(record)
+        if record is None:
             return self.get(consent_id)  # which says that there is none
-        record = record_of(row[:-1])
-        if row[-1] and record.revoked_at is None:
+        if was_revoked and record.revoked_at is None:
             raise ConsentTampered(
                 f"consent {record.id} was revoked, as the audit log says; its row says otherwise"
             )
         return record
 
     def all(self) -> list[ConsentRecord]:
-        """Every record, oldest first."""
-        return self._select()
+        """Every record that can be read, oldest first; of others the log speaks."""
+        found = []
+        for row in self._rows():
+            try:
+                found.append(record_of(row))
+            except ConsentTampered as fault:
+                log.error("%s", fault)
+        return found
 
     def evidence(self, consent_id: str) -> bytes | None:
         """The evidence of a record, decrypted; None when there is none, or no longer."""
@@ -163,10 +185,12 @@ class Registry:
         return None if blob is None else self.vault.get(blob)
 
     def _select(self, *conditions: sa.ColumnElement[bool]) -> list[ConsentRecord]:
+        return [record_of(row) for row in self._rows(*conditions)]
+
+    def _rows(self, *conditions: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
         query = sa.select(*COLUMNS).where(*conditions)
         with self.database.read() as connection:
-            rows = connection.execute(query.order_by(consents.c.created_at, consents.c.id)).all()
-        return [record_of(row) for row in rows]
+            return connection.execute(query.order_by(consents.c.created_at, consents.c.id)).all()
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -200,9 +224,11 @@ class Registry:
             try:
                 with self.database.write() as connection:
                     record = self._bound(connection, record, evidence)
-                    self.denials.note(connection, record, face, like)
+                    alike = self.denials.found(connection, record, face, like)
                     self._insert(connection, record, blob, face)
-                    self._tell(connection, "consent.recorded", record, actor)
+                    self._tell(
+                        connection, "consent.recorded", record, actor, alike=alike, **_hashed(face)
+                    )
             except BaseException:
                 if blob is not None:
                     self.vault.delete(blob)
@@ -339,9 +365,11 @@ class Registry:
                 raise ConsentRevoked(
                     f"consent {after.id} was revoked or changed meanwhile: look at it again"
                 )
-            self.denials.note(connection, after, face, like)
+            alike = self.denials.found(connection, after, face, like)
             self.database.bump(connection)
-            self._tell(connection, action, after, actor, before=before.digest)
+            self._tell(
+                connection, action, after, actor, before=before.digest, alike=alike, **_hashed(face)
+            )
         return self.get(after.id)
 
     def _tell(
@@ -380,3 +408,7 @@ class Registry:
         if record.revoked_at is not None:
             raise ConsentRevoked(f"consent {consent_id} was revoked: nothing can be added to it")
         return record
+
+
+def _hashed(face: bytes | None) -> dict[str, str]:
+    return {} if face is None else {"face": sha256_of(face)}

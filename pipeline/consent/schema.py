@@ -73,14 +73,6 @@ denials: Final = sa.Table(
     sa.Column("added_at", sa.Double, nullable=False),
     sa.Column("removed_at", sa.Double),
 )
-likenesses: Final = sa.Table(
-    "likenesses",
-    metadata,
-    sa.Column("consent_id", sa.Text, primary_key=True),
-    sa.Column("other", sa.Text, primary_key=True),  # a denial, or a consent of somebody else
-    sa.Column("how", sa.Text, nullable=False),  # picture or face
-    sa.Column("score", sa.Double, nullable=False),
-)
 overrides: Final = sa.Table(
     "overrides",
     metadata,

@@ -16,7 +16,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from pipeline.consent.audit import AuditLog, Entry
+from pipeline.consent.audit import AuditLog
 from pipeline.consent.database import Database
 from pipeline.consent.schema import orders, state
 from pipeline.consent.vault import Vault
@@ -56,10 +56,10 @@ class Orders:
 
     def in_force(self, kind: str) -> Order | None:
         """The newest order of a kind; raises ``ConsentTampered`` unless it is what was given."""
+        given = self._log.ledger.follow().orders.get(kind, 0)  # first: one given meanwhile counts
         with self._database.read() as connection:
-            told = self._log.newest(connection, f"{kind}.set")  # first: one given meanwhile counts
             order = newest(connection, kind)
-        given, held = _number(told), order.number if order else 0
+        held = order.number if order else 0
         if held < given:
             raise ConsentTampered(
                 f"{kind} number {given} is in the audit log, the registry holds number {held}:"
@@ -75,8 +75,8 @@ class Orders:
         """Puts an order in force; running sessions are judged by it within a second."""
         with self._database.write() as connection:
             self._database.bump(connection)
-            before, told = newest(connection, kind), self._log.newest(connection, f"{kind}.set")
-            number = max(before.number if before else 0, _number(told)) + 1
+            before, told = newest(connection, kind), self._log.ledger.follow_within(connection)
+            number = max(before.number if before else 0, told.orders.get(kind, 0)) + 1
             order = Order(kind, number, document, self._clock(), actor)
             signature = self._vault.sign(order.canonical(self._registry))
             order = Order(kind, number, document, order.given_at, actor, signature)
@@ -100,10 +100,3 @@ def newest(connection: sa.Connection, kind: str) -> Order | None:
     if row is None:
         return None
     return Order(row.kind, row.number, row.document, row.given_at, row.actor, bytes(row.signature))
-
-
-def _number(told: Entry | None) -> int:
-    try:
-        return int(json.loads(told.detail)["number"]) if told is not None else 0
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ConsentTampered("an order's entry in the audit log cannot be read") from error

@@ -1,7 +1,7 @@
 """The registry's clock: wall time that never runs backwards.
 
-Expiry is judged by it, so that setting the machine's clock back prolongs nothing while a process
-runs.
+Expiry is judged by it, so that setting the machine's clock back prolongs nothing: while a process
+runs, because a monotonic clock goes on; over a restart, because the audit log says how late it was.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ class SteadyClock:
         self._wall, self._monotonic = wall, monotonic
         self._lock = threading.Lock()
         self._latest, self._at = wall(), monotonic()
+
+    def not_before(self, moment: float) -> None:
+        """Something is known to have happened at ``moment``: it is that late, at least."""
+        with self._lock:
+            self._latest = max(self._latest, moment)
 
     def __call__(self) -> float:
         with self._lock:

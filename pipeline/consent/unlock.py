@@ -7,7 +7,6 @@ of the house cannot read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,9 +17,11 @@ from pipeline.consent.audit import AuditLog
 from pipeline.consent.database import Database
 from pipeline.consent.erasure import named_files
 from pipeline.consent.face_models import load_senses
+from pipeline.consent.ownership import copied_from
 from pipeline.consent.registry_config import Premises, Setup, placed
 from pipeline.consent.schema import state
 from pipeline.consent.signed_settings import PREMISES, Orders, newest
+from pipeline.consent.steady_clock import SteadyClock
 from pipeline.consent.vault import Vault
 from pipeline.errors import RegistryUnavailable
 
@@ -29,16 +30,15 @@ ACTOR: Final = "registry"
 
 @dataclass(frozen=True, slots=True)
 class Unlocked:
-    """An opened registry's vault, log and orders."""
+    """An opened registry's vault, log and orders; ``premises`` as they were found."""
 
     vault: Vault
     log: AuditLog
     orders: Orders
+    premises: Premises
 
 
-def unlock(
-    database: Database, clock: Callable[[], float], where: Path | str, setup: Setup
-) -> Unlocked:
+def unlock(database: Database, clock: SteadyClock, where: Path | str, setup: Setup) -> Unlocked:
     """Opens the vault that ``setup`` names or the registry remembers. ``RegistryUnavailable``."""
     with database.read() as connection:
         order = newest(connection, PREMISES)  # believed once its vault is open
@@ -50,11 +50,16 @@ def unlock(
     premises = premises.changed(setup, where)
     keys = placed(premises.operator_key), placed(premises.evidence_key)
     vault = Vault(premises.folder(where), *keys, make=not begun)
-    log = AuditLog(database, vault, clock)
+    log = AuditLog(database, vault, clock, name)
     if begun:
         _check_owned(log, vault, database)
     vault.keep_for(name)
-    return Unlocked(vault, log, Orders(database, vault, log, clock))
+    if owner := copied_from(vault, where):
+        log.ledger.barred = (
+            f"{where} is a copy of {owner}, whose vault this is. It opens for reading alone: work"
+            " with the other one, or remove that one first"
+        )
+    return Unlocked(vault, log, Orders(database, vault, log, clock), premises)
 
 
 def settle(database: Database, opened: Unlocked, where: Path | str, setup: Setup) -> Premises:

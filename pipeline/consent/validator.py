@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pipeline.consent.audit import Entry
 from pipeline.consent.records import ADULT_AGE, ConsentRecord, Kind, Outcome, Scope
 from pipeline.errors import (
     ConsentAgeUnknown,
@@ -165,6 +164,7 @@ class Judge:
             return Verdict(revision, refusal, began, began)
 
     def _judged(self, consent_id: str, avatar: str, scope: Scope) -> ConsentRecord:
+        self.registry.log.ledger.check_own()
         record = self.registry.judged(consent_id)
         _check_time(record, self.now())
         self._check_signed(record)
@@ -190,19 +190,10 @@ class Judge:
         if not self.registry.vault.vouches(record.canonical(), record.signature):
             raise ConsentTampered(f"consent {record.id} is not what the operator signed")
 
-    def _told(self, action: str, consent_id: str) -> Entry | None:
-        with self.registry.database.read() as connection:
-            return self.registry.log.newest(connection, action, consent_id)
-
     def _is_lifted(self, consent_id: str) -> bool:
         """Whether an override stands, in its table and in the log, where it is signed."""
-        if not self.registry.denials.overridden(consent_id):
-            return False
-        granted = self._told("override.granted", consent_id)
-        withdrawn = self._told("override.withdrawn", consent_id)
-        if granted is None or not self.registry.log.vouched(granted):
-            return False
-        return withdrawn is None or withdrawn.seq < granted.seq
+        lifted = consent_id in self.registry.log.ledger.facts.lifted
+        return lifted and self.registry.denials.overridden(consent_id)
 
     def _check_unprotected(self, record: ConsentRecord, avatar: str) -> None:
         denials = self.registry.denials

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.consent.audit import Filter, first_break
+from pipeline.consent.audit import Filter
+from pipeline.consent.chain import first_break
 from pipeline.consent.vault import voucher
 from pipeline.errors import AuditBroken
 from server.cli.output import moment, write

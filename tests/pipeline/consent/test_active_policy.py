@@ -241,10 +241,17 @@ def test_an_order_that_fails_leaves_nothing(
 # -- it comes from before ------------------------------------------------------------------------
 
 
+LIKENESSES = (
+    "CREATE TABLE likenesses (consent_id TEXT NOT NULL, other TEXT NOT NULL, how TEXT NOT NULL,"
+    " score DOUBLE PRECISION NOT NULL, PRIMARY KEY (consent_id, other))"
+)
+
+
 def as_before(office: Office) -> None:
     """Takes the registry back to the release before this one, which had no orders."""
     with office.registry.database.write() as connection:
         orders.drop(connection)
+        connection.exec_driver_sql(LIKENESSES)
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     office.registry.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.consent import Registry
-from pipeline.consent.audit import Entry, first_break
+from pipeline.consent.chain import Entry, first_break
 from server.cli.command import main
 from tests.fakes import FACE
 from tests.pipeline.consent.conftest import photo, png

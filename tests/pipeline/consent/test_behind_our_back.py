@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline.consent import Outcome
-from pipeline.consent.audit import Entry
+from pipeline.consent.chain import Entry
 from pipeline.consent.records import sha256_of
 from pipeline.consent.schema import audit, consents, overrides
 from pipeline.errors import (
+    AuditBroken,
     ConsentDenied,
     ConsentPictureTaken,
     ConsentRevoked,
@@ -52,7 +53,7 @@ def test_an_override_that_nobody_granted_lifts_nothing(office: Office) -> None:
     forged = replace(unsigned, hash=unsigned.reckoned(), signature="00" * 64)
     entry = {column.name: getattr(forged, column.name) for column in audit.c}
     change(office, audit.insert().values(entry))
-    with pytest.raises(ConsentDenied):
+    with pytest.raises(AuditBroken, match="did not sign"):
         office.ask(record)
 
 

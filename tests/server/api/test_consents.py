@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pipeline.consent import ConsentGate, Kind, Registry, Scope
-from pipeline.consent.audit import first_break
+from pipeline.consent.chain import first_break
 from pipeline.consent.image_fingerprint import PLAIN, fingerprint, same_picture
 from pipeline.consent.records import new_record, sha256_of
 from pipeline.consent.signed_challenge import words

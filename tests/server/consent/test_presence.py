@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.consent import Registry
-from pipeline.consent.audit import Entry
+from pipeline.consent.chain import Entry
 from server.consent.monitor import Desk
 
 
