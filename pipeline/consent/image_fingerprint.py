@@ -4,12 +4,16 @@ A fingerprint is a set of local perceptual hashes: at corners of the brightness,
 sizes, which of two blurred points beside the corner is brighter, 256 times (BRIEF, Calonder et al.
 2010). Two fingerprints show one picture when enough corners agree and lie on one straight map:
 stretched, turned a little, shifted. The pattern of points is its own mirror image, so that a
-mirrored picture needs no fingerprint of its own. Nobody's face can be seen in it; faces are another
-question, which ``senses`` asks when the operator has a model for it.
+mirrored picture needs no fingerprint of its own. From version 2 on a fingerprint also holds blobs
+(``image_features``), which know copies that are turned, stretched or inverted, and decide wherever
+both pictures show enough of them; corners still know pictures that were recorded before. Nobody's
+face can be seen in it; faces are another question, which ``face_models`` asks when the operator has
+a model for it.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -20,10 +24,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from scipy import ndimage
 
+from pipeline.consent.image_features import NOTHING, Features, agreement, features
 from pipeline.media.image_file import FORMATS
 
-VERSION: Final = 1
+VERSION: Final = 2
+_CORNERS_ALONE: Final = 1  # the version before, which records may hold
 SAME: Final = 0.7  # see docs/LOG.md for what this lets through and keeps out
+_SHARE: Final = 0.5  # of the blobs that both could show, that agree in copies
+_RICH: Final = 60  # blobs from which on they decide alone
 _FEW: Final = 12  # fewer corners than that prove nothing
 _SIDE: Final = 360  # pixels of the longer side, before the ladder
 _LADDER: Final = tuple(1.2**-n for n in range(8))
@@ -43,25 +51,31 @@ Places = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """Corners as (N, 2) x and y in picture widths, and their hashes as (N, 32) bytes."""
+    """Corners as (N, 2) x and y in picture widths, their hashes as (N, 32) bytes, and blobs."""
 
     places: NDArray[np.float32]
     hashes: NDArray[np.uint8]
+    blobs: Features = NOTHING
 
     def to_bytes(self) -> bytes:
-        """As stored; begins with the version of the method."""
+        """As stored: the version of the method, the number of corners, corners, blobs."""
         places = np.round(self.places * 16_384).astype("<u2")
-        return bytes([VERSION]) + places.tobytes() + self.hashes.tobytes()
+        head = struct.pack("<BH", VERSION, len(places))
+        return head + places.tobytes() + self.hashes.tobytes() + self.blobs.to_bytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Fingerprint:
-        """Raises ``ValueError`` for a fingerprint of another version."""
-        if not data or data[0] != VERSION or (len(data) - 1) % 36:
+        """Of this version or of the one before; raises ``ValueError`` for any other."""
+        if len(data) >= 7 and data[0] == VERSION:
+            at, count = 3, struct.unpack_from("<H", data, 1)[0]
+            blobs = Features.from_bytes(data[at + 36 * count :])
+        elif data and data[0] == _CORNERS_ALONE and not (len(data) - 1) % 36:
+            at, count, blobs = 1, (len(data) - 1) // 36, NOTHING
+        else:
             raise ValueError(f"not a fingerprint of version {VERSION}: {len(data)} bytes")
-        count = (len(data) - 1) // 36
-        places = np.frombuffer(data, "<u2", 2 * count, 1).reshape(count, 2) / np.float32(16_384)
-        hashes = np.frombuffer(data, np.uint8, 32 * count, 1 + 4 * count).reshape(count, 32)
-        return cls(places.astype(np.float32), hashes)
+        places = np.frombuffer(data, "<u2", 2 * count, at).reshape(count, 2) / np.float32(16_384)
+        hashes = np.frombuffer(data, np.uint8, 32 * count, at + 4 * count).reshape(count, 32)
+        return cls(places.astype(np.float32), hashes, blobs)
 
 
 PLAIN: Final = Fingerprint(np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8)).to_bytes()
@@ -70,16 +84,24 @@ PLAIN: Final = Fingerprint(np.zeros((0, 2), np.float32), np.zeros((0, 32), np.ui
 
 def fingerprint(picture: bytes | Image.Image) -> bytes:
     """The fingerprint of a picture or of a picture's file. Raises ``ValueError``, ``OSError``."""
-    grey = _grey(picture)
+    upright, size = _upright(picture)
+    grey = np.asarray(upright.resize(size, Image.Resampling.LANCZOS), np.float32)
     found = [_corners(grey, rung) for rung in _LADDER]
     places = np.concatenate([places for places, _ in found])
     hashes = np.concatenate([hashes for _, hashes in found])
-    return Fingerprint(places, hashes).to_bytes()
+    return Fingerprint(places, hashes, features(upright)).to_bytes()
 
 
 def likeness(one: bytes, other: bytes) -> float:
-    """Which part of the corners that both could show agrees, 0 to 1; see ``SAME``."""
+    """Which part of what both could show agrees, 0 to 1; see ``SAME``."""
     a, b = Fingerprint.from_bytes(one), Fingerprint.from_bytes(other)
+    _, share = agreement(a.blobs, b.blobs)
+    blobs = min(1.0, share * SAME / _SHARE)
+    rich = min(a.blobs.plain, b.blobs.plain) >= _RICH
+    return blobs if rich or blobs >= SAME else max(blobs, _corners_alike(a, b))
+
+
+def _corners_alike(a: Fingerprint, b: Fingerprint) -> float:
     if min(len(a.places), len(b.places)) < _FEW:
         return 0.0
     mirrored = Fingerprint((1.0, 0.0) + a.places * (-1.0, 1.0), _mirrored(a.hashes))
@@ -94,7 +116,8 @@ def same_picture(one: bytes, other: bytes) -> bool:
 # -- corners and their hashes --------------------------------------------------------------------
 
 
-def _grey(picture: bytes | Image.Image) -> Grey:
+def _upright(picture: bytes | Image.Image) -> tuple[Image.Image, tuple[int, int]]:
+    """A picture in grey, and the size at which its corners are looked for."""
     image = picture
     if isinstance(image, bytes):
         image = Image.open(BytesIO(image), formats=FORMATS)  # Pillow knows stranger ones
@@ -106,7 +129,7 @@ def _grey(picture: bytes | Image.Image) -> Grey:
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     if upright.width > upright.height:
         size = (max(size), min(size))
-    return np.asarray(upright.resize(size, Image.Resampling.LANCZOS), np.float32)
+    return upright, size
 
 
 def _corners(grey: Grey, rung: float) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
