@@ -95,7 +95,7 @@ def requirements() -> Iterator[Requirement]:
 
 
 def pins(name: str) -> dict[str, str]:
-    lines = (ROOT / name).read_text().splitlines()
+    lines = [line.partition(";")[0] for line in (ROOT / name).read_text().splitlines()]
     pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(package): version for package, version in pairs}
 
@@ -107,6 +107,40 @@ def test_every_dependency_is_pinned_within_its_range() -> None:
         version = tested.get(name) or training.get(name)
         assert version is not None, f"{name} is not pinned"
         assert requirement.specifier.contains(version, prereleases=True), (name, version)
+
+
+PLACES = [  # platform_machine, sys_platform, which build of ONNX Runtime has wheels there
+    ("x86_64", "linux", "onnxruntime-gpu"),
+    ("AMD64", "win32", "onnxruntime-gpu"),
+    ("aarch64", "linux", "onnxruntime"),
+    ("arm64", "darwin", "onnxruntime"),
+    ("x86_64", "darwin", "onnxruntime"),
+]
+
+
+@pytest.mark.parametrize(("machine", "system", "build"), PLACES)
+def test_each_machine_gets_the_one_build_of_onnx_runtime_that_it_has(
+    machine: str, system: str, build: str
+) -> None:
+    place = {"platform_machine": machine, "sys_platform": system}
+
+    def asked(found: Iterator[Requirement]) -> list[str]:
+        runtimes = [r for r in found if r.name.startswith("onnxruntime")]
+        return [r.name for r in runtimes if r.marker is None or r.marker.evaluate(place)]
+
+    assert asked(requirements()) == [build]
+    for name in ("constraints.txt", "constraints-train.txt"):
+        lines = (ROOT / name).read_text().splitlines()
+        pinned = (Requirement(line) for line in lines if line.startswith("onnxruntime"))
+        assert asked(pinned) == [build], name
+
+
+def test_one_module_imports_onnx_runtime_so_that_its_telemetry_is_off() -> None:
+    names = re.compile(
+        r"^\s*(import|from) onnxruntime|import_module\(\W?\Wonnxruntime", re.MULTILINE
+    )
+    found = [p for package in PACKAGES for p in modules(package) if names.search(p.read_text())]
+    assert [str(path.relative_to(ROOT)) for path in found] == ["pipeline/onnx_runtime.py"]
 
 
 def test_torch_is_the_tested_release_in_both_environments() -> None:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from pipeline import onnx_runtime
 from pipeline.errors import PolicyInvalid
 from pipeline.media.image_color import to_srgb
 from pipeline.media.image_file import FORMATS
@@ -56,11 +57,9 @@ class Sense:
     """One loaded model. Raises ``PolicyInvalid`` when it cannot be loaded or run."""
 
     def __init__(self, path: Path) -> None:
-        import onnxruntime
-
         self.path, self.card = path, _card(path.with_suffix(".toml"))
         try:
-            self._session = onnxruntime.InferenceSession(
+            self._session = onnx_runtime.load().InferenceSession(
                 str(path), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # the runtime raises classes of its own

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+
+from pipeline import onnx_runtime
 
 OPSET: Final = 20
 IR_VERSION: Final = 10
@@ -114,15 +115,14 @@ class Session:
     """An ONNX Runtime session on the CPU: named arrays in, named arrays out."""
 
     def __init__(self, model: bytes, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
+        runtime = onnx_runtime.load()
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # A spinning thread would take its core from drawing and encoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
-        )
+        self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._inputs = [value.name for value in self._session.get_inputs()]
         self._outputs = [value.name for value in self._session.get_outputs()]
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from pipeline import onnx_runtime
 from pipeline.errors import BackendRefused, ModelUnknown
 from pipeline.models.wan.vae.autoencoder import Past, WanVae
 
@@ -104,7 +105,7 @@ class OnnxDecoder:
         missing = [name for name in (FIRST, later) if not (folder / name).is_file()]
         if missing:
             raise ModelUnknown(f"no {', '.join(missing)} in {folder}: export_decoder writes them")
-        self._runtime = importlib.import_module("onnxruntime")
+        self._runtime = onnx_runtime.load()
         known = self._runtime.get_available_providers()
         if provider not in known:
             raise BackendRefused(f"ONNX Runtime has no {provider} here, only {', '.join(known)}")

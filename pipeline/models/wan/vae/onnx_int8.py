@@ -8,7 +8,6 @@ of a video, one frame, stays as it is, and with it what the past begins with.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline import onnx_runtime
 from pipeline.errors import BackendRefused
 from pipeline.models.wan.vae.onnx import LATER, LATER_INT8, OnnxDecoder
 
@@ -37,7 +37,7 @@ def quantize_decoder(folder: Path, latents: Tensor) -> None:
     if latents.shape[2] < 2:
         raise ValueError(f"{latents.shape[2]} latents: the first one calibrates nothing")
     try:
-        tools = importlib.import_module("onnxruntime.quantization")
+        tools = onnx_runtime.load("quantization")
     except ImportError as error:
         raise BackendRefused(f"quantising the decoder needs {error.name}: {error}") from error
     feeds = OnnxDecoder(folder, threads=torch.get_num_threads()).feeds(latents)
