@@ -81,7 +81,7 @@ class Decoder:
         self._formats = set(container.format.name.split(","))
         self._raw = not self._formats.isdisjoint(_RAW)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Generator[Piece, None, None]:
         """Everything in order. Raises ``AudioUnreadable``, ``AudioEmpty``, ``AudioNotFinite``."""
         convert = _Floats()
         for found in self._trimmed(self._frames()):

@@ -8,8 +8,8 @@ in memory. Nothing here knows of speech features or of video.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
@@ -69,15 +69,19 @@ def open_audio(path: Path) -> AudioFile:
         return AudioFile(path, stream.rate, stream.channels, seconds)
 
 
-def speech(audio: AudioFile, block: int = BLOCK) -> Iterator[Samples]:
+def speech(audio: AudioFile, block: int = BLOCK) -> Generator[Samples, None, None]:
     """The file as float32 (block,) mono at 16 kHz in [-1, 1]; only the last may be shorter.
 
     Together the blocks hold ``ceil(seconds * 16000)`` samples. Raises what ``blocks`` raises.
     """
-    return (part[0] for part in blocks(audio, SPEECH_RATE, "mono", block))
+    with closing(blocks(audio, SPEECH_RATE, "mono", block)) as parts:
+        for part in parts:
+            yield part[0]
 
 
-def blocks(audio: AudioFile, rate: int, layout: str, block: int = BLOCK) -> Iterator[Samples]:
+def blocks(
+    audio: AudioFile, rate: int, layout: str, block: int = BLOCK
+) -> Generator[Samples, None, None]:
     """The file's sound resampled and mixed: float32 (channels, block) in [-1, 1].
 
     ``layout`` is "mono" or "stereo". What cannot be decoded is silence, and said. Raises
@@ -88,13 +92,14 @@ def blocks(audio: AudioFile, rate: int, layout: str, block: int = BLOCK) -> Iter
     held, length = [np.zeros((converter.channels, 0), np.float32)], 0
     with _opened(audio.path) as (container, stream):
         decoder = Decoder(str(audio.path), container, stream)
-        for part in converter.run(decoder.pieces()):
-            held.append(part)
-            length += part.shape[1]
-            while length >= block:
-                joined = np.concatenate(held, axis=1)
-                yield joined[:, :block]
-                held, length = [joined[:, block:]], length - block
+        with closing(decoder.pieces()) as pieces:  # before its container
+            for part in converter.run(pieces):
+                held.append(part)
+                length += part.shape[1]
+                while length >= block:
+                    joined = np.concatenate(held, axis=1)
+                    yield joined[:, :block]
+                    held, length = [joined[:, block:]], length - block
     audio.say(decoder.problems())
     if length:
         yield np.concatenate(held, axis=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from queue import SimpleQueue
-from threading import Semaphore, Thread
+from threading import Semaphore, Thread, current_thread
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -38,7 +38,8 @@ class _Worker(Generic[T]):
     def stop(self) -> None:
         self._stopped = True
         self._room.release()
-        self._thread.join()
+        if current_thread() is not self._thread:  # whoever collects garbage may be any thread
+            self._thread.join()
 
     def _work(self) -> None:
         end = _End()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
@@ -65,13 +65,20 @@ class Stages:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + self.clock() - start
 
     def pulled(self, stage: str, source: Iterator[T]) -> Iterator[T]:
-        """The same items; the time that the source takes to make them goes to a stage."""
-        while True:
-            with self.time(stage):
-                item = next(source, None)
-            if item is None:
-                return
-            yield item
+        """The same items; the time that the source takes to make them goes to a stage.
+
+        Closes the source with itself, in the thread that pulls: decoders have one owner.
+        """
+        try:
+            while True:
+                with self.time(stage):
+                    item = next(source, None)
+                if item is None:
+                    return
+                yield item
+        finally:
+            if isinstance(source, Generator):
+                source.close()
 
 
 def record(
@@ -94,7 +101,7 @@ def record(
     layout = "mono" if audio.channels == 1 else "stereo"
     sound = blocks(audio, AUDIO_RATE, layout, AUDIO_RATE // fps)
     frames = stages.pulled("generate", perform(stages.pulled("audio", speech(audio))))
-    with Mp4Writer(out, *size, layout, fps, seal) as writer:
+    with closing(sound), Mp4Writer(out, *size, layout, fps, seal) as writer:
         for frame in stages.pulled("wait", prefetch(frames, AHEAD, "generate")):
             with stages.time("encode"):
                 writer.video(frame.image)

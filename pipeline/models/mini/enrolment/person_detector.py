@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 import cv2
@@ -40,6 +41,7 @@ F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
 MOST_TURN: Final = 0.7  # radians to either side that a face may be turned
+_LOOKING: Final = Lock()  # cascades are shared by all threads
 _CASCADES: Final = Path(cv2.__file__).parent / "data"
 _LARGEST: Final = 800  # px of the longer side at which cascades look at a picture
 _LEAST_BOX: Final = 0.09  # of the shorter side: the smallest face that they look for
@@ -170,16 +172,22 @@ def _boxes(picture: U8) -> tuple[list[Crop], bool]:
     grey = np.asarray(Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BOX))
     least = max(20, round(_LEAST_BOX * min(size)))
     out = []
-    for cascade in _cascades():
-        for x, y, wide, high in cascade.detectMultiScale(grey, 1.1, 3, minSize=(least, least)):
-            middle = (x + 0.5 * wide) / scale, (y + 0.55 * high) / scale
-            out += [Crop(*middle, width * wide / scale) for width in _WIDTHS]
+    for x, y, wide, high in _frontal(grey, least):
+        middle = (x + 0.5 * wide) / scale, (y + 0.55 * high) / scale
+        out += [Crop(*middle, width * wide / scale) for width in _WIDTHS]
     if out:
         return out, False
     side = _cascade("profileface")
     both = [side.detectMultiScale(view, 1.1, 4, minSize=(2 * least, 2 * least))
             for view in (grey, np.ascontiguousarray(grey[:, ::-1]))]  # fmt: skip
     return [], any(len(found) for found in both)
+
+
+def _frontal(grey: U8, least: int) -> list[tuple[int, int, int, int]]:
+    """Boxes (x, y, wide, high). A cascade keeps its picture while it looks: one look at a time."""
+    with _LOOKING:
+        found = [c.detectMultiScale(grey, 1.1, 3, minSize=(least, least)) for c in _cascades()]
+    return [(int(x), int(y), int(w), int(h)) for boxes in found for x, y, w, h in boxes]
 
 
 @cache
