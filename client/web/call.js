@@ -10,7 +10,8 @@
  */
 
 const CONNECT_S = 15;
-const GRACE_S = 10; // how long the server keeps a session whose caller is gone
+const GRACE_S = 25; // longer than the server keeps a session whose caller’s network is away
+const RETRY_S = 4; // for each attempt to come back: one begun in the dark finds its way too late
 const SPEECH = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 const SDP = "application/sdp";
 const FRAGMENT = "application/trickle-ice-sdpfrag";
@@ -73,7 +74,7 @@ export class Call extends EventTarget {
   state = "idle";
   /** @type {MediaStream | null} */ microphone = null;
   #server; #avatar; #prompt; #ice = []; #pc = null; #channel = null; #found = [];
-  #session = null; #token = ""; #lost = 0; #watch = 0; #before = null;
+  #session = null; #token = ""; #lost = 0; #watch = 0; #before = null; #attempt = 0;
 
   /** `token` is what your application got from POST /v1/tokens, where the server asks for one.
    * @param {{server: string, avatar: string, prompt?: string, token?: string}} options */
@@ -149,7 +150,8 @@ export class Call extends EventTarget {
     };
   }
 
-  async #connect(door) {
+  /** `late` is called when nothing has come through in time. @param {URL} door @param {number} seconds @param {() => void} late */
+  async #connect(door, seconds = CONNECT_S, late = () => this.#fail(problem("blocked"))) {
     const pc = (this.#pc = new RTCPeerConnection({ iceServers: this.#ice, bundlePolicy: "max-bundle" }));
     this.#found = [];
     this.#before = null;
@@ -162,12 +164,14 @@ export class Call extends EventTarget {
     };
     pc.onicecandidate = ({ candidate }) => this.#found.push(candidate) && this.#trickle(pc);
     pc.onconnectionstatechange = () => this.#connection(pc);
-    this.#watch = setTimeout(() => this.#fail(problem("blocked")), CONNECT_S * 1000);
+    clearTimeout(this.#watch);
+    this.#watch = setTimeout(late, seconds * 1000);
     await pc.setLocalDescription();
     const response = await this.#request("POST", door, pc.localDescription.sdp, SDP);
     this.#session = new URL(response.headers.get("Location"), this.#server);
     this.#token = response.headers.get("Session-Token") ?? this.#token;
     if (this.over) return this.#leave();
+    if (pc !== this.#pc) return; // a later attempt has taken its place
     await pc.setRemoteDescription({ type: "answer", sdp: await response.text() });
     this.#trickle(pc);
   }
@@ -196,19 +200,23 @@ export class Call extends EventTarget {
     if (this.state !== "speaking") this.#become("listening");
   }
 
-  /** Comes back to the same session with a fresh offer while the server keeps it. */
+  /** Comes back to the same session with fresh offers while the server keeps it. */
   async #reconnect() {
     if (this.over || !this.#session) return;
+    const attempt = ++this.#attempt;
     this.#lost ||= Date.now();
+    if (Date.now() - this.#lost > GRACE_S * 1000) return this.#fail(problem("lost"));
     this.#become("reconnecting");
-    clearTimeout(this.#watch);
     this.#pc.close();
+    const again = () => attempt === this.#attempt && this.#reconnect();
     try {
-      await this.#connect(new URL(`${this.#session.pathname}/call`, this.#server));
+      await this.#connect(new URL(`${this.#session.pathname}/call`, this.#server), RETRY_S, again);
     } catch (failure) {
-      if (!failure.retryable || Date.now() - this.#lost > GRACE_S * 1000) return this.#fail(problem("lost"));
+      if (attempt !== this.#attempt) return;
+      clearTimeout(this.#watch);
+      if (failure instanceof Problem && !failure.retryable) return this.#fail(problem("lost"));
       await wait(1);
-      this.#reconnect();
+      again();
     }
   }
 

@@ -2,7 +2,8 @@
 
 Audio is the master: a sample that arrived at position p leaves at p + ``delay``, whether or not the
 model kept up. Video shows the newest frame that is due, again if need be. The delay moves only
-as far as measured lateness asks: at once in silence, by a few parts in a hundred in speech.
+as far as measured lateness asks: at once in silence; in speech it grows by a few parts in a
+hundred, and comes down by leaving out a period of the voice where the next one is like it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ WIDE = 3  # 48 kHz samples per media-time sample
 BLOCK = RATE // 50  # media samples in one outgoing audio packet
 SLEW = BLOCK // 25  # how much of a block the delay may grow by while somebody speaks
 FADE = 240
+SPLICE = 480  # 48 kHz samples over which two places of the voice are joined
+PERIODS = range(64, 161, 4)  # samples that may be left out at a time: 4 to 10 ms
+ALIKE = 0.8  # how alike the two places must be
+APART = 3  # blocks from one splice to the next
+QUIET = 60.0  # RMS of what nobody hears
+RECENT_S = 1.5  # what no frame of late has needed is given back
 VOICE_S = 4.0
 MAX_SHOTS = 32  # or four steps, where these are longer
 
@@ -100,28 +107,35 @@ class Delay:
         self._limits, second = limits, round(limits.beat.fps)
         self._enough = second
         self._made: deque[int] = deque(maxlen=8 * second)
+        self._recent: deque[int] = deque(maxlen=max(1, round(RECENT_S * float(limits.beat.fps))))
         self.jitter = 0  # how late packets come; set by the session
         self.samples = self.wanted = limits.start
 
     def observe(self, took: int) -> None:
         """A frame was finished ``took`` samples after its chunk's audio was complete."""
         self._made.append(took)
+        self._recent.append(took)
 
     def reckon(self) -> None:
         """Works out anew what lateness asks for; once a second is enough."""
         if len(self._made) < self._enough:
             return
-        made = int(np.percentile(self._made, 97))
+        made = min(int(np.percentile(self._made, 97)), max(self._recent))
         wanted = self._limits.beat.chunk + self.jitter + made + self._limits.margin
         self.wanted = min(max(wanted, self._limits.least), self._limits.most)
+
+    @property
+    def excess(self) -> int:
+        """By how much it is longer than wanted."""
+        return max(0, self.samples - self.wanted)
 
     def move(self, speaking: bool) -> int:
         """Steps towards what is wanted; returns by how many samples the delay grew."""
         step = self.wanted - self.samples
-        if abs(step) < ms(5) or (speaking and -ms(25) < step < 0):
+        if abs(step) < ms(5) or (speaking and step < 0):
             return 0
         if speaking:
-            step = min(max(step, -SLEW // 2), SLEW)
+            step = min(step, SLEW)
         elif step < 0:
             step = max(step, -ms(10))
         self.samples += step
@@ -139,6 +153,7 @@ class Playout:
         steps = 4 * self.beat.step // self.beat.frame
         self._shots: deque[Shot] = deque(maxlen=max(MAX_SHOTS, steps))
         self._shown: Shot | None = None
+        self._spliced = 0  # the position of the last splice
 
     def add(self, shot: Shot) -> bool:
         """Takes a finished frame; False when a later one has been shown already."""
@@ -166,15 +181,47 @@ class Playout:
             self._shown, new = self._shots.popleft(), True
         return self._shown, new
 
+    def move(self, now: int, speaking: bool) -> int:
+        """Moves the delay for the block that leaves at ``now``; returns by how much it grew."""
+        grew = self.delay.move(speaking)
+        if grew or not speaking or self.delay.excess < ms(25):
+            return grew
+        if now - self._spliced < APART * BLOCK:
+            return 0
+        shorter = self._alike(now)
+        if shorter:
+            self._spliced = now
+            self.delay.samples -= shorter
+        return -shorter
+
+    def _alike(self, now: int) -> int:
+        """How much may be left out here without being heard; 0 is nothing."""
+        start = self.playing(now) * WIDE
+        wave = self.voice.read(start, SPLICE + PERIODS[-1] * WIDE).astype(np.float64)
+        here = wave[:SPLICE]
+        if np.sqrt(np.mean(here**2)) < QUIET:
+            return PERIODS[-1]
+        there = np.stack([wave[lag * WIDE : lag * WIDE + SPLICE] for lag in PERIODS])
+        norms = np.linalg.norm(there, axis=1) * np.linalg.norm(here)
+        likeness = there @ here / np.maximum(norms, 1.0)
+        best = int(np.argmax(likeness))
+        return PERIODS[best] if likeness[best] >= ALIKE else 0
+
     def audio(self, now: int, grew: int = 0, ahead: int = 0) -> Pcm:
         """20 ms of 48 kHz audio that leave at ``now``, or ``ahead`` 48 kHz samples later.
 
-        When the delay has just grown (or shrunk) a little in speech, the block goes on where the
-        last one ended and is stretched (or pressed) to reach where the next one begins.
+        When the delay has just grown a little in speech, the block goes on where the last one
+        ended and is stretched to reach where the next one begins. When it has shrunk, the block
+        fades from where the last one would have gone on to where it goes on now.
         """
         start, size = self.playing(now) * WIDE + ahead, BLOCK * WIDE
-        if grew == 0 or abs(grew) > SLEW:
-            return self.voice.read(start, size)
+        block = self.voice.read(start, size)
+        if grew < 0:
+            before = self.voice.read(start + grew * WIDE, SPLICE)
+            fade = np.linspace(0.0, 1.0, SPLICE)
+            block[:SPLICE] = (before * (1 - fade) + block[:SPLICE] * fade).astype(np.int16)
+        if grew <= 0 or grew > SLEW:
+            return block
         short = size - grew * WIDE
         source = self.voice.read(start + grew * WIDE, short)
         at = np.linspace(0, short, size, endpoint=False)

@@ -162,7 +162,7 @@ class Stage:
         while True:
             at = max(at + BLOCK, self.clock.now() // BLOCK * BLOCK - BEHIND * BLOCK)
             await asyncio.sleep(self.clock.until(at))
-            grew = self.playout.delay.move(self.speaking())
+            grew = self.playout.move(at, self.speaking())
             await self._send_sound(at, grew)
 
     async def _send_sound(self, at: int, grew: int) -> None:

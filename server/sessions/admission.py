@@ -42,11 +42,12 @@ class Slots:
         self.door = Door.WARMING
         self.total = 0
         self._taken: set[str] = set()
+        self._parked: dict[str, None] = {}  # nobody is there; whoever came first goes first
 
     @property
     def taken(self) -> int:
         """Sessions that hold a slot."""
-        return len(self._taken)
+        return len(self._taken) - len(self._parked)
 
     def open(self, total: int) -> None:
         """Warm-up is over and ``total`` sessions fit."""
@@ -65,8 +66,11 @@ class Slots:
         if self.door is Door.DRAINING:
             raise Draining("This server is shutting down; ask another one.", retry_after_s=10)
 
-    def take(self, session: str) -> None:
-        """Gives ``session`` a slot. Raises ``NoSlot``, ``NotReady`` or ``Draining``."""
+    def take(self, session: str) -> str | None:
+        """Gives ``session`` a slot; returns the parked session that has to go for it, if one has.
+
+        Raises ``NoSlot``, ``NotReady`` or ``Draining``.
+        """
         self.check()
         if self.taken >= self.total:
             raise NoSlot(
@@ -75,7 +79,22 @@ class Slots:
                 slots=self.total,
             )
         self._taken.add(session)
+        if len(self._taken) <= self.total:
+            return None
+        gone = next(iter(self._parked))
+        self.give_back(gone)
+        return gone
+
+    def park(self, session: str) -> None:
+        """Its peers may come back, but its slot is for whoever asks."""
+        if session in self._taken:
+            self._parked[session] = None
+
+    def resume(self, session: str) -> None:
+        """They have come back."""
+        self._parked.pop(session, None)
 
     def give_back(self, session: str) -> None:
         """The session has ended; giving a slot back twice is harmless."""
         self._taken.discard(session)
+        self._parked.pop(session, None)

@@ -39,7 +39,7 @@ class Host(Protocol):
     def greet(self, member: Member) -> None: ...
     def command(self, command: data_channel.Command, member: Member) -> None: ...
     def listen_to(self, member: Member) -> None: ...
-    def attended(self, present: bool, last_s: float) -> None: ...
+    def attended(self, present: bool, last_s: float, left: bool) -> None: ...
 
 
 class Members:
@@ -89,16 +89,16 @@ class Members:
     async def leave(self, member: Member) -> None:
         """A peer goes, and is gone; harmless when it went before."""
         if member.name in self._members:
-            await asyncio.shield(self.part(member))
+            await asyncio.shield(self.part(member, left=True))
 
-    def part(self, member: Member) -> asyncio.Task[None]:
+    def part(self, member: Member, left: bool = False) -> asyncio.Task[None]:
         """Parts from a peer at once; its connection closes in a task of its own."""
         last_s = member.last_s
         del self._members[member.name]
         member.detach()
         for track in member.tracks:
             self._host.stage.leave(track)
-        self._changed(last_s)
+        self._changed(last_s, left)
         return self._partings.start(f"{self._host.id}/part-{member.name}", member.close)
 
     def part_from_strangers(self, since_s: float) -> None:
@@ -115,7 +115,7 @@ class Members:
 
     def _gone(self, member: Member) -> None:
         log.info("peer %s is gone", member.name, extra={"session": self._host.id})
-        self.part(member)
+        self.part(member, left=member.peer.connectionState == "closed")
 
-    def _changed(self, last_s: float = 0.0) -> None:
-        self._host.attended(any(member.connected for member in self), last_s)
+    def _changed(self, last_s: float = 0.0, left: bool = False) -> None:
+        self._host.attended(any(member.connected for member in self), last_s, left)

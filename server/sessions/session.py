@@ -74,6 +74,7 @@ class Limits:
     longest_s: float = 0.0  # 0 is no limit
     idle_s: float = 0.0
     messages: tuple[float, float] = (data_channel.RATE_PER_S, data_channel.BURST)
+    return_s: float = 0.0  # the grace of peers whose network is away; 0 is no other
 
 
 class Session:
@@ -95,6 +96,8 @@ class Session:
         self.clock = SessionClock(monotonic)
         self.playout = Playout(limits.delay)
         self.members = Members(self)
+        self.on_parked: Callable[[Session], None] = lambda session: None  # its slot may be taken
+        self._away = False  # who was here last has not left, the network has
         self.on_joined: Callable[[], None] = lambda: None  # somebody is connected
         self.on_ended: Callable[[Session], None] = lambda session: None
         self.grant: Any = None  # of the consent gate; asked again while the session runs
@@ -189,13 +192,14 @@ class Session:
         if self.stage.tap is not None:
             member.send(data_channel.build("notice", code="recording_started", message=RECORDED))
 
-    def attended(self, present: bool, last_s: float) -> None:
-        """Whether somebody is here now; if not, the last one was at ``last_s``."""
+    def attended(self, present: bool, last_s: float, left: bool) -> None:
+        """Whether somebody is here now; if not, the last one was at ``last_s``, and has ``left`` or
+        may come back."""
         if present and self.state is State.WAITING:
             self._become(State.LIVE)
             self.on_joined()
         elif not present and self.state is State.LIVE:
-            self._lonely_since = last_s
+            self._lonely_since, self._away = last_s, not left
             self._become(State.WAITING)
 
     def listen_to(self, member: Member) -> None:
@@ -369,8 +373,12 @@ class Session:
         """Lets go of peers that never connected, and of a session that nobody comes back to."""
         grace = self.limits.grace_s
         self.members.part_from_strangers(now - grace)
-        if self.state is State.WAITING and now - self._lonely_since > grace:
-            self.end_soon(f"nobody was connected for {grace:.0f} s")
+        if self.state is not State.WAITING or now - self._lonely_since <= grace:
+            return
+        self.on_parked(self)
+        longest = self.limits.return_s if self._away else grace
+        if now - self._lonely_since > longest:
+            self.end_soon(f"nobody was connected for {longest:.0f} s")
 
     def _watch_limits(self, now: float) -> None:
         """Ends a session that has lasted, or been silent, for as long as it may."""

@@ -168,11 +168,12 @@ class House:
         )
         try:
             self.check()
-            self.slots.take(session.id)
+            self._make_room(self.slots.take(session.id))
         except Unavailable:
             self.metrics.refused.inc()
             raise
         session.on_ended = self._ended
+        session.on_parked, session.on_joined = self._parked, lambda: self._joined(session)
         try:
             await self._start(session)
         except BaseException:
@@ -186,6 +187,18 @@ class House:
         self.metrics.sessions.set(self.slots.taken)
         log.info("session opens: avatar %s", options.avatar, extra={"session": session.id})
         return session
+
+    def _make_room(self, parked: str | None) -> None:
+        if parked is not None and parked in self._sessions:
+            self._sessions[parked].end_soon("its peers were away, and somebody else came")
+
+    def _parked(self, session: Session) -> None:
+        self.slots.park(session.id)
+        self.metrics.sessions.set(self.slots.taken)
+
+    def _joined(self, session: Session) -> None:
+        self.slots.resume(session.id)
+        self.metrics.sessions.set(self.slots.taken)
 
     def check(self) -> None:
         """Raises ``NotReady``, ``Draining`` or ``RegistryDown`` while nobody would be let in."""
@@ -225,6 +238,7 @@ class House:
             longest_s=s.session_max_s,
             idle_s=s.session_idle_s,
             messages=(s.message_rate, s.message_burst),
+            return_s=max(s.grace_s, s.return_s),
         )
 
     def _delays(self) -> DelayLimits:
