@@ -38,6 +38,13 @@ class Timeline:
         self._kept = joined.narrow(self._dim, drop, joined.shape[self._dim] - drop)
         self.end += columns.shape[self._dim]
 
+    def truncate(self, end: int) -> None:
+        """Forget the columns from ``end`` on; the next one appended is number ``end``."""
+        if not self.start <= end <= self.end:
+            raise ValueError(f"columns {self.start}-{self.end} cannot be cut at {end}")
+        self._kept = self._kept.narrow(self._dim, 0, end - self.start)
+        self.end = end
+
     def read(self, start: int, length: int) -> tuple[Tensor, Tensor]:
         """Columns [start, start + length) and which of them are known, bool (length,)."""
         shape = list(self._kept.shape)

@@ -1,8 +1,9 @@
 """One arithmetic for both schedules: chunks in, clean latents out.
 
 A ``Performance`` is what the generator remembers of one speaker: speech heard, latents made, what
-the last speculation left. ``advance`` denoises the chunks of any number of performances as one
-batch and harmonises the chunks of each after every step. The causal schedule hands it two chunks
+the last speculation left. ``denoise`` takes the chunks of any number of performances as one batch,
+harmonises the chunks of each after every step, and changes none of them; ``Performance.commit``
+remembers what was made, one performance at a time. The causal schedule hands it two chunks
 per performance, the parallel one a window of them; nothing else differs.
 """
 
@@ -53,6 +54,21 @@ class Performance:
         """Index of the next latent to be made."""
         return self.latents.end
 
+    @torch.inference_mode()
+    def commit(self, made: Made) -> Tensor:
+        """Remember what ``denoise`` made; returns its latents. Raises ``ValueError`` if they are
+        not the next ones: what was committed is never committed again."""
+        if made.start != self.position:
+            raise ValueError(f"latents from {made.start} cannot follow {self.position}")
+        self.latents.append(made.latents)
+        self.trace.leave(made.left_from, made.left)
+        return made.latents
+
+    def interrupt(self) -> None:
+        """Forget the speech of what was not made yet, and what was speculated of it."""
+        self.audio.truncate(self.position)
+        self.trace.clear()
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -61,6 +77,17 @@ class Plan:
     chunks: Sequence[Chunk]
     emit: int  # latents that become final
     leave_from: int  # absolute index: the last chunk's fields from here are left as a trace
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one performance gets of a batch: clean ``latents`` (C, emit, 1, P) from ``start``, and
+    the fields per noise level that it leaves behind for latents from ``left_from``."""
+
+    start: int
+    latents: Tensor
+    left_from: int
+    left: list[Tensor]
 
 
 def causal_plan(config: ModelConfig, position: int) -> Plan:
@@ -111,9 +138,14 @@ class Denoiser:
         self._together = self._guided and not any(self._thresholds)
         self.forwards = self.reused = 0
 
-    @torch.inference_mode()
     def advance(self, performances: Sequence[Performance], plans: Sequence[Plan]) -> list[Tensor]:
         """The new clean latents (C, emit, 1, P) of each performance, which remembers them."""
+        made = self.denoise(performances, plans)
+        return [p.commit(new) for p, new in zip(performances, made, strict=True)]
+
+    @torch.inference_mode()
+    def denoise(self, performances: Sequence[Performance], plans: Sequence[Plan]) -> list[Made]:
+        """What each performance is to remember next; none of them is changed."""
         pairs = [(p, chunk) for p, plan in zip(performances, plans, strict=True)
                  for chunk in plan.chunks]  # fmt: skip
         caches = self._told(self._condition(pairs))
@@ -130,7 +162,7 @@ class Denoiser:
             else:
                 fresh = torch.stack([self._noise(p, chunk, i + 1) for p, chunk in pairs])
                 x = renoise(x0, fresh, t_next)
-        return self._commit(x, performances, plans, left)
+        return self._split(x, performances, plans, left)
 
     def _condition(self, pairs: Sequence[tuple[Performance, Chunk]]) -> Condition:
         past = self._config.chunks.context
@@ -213,13 +245,13 @@ class Denoiser:
         return torch.cat(out)
 
     @staticmethod
-    def _commit(
+    def _split(
         x: Tensor,
         performances: Sequence[Performance],
         plans: Sequence[Plan],
         left: list[list[Tensor]],
-    ) -> list[Tensor]:
-        fresh, row = [], 0
+    ) -> list[Made]:
+        made, row = [], 0
         for p, plan_, kept in zip(performances, plans, left, strict=True):
             start, pieces, covered = p.position, [], p.position
             for chunk in plan_.chunks:
@@ -228,8 +260,6 @@ class Denoiser:
                     pieces.append(x[row, :, covered - chunk.start : stop - chunk.start])
                     covered = stop
                 row += 1
-            latents = torch.cat(pieces, dim=1)
-            p.latents.append(latents)
-            p.trace.leave(max(plan_.leave_from, plan_.chunks[-1].start), kept)
-            fresh.append(latents)
-        return fresh
+            left_from = max(plan_.leave_from, plan_.chunks[-1].start)
+            made.append(Made(start, torch.cat(pieces, dim=1), left_from, kept))
+        return made

@@ -10,22 +10,23 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.admission import admit
 from pipeline.avatars import find_avatar
 from pipeline.consent import ConsentGrant
 from pipeline.errors import LandmarksInvalid, LandmarksMissing, PersonNotFound
+from pipeline.isolation import attempt, batched, then
 from pipeline.media.image_file import Picture, hash_picture, load_picture
 from pipeline.media.label import Label
 from pipeline.models.mini.config import SAMPLES_PER_FRAME, ModelConfig, load_config
-from pipeline.models.mini.denoiser import Denoiser, Performance, causal_plan
+from pipeline.models.mini.denoiser import Denoiser, Made, Performance, Plan, causal_plan
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import fit_landmarks
 from pipeline.models.mini.generator import Generator, load_generator
@@ -46,20 +47,29 @@ class AvatarEngine:
     def __init__(self, config: ModelConfig, denoiser: Denoiser) -> None:
         self._config, self._denoiser = config, denoiser
 
-    def advance(self, streams: Sequence[AvatarStream]) -> list[Tensor]:
-        """Fresh latents (C, hop, 1, P) of streams that are ``ready``; nothing is painted."""
-        for stream in streams:
-            stream.grant.check()
-            stream.hear()
-        performances = [stream.performance for stream in streams]
-        plans = [causal_plan(self._config, p.position) for p in performances]
-        return self._denoiser.advance(performances, plans)
+    def step(self, streams: Sequence[AvatarStream]) -> list[Iterable[AvatarFrame]]:
+        """One tick of every stream that is ready, no frames for each of the others.
 
-    def step(self, streams: Sequence[AvatarStream]) -> list[list[AvatarFrame]]:
-        """One tick of every stream that is ready; an empty list for each of the others."""
+        Frames are painted as they are taken. What a stream raises, at whichever stage, is raised
+        when its own frames are taken, and changes nothing for the others.
+        """
         ready = [stream for stream in streams if stream.ready]
-        fresh = dict(zip(map(id, ready), self.advance(ready), strict=True)) if ready else {}
-        return [list(s.paint(fresh[id(s)])) if id(s) in fresh else [] for s in streams]
+        made = dict(zip(map(id, ready), self._tick(ready), strict=True))
+        return [made.get(id(stream), ()) for stream in streams]
+
+    def _tick(self, streams: Sequence[AvatarStream]) -> list[Iterable[AvatarFrame]]:
+        heard = [attempt(partial(self._hear, stream)) for stream in streams]
+        made = batched(self._denoise, heard)
+        return [then(new, stream.show) for stream, new in zip(streams, made, strict=True)]
+
+    def _hear(self, stream: AvatarStream) -> tuple[Performance, Plan]:
+        stream.grant.check()
+        stream.hear()
+        return stream.performance, causal_plan(self._config, stream.performance.position)
+
+    def _denoise(self, due: Sequence[tuple[Performance, Plan]]) -> list[Made]:
+        performances, plans = zip(*due, strict=True)
+        return self._denoiser.denoise(performances, plans)
 
 
 class AvatarPipeline:
@@ -154,7 +164,7 @@ class AvatarPipeline:
         performance = self._performance(avatar, prompt, seed, "causal")
         painter = Painter(avatar.anchor)
         return AvatarStream(
-            avatar, grant, self.networks, performance, painter, self.engine.advance, self.label
+            avatar, grant, self.networks, performance, painter, self.engine.step, self.label
         )
 
     def render(

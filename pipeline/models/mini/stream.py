@@ -6,7 +6,7 @@ Not thread-safe: one thread at a time pushes and steps a stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,9 +23,7 @@ from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
 from pipeline.models.mini.vae import MotionDecoder
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pipeline.models.mini.denoiser import Performance
+    from pipeline.models.mini.denoiser import Made, Performance
     from pipeline.models.mini.onnx.runtime import Networks
     from pipeline.models.mini.painter import Painter
 
@@ -64,13 +62,13 @@ class AvatarStream:
         model: Networks,
         performance: Performance,
         painter: Painter,
-        advance: Callable[[list[AvatarStream]], list[Tensor]],
+        tick: Callable[[list[AvatarStream]], list[Iterable[AvatarFrame]]],
         label: Label | None = None,
     ) -> None:
         grant.check(image_sha256=avatar.image_sha256)
         self.avatar, self.grant = avatar, grant
         self.performance = performance
-        self._model, self._painter, self._advance = model, painter, advance
+        self._model, self._painter, self._tick = model, painter, tick
         self._label = label or Label()
         self._audio = AudioStream(model.audio, model.config.audio.mel_bands)
         self._decoder = MotionDecoder(model.vae, model.config.motion.ease)
@@ -111,9 +109,17 @@ class AvatarStream:
         return dropped
 
     def interrupt(self) -> None:
-        """Drop everything waiting and what was speculated; the avatar goes back to listening."""
+        """Drop everything waiting and what was speculated; the avatar goes back to listening.
+
+        What was heard beyond what is made, and less than a latent that cannot be dropped, is
+        silence from now on.
+        """
         self.skip(len(self._pending))
-        self.performance.trace.clear()
+        self._pending = np.zeros_like(self._pending)
+        self.performance.interrupt()
+        self._audio.reset()
+        ahead = self._heard - self.performance.position * self._model.config.samples_per_latent
+        self.performance.audio.append(self._audio.push(np.zeros(ahead, np.float32)))
 
     def flush(self) -> None:
         """Pad with silence so that every sample pushed so far gets its frames."""
@@ -168,8 +174,9 @@ class AvatarStream:
         """One causal tick: the frames of the next hop, painted one by one, or nothing if not
         ``ready``. Raises a ``ConsentError`` once the grant no longer holds.
         """
-        if self.ready:
-            yield from self.paint(self._advance([self])[0])
+        yield from self._tick([self])[0]
+
+    # -- a step, in the hands of the engine ---------------------------------------------------
 
     def hear(self) -> None:
         """Embed the waiting speech that the next tick can use."""
@@ -181,15 +188,19 @@ class AvatarStream:
         self._pending = self._pending[take:]
         self._heard += take
 
-    def paint(self, latents: Tensor) -> Iterator[AvatarFrame]:
-        """Decode fresh latents (C, T, 1, 5), which end at ``media_time``, and draw their frames."""
-        states = self._decoder.push(latents).numpy()
-        first = self.media_time // SAMPLES_PER_FRAME - len(states)
-        for i, state in enumerate(states):
-            index, image = first + i, self._painter.paint(state)
+    def show(self, made: Made) -> Iterator[AvatarFrame]:
+        """Remember and decode what was made, at once; its frames, drawn as they are taken."""
+        states = self._decoder.push(self.performance.commit(made)).numpy()
+        return self._paint(states, self.media_time // SAMPLES_PER_FRAME - len(states))
+
+    def _paint(self, states: NDArray[np.float32], first: int) -> Iterator[AvatarFrame]:
+        for index, state in enumerate(states, first):
+            image = self._painter.paint(state)
             if index % FRAME_RATE == 0:
                 self._drift.see(image)
             yield AvatarFrame(self._label.stamp(image), index, index * SAMPLES_PER_FRAME)
+
+    # -- what is known of it ------------------------------------------------------------------
 
     def metrics(self) -> dict[str, float]:
         """What an operator watches: ``backlog_s``, ``skipped_s``, ``colour_drift``, ..."""

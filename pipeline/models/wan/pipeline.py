@@ -55,11 +55,12 @@ class WanEngine:
     def __init__(self, most: int) -> None:
         self._most = most
 
-    def step(self, streams: Sequence[WanStream]) -> list[list[AvatarFrame]]:
-        """One chunk of every stream that is ready; an empty list for each of the others."""
+    def step(self, streams: Sequence[WanStream]) -> list[Iterable[AvatarFrame]]:
+        """One chunk of every stream that is ready, no frames for each of the others. What a stream
+        raises is raised when its own frames are taken."""
         ready = [stream for stream in streams if stream.ready]
         made = dict(zip(map(id, ready), step_together(ready, self._most), strict=True))
-        return [made.get(id(stream), []) for stream in streams]
+        return [made.get(id(stream), ()) for stream in streams]
 
 
 class WanPipeline:

@@ -7,7 +7,7 @@ s) with s = 16000 / frame rate. Everything that one stream remembers is here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import AudioNotFinite, StreamClosed, StreamOverrun
+from pipeline.isolation import attempt, of_all, then
 from pipeline.media.label import Label
 from pipeline.models.mini.stream import AvatarFrame
 from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
@@ -212,13 +213,11 @@ class WanStream:
 
     # -- a step, in the hands of ``step_together`` ----------------------------------------------
 
-    def check(self) -> None:
-        """Raise a ``ConsentError`` once the grant no longer holds."""
-        self.grant.check()
-
     def begin(self) -> Turn[Fresh]:
         """Hear the next chunk's speech; its generation, which asks for forwards. A chunk that was
-        generated and not shown, because something failed in between, is not generated again."""
+        generated and not shown, because something failed in between, is not generated again.
+        Raises a ``ConsentError``, before anything is heard, once the grant no longer holds."""
+        self.grant.check()
         if self._made is not None:
             return self._generate(None)
         span = self._performance.span()
@@ -230,22 +229,22 @@ class WanStream:
         assert self._made is not None
         return self._made
 
-    def place(self, fresh: Fresh) -> FrameDecoder:
-        """The decoder that the new latents go to next, at their place in the video."""
+    def place(self, fresh: Fresh) -> tuple[FrameDecoder, Tensor]:
+        """The decoder, at their place in the video, and the new latents that it gets next."""
         if fresh.lead is not None:  # shown by the chunk before
             self._parts.decoder.reset()
             self._parts.decoder.push(fresh.lead)
-        return self._parts.decoder
+        return self._parts.decoder, fresh.latents
 
     def show(self, frames: Tensor) -> list[AvatarFrame]:
         """Decoded frames (1, 3, T, H, W), labelled and numbered."""
         self._parts.memory.add(frames)
-        images = to_pixels(frames)
+        images = [self._label.stamp(image) for image in to_pixels(frames)]
         times = [self._media(self._shown + i) for i in range(len(images))]
         self._shown += len(images)
         self._made = None
         return [
-            AvatarFrame(self._label.stamp(image), at // self.samples_per_frame, at)
+            AvatarFrame(image, at // self.samples_per_frame, at)
             for image, at in zip(images, times, strict=True)
         ]
 
@@ -281,23 +280,23 @@ class WanStream:
         return self._parts.speech.read(start, stop)
 
 
-def step_together(streams: Sequence[WanStream], most: int) -> list[list[AvatarFrame]]:
-    """One chunk of every stream, all ``ready``, at most ``most`` of them in one batch. Raises a
-    ``ConsentError`` before anything is heard if a grant no longer holds; whatever fails later, the
-    streams can be stepped again."""
-    for stream in streams:
-        stream.check()
+def step_together(streams: Sequence[WanStream], most: int) -> list[Iterable[AvatarFrame]]:
+    """One chunk of every stream, all ``ready``, at most ``most`` of them in one batch.
+
+    What a stream raises, a ``ConsentError`` before anything is heard included, is raised when its
+    own frames are taken. The others get theirs, and every stream can be stepped again.
+    """
     if not streams:
         return []
     stages = Stages(streams[0].clock)
     stages.enter("hear")
-    turns = [stream.begin() for stream in streams]
+    turns = [attempt(stream.begin) for stream in streams]
     stages.enter("denoise")
-    fresh = together(turns, most)
+    fresh = of_all(lambda well: together(well, most), turns)
     stages.enter("decode")
-    decoders = [s.place(new) for s, new in zip(streams, fresh, strict=True)]
-    frames = decode_together(decoders, [new.latents for new in fresh], most)
-    shown = [s.show(made) for s, made in zip(streams, frames, strict=True)]
+    placed = [then(new, s.place) for s, new in zip(streams, fresh, strict=True)]
+    frames = of_all(lambda well: decode_together(well, most), placed)
+    shown = [then(made, s.show) for s, made in zip(streams, frames, strict=True)]
     for stage, spent in stages.seconds():
         for stream in streams:
             stream.spend(stage, spent / len(streams))

@@ -3,7 +3,8 @@
 Streams that ask for forwards of the same shape at the same rotary places are answered together,
 whatever else differs between them: prompt, speech, picture, noise level, what their rings hold. The
 others go apart. A group is cut into batches of 1, 2, 4 ... streams, so that few shapes have to be
-compiled or recorded. Every stream gets what it would get alone, to rounding.
+compiled or recorded. Every stream gets what it would get alone, to rounding. A batch that fails is
+asked for again one by one, and a stream that fails then fails alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.attention.cache import JointCache
+from pipeline.isolation import Failed, batched
 from pipeline.models.wan.generation.forward import Ask, Turn, answer, join
 from pipeline.models.wan.network.block import Hint
 from pipeline.models.wan.network.dit import Modulation
@@ -33,26 +35,36 @@ class FrameDecoder(Protocol):
 
 
 @torch.no_grad()
-def together(turns: Sequence[Turn[T]], most: int) -> list[T]:
-    """What each turn returns, at most ``most`` of them in one forward."""
+def together(turns: Sequence[Turn[T]], most: int) -> list[T | Failed]:
+    """What each turn returns, or raises; at most ``most`` of them in one forward."""
     pending: dict[int, Ask] = {}
-    done: dict[int, T] = {}
+    done: dict[int, T | Failed] = {}
     batch = Batch()
 
-    def go_on(i: int, sent: Tensor | None) -> None:
+    def go_on(i: int, sent: Tensor | Failed | None) -> None:
         try:
-            pending[i] = next(turns[i]) if sent is None else turns[i].send(sent)
+            pending[i] = _resume(turns[i], sent)
         except StopIteration as end:
             done[i] = end.value
+        except Exception as error:
+            done[i] = Failed(error)
 
     for i in range(len(turns)):
         go_on(i, None)
     while pending:
         asked, pending = pending, {}
         for group in grouped({i: kind(ask) for i, ask in asked.items()}, most):
-            for i, field in zip(group, batch.answer([asked[i] for i in group]), strict=True):
+            fields = batched(batch.answer, [asked[i] for i in group])
+            for i, field in zip(group, fields, strict=True):
                 go_on(i, field)
     return [done[i] for i in range(len(turns))]
+
+
+def _resume(turn: Turn[T], sent: Tensor | Failed | None) -> Ask:
+    """What a turn asks for next, now that it is told this."""
+    if sent is None:
+        return next(turn)
+    return turn.throw(sent.error) if isinstance(sent, Failed) else turn.send(sent)
 
 
 def grouped(kinds: dict[int, Hashable], most: int) -> Iterator[list[int]]:
@@ -123,20 +135,17 @@ def _levels(mods: Sequence[Modulation], rows: Sequence[int]) -> Modulation:
 
 @torch.no_grad()
 def decode_together(
-    decoders: Sequence[FrameDecoder], latents: Sequence[Tensor], most: int
-) -> list[Tensor]:
-    """What each decoder would push alone: the new frames of each. Latents of the same shape at the
-    same place of their videos are one batch, where the decoder is torch's."""
-    kinds = {i: _place(decoder, latents[i].shape) for i, decoder in enumerate(decoders)}
-    frames: dict[int, Tensor] = {}
+    rows: Sequence[tuple[FrameDecoder, Tensor]], most: int
+) -> list[Tensor | Failed]:
+    """What each decoder would push of its latents alone: its new frames, or what it raises. Latents
+    of the same shape at the same place of their videos are one batch, where the decoder is torch's.
+    """
+    kinds = {i: _place(decoder, latents.shape) for i, (decoder, latents) in enumerate(rows)}
+    frames: dict[int, Tensor | Failed] = {}
     for group in grouped(kinds, most):
-        own = [d for d in (decoders[i] for i in group) if isinstance(d, VaeDecoder)]
-        if len(own) > 1:
-            made = _decode(own, torch.cat([latents[i] for i in group]))
-        else:
-            made = [decoders[i].push(latents[i]) for i in group]
+        made = batched(_decode, [rows[i] for i in group])
         frames |= dict(zip(group, made, strict=True))
-    return [frames[i] for i in range(len(decoders))]
+    return [frames[i] for i in range(len(rows))]
 
 
 def _place(decoder: FrameDecoder, shape: torch.Size) -> Hashable:
@@ -145,7 +154,15 @@ def _place(decoder: FrameDecoder, shape: torch.Size) -> Hashable:
     return id(decoder)
 
 
-def _decode(decoders: Sequence[VaeDecoder], latents: Tensor) -> list[Tensor]:
+def _decode(rows: Sequence[tuple[FrameDecoder, Tensor]]) -> list[Tensor]:
+    """One decoder pushes alone, several of torch's as one; they remember when all is computed."""
+    own = [decoder for decoder, _ in rows if isinstance(decoder, VaeDecoder)]
+    if len(rows) == 1 or len(own) < len(rows):
+        return [decoder.push(latents) for decoder, latents in rows]
+    return _decode_joined(own, torch.cat([latents for _, latents in rows]))
+
+
+def _decode_joined(decoders: Sequence[VaeDecoder], latents: Tensor) -> list[Tensor]:
     step = decoders[0].step
     past = {layer: torch.cat([d.past[layer] for d in decoders]) for layer in decoders[0].past}
     frames = torch.cat([step(latent, past) for latent in latents.split(1, dim=2)], dim=2)

@@ -10,7 +10,7 @@ there is no position to run out of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -55,6 +55,10 @@ class MergedPast:
     def keep(self, start: int, fresh: int, own: Sequence[KeyValue]) -> None:
         """Take in new latents, for ``go_on``, and merge the middle where the next block would find
         no room."""
+        self.kept(start, fresh, own)()
+
+    def kept(self, start: int, fresh: int, own: Sequence[KeyValue]) -> Callable[[], None]:
+        """What ``keep`` remembers, once this is called."""
         total = self.held + fresh
         crowded = total > self.room
         kept = []
@@ -65,7 +69,12 @@ class MergedPast:
             size = k.shape[2] // total
             kept.append((self._merged(k, i, size), self._merged(v, i, size)) if crowded else (k, v))
         middle = (total - self.sink - self.newest) // self.weights[0].shape[-1]
-        self.next = (self.sink + middle + self.newest if crowded else total), kept
+        held = self.sink + middle + self.newest if crowded else total
+
+        def take() -> None:
+            self.next = held, kept
+
+        return take
 
     def go_on(self) -> None:
         """The block in hand is done: it belongs to the past. Until then it can be begun again."""

@@ -241,9 +241,10 @@ class WanDiT(nn.Module):
                 short.reuse.keep(short.step, i, attended)
             if keep and own is not None:
                 kept.append(own)
-        if ring is not None and keep:
+        out = self._unpatch(self.head(tokens, mod.head), frames, height, width)
+        if ring is not None and keep:  # last, so that a forward that fails keeps nothing
             ring.keep(start, frames, kept)
-        return self._unpatch(self.head(tokens, mod.head), frames, height, width)
+        return out
 
     def _unpatch(self, x: Tensor, frames: int, height: int, width: int) -> Tensor:
         """(B, N, patch and channel, channel fastest) -> float32 (B, 16, T, h, w)."""

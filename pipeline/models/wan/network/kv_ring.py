@@ -8,7 +8,7 @@ the ring is full and stays inside it for ever after: nothing grows with the perf
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +22,12 @@ class Memory(Protocol):
     def places(self, start: int, fresh: int) -> Tensor: ...
     def past(self, block: int, fresh: int) -> tuple[Tensor, Tensor] | None: ...
     def keep(self, start: int, fresh: int, own: Sequence[tuple[Tensor, Tensor]]) -> None: ...
+    def kept(
+        self, start: int, fresh: int, own: Sequence[tuple[Tensor, Tensor]]
+    ) -> Callable[[], None]:
+        """Work out what ``keep`` leaves behind; nothing changes until what is returned is called,
+        which cannot fail."""
+        ...
 
 
 @dataclass(slots=True)
@@ -75,6 +81,12 @@ class KvRing:
 
     def keep(self, start: int, fresh: int, own: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Take in the clean latents [start, start + fresh), and evict to make room."""
+        self.kept(start, fresh, own)()
+
+    def kept(
+        self, start: int, fresh: int, own: Sequence[tuple[Tensor, Tensor]]
+    ) -> Callable[[], None]:
+        """What ``keep`` remembers, once this is called."""
         slots = self.visible(fresh)
         blocks = []
         for block, (k, v) in enumerate(own):
@@ -82,8 +94,12 @@ class KvRing:
             if past is not None:
                 k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
             blocks.append((k, v))
-        self.blocks = blocks
-        self.times = [self.times[i] for i in slots] + list(range(start, start + fresh))
+        times = [self.times[i] for i in slots] + list(range(start, start + fresh))
+
+        def take() -> None:
+            self.times, self.blocks = times, blocks
+
+        return take
 
 
 class JointRing:
@@ -107,7 +123,21 @@ class JointRing:
 
     def keep(self, start: int, fresh: int, own: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Hand every ring its rows, which it takes in at its own place."""
+        self.kept(start, fresh, own)()
+
+    def kept(
+        self, start: int, fresh: int, own: Sequence[tuple[Tensor, Tensor]]
+    ) -> Callable[[], None]:
+        """All of them or none, so that a batch that fails can be asked for again."""
         rows = [count for _, _, count in self._rings]
         split = [(k.split(rows), v.split(rows)) for k, v in own]
-        for i, (ring, first, _) in enumerate(self._rings):
-            ring.keep(first, fresh, [(k[i], v[i]) for k, v in split])
+        takes = [
+            ring.kept(first, fresh, [(k[i], v[i]) for k, v in split])
+            for i, (ring, first, _) in enumerate(self._rings)
+        ]
+
+        def take() -> None:
+            for each in takes:
+                each()
+
+        return take

@@ -1,7 +1,10 @@
 """Streams and renders of a small random model: time, gates, interruption, both schedules."""
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +23,9 @@ from pipeline.errors import (
     StreamOverrun,
 )
 from pipeline.media.image_file import Picture
+from pipeline.models.mini import pipeline as engine_module
 from pipeline.models.mini.config import load_config
-from pipeline.models.mini.denoiser import Denoiser
+from pipeline.models.mini.denoiser import Denoiser, causal_plan
 from pipeline.models.mini.enrolment.identity_anchor import build_anchor, bundled_body
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
 from pipeline.models.mini.generator import Generator
@@ -228,6 +232,146 @@ def test_streams_stepped_together_give_what_each_gives_alone(pipeline, avatar, g
         together = pipeline.engine.step(pair)[1]
         for a, b in zip(together, alone.step(), strict=True):
             assert np.abs(a.image.astype(int) - b.image).max() <= 1
+
+
+class Broken(RuntimeError):
+    """What a test breaks."""
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise Broken
+
+
+def _break(stage, stream, patch):
+    """Makes one stream fail at a stage of its tick."""
+    if stage == "consent":
+        patch.setattr(stream, "grant", SimpleNamespace(check=_fail))
+    elif stage == "hear":
+        patch.setattr(stream._audio, "push", _fail)
+    elif stage == "plan":
+        turns = itertools.count()
+        patch.setattr(
+            engine_module,
+            "causal_plan",
+            lambda *a: _fail() if next(turns) % 3 == 1 else causal_plan(*a),
+        )
+    elif stage == "denoise":
+        patch.setattr(stream.performance.latents, "read", _fail)
+    elif stage == "commit":
+        patch.setattr(stream.performance.latents, "append", _fail)
+    elif stage == "decode":
+        patch.setattr(stream._decoder, "push", _fail)
+    elif stage == "paint":
+        patch.setattr(stream, "_painter", SimpleNamespace(paint=_fail))
+    else:
+        patch.setattr(stream, "_label", SimpleNamespace(stamp=_fail))
+
+
+@pytest.mark.parametrize(
+    "stage", ["consent", "hear", "plan", "denoise", "commit", "decode", "paint", "label"]
+)
+def test_a_stream_that_fails_at_any_stage_fails_alone(pipeline, avatar, grant, stage, monkeypatch):
+    trio = [pipeline.open(avatar, grant, seed=s) for s in (1, 2, 3)]
+    alone = [pipeline.open(avatar, grant, seed=s) for s in (1, 2, 3)]
+    for stream in (*trio, *alone):
+        stream.push(speech(1.0))
+    for stream in trio:
+        list(stream.step())
+    exact = [[*s.step(), *s.step(), *s.step()] for s in alone]
+    _break(stage, trio[1], monkeypatch)
+    for tick in (1, 2):
+        made = pipeline.engine.step(trio)
+        with pytest.raises(Broken):
+            list(made[1])
+        for i in (0, 2):
+            due = exact[i][tick * FRAMES : (tick + 1) * FRAMES]
+            for ours, plain in zip(made[i], due, strict=True):
+                assert ours.index == plain.index, "nobody loses a tick, nor gets one twice"
+                assert np.abs(ours.image.astype(int) - plain.image).max() <= 1
+
+
+def test_a_batch_that_fails_goes_one_by_one_and_nobody_notices(
+    pipeline, avatar, grant, monkeypatch
+):
+    pair = [pipeline.open(avatar, grant, seed=s) for s in (1, 2)]
+    alone = [pipeline.open(avatar, grant, seed=s) for s in (1, 2)]
+    for stream in (*pair, *alone):
+        stream.push(speech(1.0))
+    denoise = Denoiser.denoise
+
+    def only_one(self, performances, plans):
+        if len(performances) > 1:
+            raise MemoryError
+        return denoise(self, performances, plans)
+
+    exact = [list(stream.step()) for stream in alone]
+    monkeypatch.setattr(Denoiser, "denoise", only_one)
+    for ours, plain in zip(pipeline.engine.step(pair), exact, strict=True):
+        for a, b in zip(ours, plain, strict=True):
+            assert a.index == b.index and np.abs(a.image.astype(int) - b.image).max() <= 1
+
+
+def test_what_was_committed_is_never_committed_again(pipeline, avatar, grant):
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(1.0))
+    (due,) = [pipeline.engine._hear(stream)]
+    (made,) = pipeline.engine._denoise([due])
+    assert stream.media_time == 0, "denoising changes nothing"
+    stream.performance.commit(made)
+    with pytest.raises(ValueError, match="cannot follow"):
+        stream.performance.commit(made)
+    assert stream.media_time == TICK
+
+
+def test_frames_that_nobody_takes_cost_the_stream_nothing(pipeline, avatar, grant):
+    lazy, keen = (pipeline.open(avatar, grant, seed=4) for _ in range(2))
+    for stream in (lazy, keen):
+        stream.push(speech(1.0))
+    pipeline.engine.step([lazy])
+    list(keen.step())
+    for ours, plain in zip(lazy.step(), keen.step(), strict=True):
+        assert ours.index == plain.index and np.array_equal(ours.image, plain.image)
+
+
+def test_an_interrupt_leaves_nothing_of_what_was_heard(pipeline, avatar, grant):
+    """Neither ahead of what was made, nor less than a latent, nor in the encoder."""
+    loud, quiet = (pipeline.open(avatar, grant, seed=4) for _ in range(2))
+    loud.push(speech(1.0)[: TICK + 640 + 3 * LATENT + 333])
+    quiet.push(speech(1.0)[: TICK + 640])
+    for stream in (loud, quiet):
+        list(stream.step())
+        stream.interrupt()
+    assert loud.media_time == quiet.media_time + 3 * LATENT
+    loud.push(np.zeros(TICK, np.float32))
+    quiet.push(np.zeros(TICK + 333, np.float32))
+    for ours, plain in zip(loud.step(), quiet.step(), strict=True):
+        assert ours.media_time == plain.media_time + 3 * LATENT
+        assert np.array_equal(ours.image, plain.image)
+
+
+def test_an_interrupt_forgets_what_was_speculated_and_heard_for_it(
+    pipeline, avatar, grant, monkeypatch
+):
+    chunks = replace(pipeline.config.chunks, live_tail=2)
+    config = replace(pipeline.config, chunks=chunks)
+    monkeypatch.setattr(pipeline, "config", config)
+    monkeypatch.setattr(pipeline.engine, "_config", config)
+    monkeypatch.setattr(pipeline.networks, "config", config)
+    stream = pipeline.open(avatar, grant)
+    stream.push(speech(2.0))
+    list(stream.step())
+    performance = stream.performance
+    heard, known = performance.audio.read(performance.position, 2)
+    assert performance.trace._left and known.all()
+    stream.interrupt()
+    silent, known = performance.audio.read(performance.position, 2)
+    assert performance.trace._left == [] and known.all()
+    fresh = pipeline.open(avatar, grant)
+    fresh._audio.reset()
+    still = fresh._audio.push(np.zeros(2 * LATENT + 640, np.float32))
+    torch.testing.assert_close(silent, still)
+    assert not torch.allclose(heard, silent)
+    assert stream.samples_pushed - stream.media_time < 3 * LATENT + 640
 
 
 def test_landmarks_that_show_no_face_are_refused_before_anything_is_fitted(pipeline, grant):

@@ -178,4 +178,4 @@ def test_streams_are_stepped_together(grant: ConsentGrant) -> None:
     busy, idle = pipeline.open(avatar, grant), pipeline.open(avatar, grant)
     busy.push(speech(0.5))
     made = pipeline.engine.step([busy, idle])
-    assert [len(frames) for frames in made] == [5, 0]
+    assert [len(list(frames)) for frames in made] == [5, 0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,13 +186,14 @@ def test_videos_are_decoded_together_and_apart_where_one_has_just_begun(
     monkeypatch.setattr(vae, "decode_step", lambda x, p: rows.append(len(x)) or plain(x, p))
     for decoder in decoders:
         decoder.step = vae.decode_step
-    pieces = decode_together(decoders, [latents[:1, :, 1:3], *latents[1:, None, :, :2]], 4)
+    new = [latents[:1, :, 1:3], *latents[1:, None, :, :2]]
+    pieces = decode_together(list(zip(decoders, new, strict=True)), 4)
     assert rows == [1, 1, 2, 2]
     for piece, full, start, stop in zip(pieces, whole, (1, 0, 0), (9, 5, 5), strict=True):
         assert small.relative(piece, full[:, :, start:stop]) < 1e-5
     decoders[0].push(latents[:1, :, 3:4])
     rows.clear()
-    both = decode_together(decoders[1:], [row[None, :, 2:4] for row in latents[1:]], 2)
+    both = decode_together([(d, r[None, :, 2:4]) for d, r in zip(decoders[1:], latents[1:])], 2)
     assert rows == [2, 2]
     assert all(small.relative(b, w[:, :, 5:13]) < 1e-5 for b, w in zip(both, whole[1:]))
 
@@ -221,7 +223,7 @@ def test_the_engine_shows_every_stream_what_it_would_show_alone(
     pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=4))
     streams = opened(pipeline, grant, 3)
     seen = Counter(monkeypatch)
-    rounds_ = [pipeline.engine.step(streams) for _ in range(2)]
+    rounds_ = [[*map(list, pipeline.engine.step(streams))] for _ in range(2)]
     assert set(seen.rows) == {2, 1}  # a pair and the third
     for i, frames in enumerate(alone):
         ours = [frame for made in rounds_ for frame in made[i]]
@@ -235,27 +237,102 @@ def test_the_engine_shows_every_stream_what_it_would_show_alone(
     assert all(one["denoise"] == pytest.approx(told[0]["denoise"]) for one in told)
 
 
-def test_after_a_failure_of_the_batch_each_stream_can_be_stepped(
-    monkeypatch: pytest.MonkeyPatch, grant: ConsentGrant
+class Broken(MemoryError):
+    """What a test breaks."""
+
+
+@pytest.mark.parametrize("broken", ["join", "_decode_joined"])
+def test_a_batch_that_fails_goes_one_by_one_and_nobody_notices(
+    monkeypatch: pytest.MonkeyPatch, grant: ConsentGrant, broken: str
 ) -> None:
     parts = model("livetalk-1.3b", schedule=TWO)
     exact = [[*s.step(), *s.step()] for s in opened(WanPipeline(parts), grant, 2)]
-    for broken in ("join", "_decode"):
-        pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=2))
-        streams = opened(pipeline, grant, 2)
-        with monkeypatch.context() as patch:
-            patch.setattr(module, broken, _fail)
-            with pytest.raises(MemoryError):
-                pipeline.engine.step(streams)
-        made = [[*s.step(), *s.step()] for s in streams]
-        for ours, plain in zip(made, exact, strict=True):
-            assert [f.index for f in ours] == [f.index for f in plain]
-            for a, b in zip(ours, plain, strict=True):
-                assert np.abs(a.image.astype(int) - b.image.astype(int)).max() <= 1
+    pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=2))
+    streams = opened(pipeline, grant, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, broken, _fail)
+        made = [list(frames) for frames in pipeline.engine.step(streams)]
+    made = [[*first, *s.step()] for first, s in zip(made, streams, strict=True)]
+    for ours, plain in zip(made, exact, strict=True):
+        assert [f.index for f in ours] == [f.index for f in plain]
+        for a, b in zip(ours, plain, strict=True):
+            assert np.abs(a.image.astype(int) - b.image.astype(int)).max() <= 1
+
+
+def test_a_ring_that_cannot_take_in_its_latents_leaves_the_others_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, grant: ConsentGrant
+) -> None:
+    parts = model("livetalk-1.3b", schedule=TWO)
+    exact = [*opened(WanPipeline(parts), grant, 1)[0].step()]
+    pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=2))
+    streams = opened(pipeline, grant, 2)
+    ring = streams[1]._performance._ring
+    monkeypatch.setattr(type(ring), "kept", _fail_for(ring, type(ring).kept))
+    first, second = pipeline.engine.step(streams)
+    for ours, plain in zip(first, exact, strict=True):
+        assert np.abs(ours.image.astype(int) - plain.image.astype(int)).max() <= 1
+    with pytest.raises(Broken):
+        list(second)
+    assert streams[0]._performance._ring.times == [0, 1]  # one block, and not twice
+
+
+STAGES = {
+    "consent": ("grant", lambda s: s.grant),
+    "hear": ("read", lambda s: s._parts.speech),
+    "denoise": ("turn", lambda s: s._performance),
+    "decode": ("push", lambda s: s._parts.decoder),
+    "show": ("add", lambda s: s._parts.memory),
+    "mark": ("stamp", lambda s: s._label),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stream_that_fails_at_any_stage_fails_alone(
+    grant: ConsentGrant, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = model("livetalk-1.3b", schedule=TWO)
+    exact = [[*s.step(), *s.step()] for s in opened(WanPipeline(parts), grant, 3)]
+    pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=4))
+    streams = opened(pipeline, grant, 3)
+    streams[1]._label = replace(streams[1]._label)
+    method, owner = STAGES[stage]
+    with monkeypatch.context() as patch:
+        if stage == "consent":
+            patch.setattr(streams[1], "grant", Refusing())
+        else:
+            kind = type(owner(streams[1]))
+            patch.setattr(kind, method, _fail_for(owner(streams[1]), getattr(kind, method)))
+        first = pipeline.engine.step(streams)
+        with pytest.raises(Broken):
+            list(first[1])
+        made = {i: list(first[i]) for i in (0, 2)}
+    for i, frames in made.items():
+        frames += pipeline.engine.step([streams[0], streams[2]])[i // 2]
+        assert [f.index for f in frames] == [f.index for f in exact[i]]
+        for ours, plain in zip(frames, exact[i], strict=True):
+            assert np.abs(ours.image.astype(int) - plain.image.astype(int)).max() <= 1
+
+
+class Refusing:
+    """A grant that does not stand."""
+
+    def check(self, **_: str) -> None:
+        raise Broken
 
 
 def _fail(*_: object) -> None:
-    raise MemoryError
+    raise Broken
+
+
+def _fail_for(one: object, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that fails for one of its objects."""
+
+    def method(self: object, *arguments: object) -> object:
+        if self is one:
+            raise Broken
+        return plain(self, *arguments)
+
+    return method
 
 
 def test_a_batch_with_revoked_consent_hears_nothing(
@@ -264,8 +341,9 @@ def test_a_batch_with_revoked_consent_hears_nothing(
     pipeline = WanPipeline(model("livetalk-1.3b", schedule=TWO), applied=Applied(Pace(), streams=2))
     streams = opened(pipeline, grant, 2)
     registry.revoke(grant.consent_id)
-    with pytest.raises(ConsentRevoked):
-        pipeline.engine.step(streams)
+    for frames in pipeline.engine.step(streams):
+        with pytest.raises(ConsentRevoked):
+            list(frames)
     assert all(stream.media_time == 0 and stream.ready for stream in streams)
 
 
