@@ -414,17 +414,17 @@ def test_every_frame_that_leaves_is_marked_and_painting_is_not(pipeline, avatar,
 def test_people_move_as_the_models_motion_says(pipeline, avatar, grant, schedule, monkeypatch):
     motion = pipeline.config.motion
     spreads, eases = [], []
-    advance, decoder = Denoiser.advance, MotionDecoder.__init__
+    denoise, decoder = Denoiser.denoise, MotionDecoder.__init__
 
-    def advancing(self, performances, plans):
+    def denoising(self, performances, plans):
         spreads.extend(tuple(p.spread.tolist()) for p in performances)
-        return advance(self, performances, plans)
+        return denoise(self, performances, plans)
 
     def decoding(self, networks, ease=()):
         eases.append(ease)
         decoder(self, networks, ease)
 
-    monkeypatch.setattr(Denoiser, "advance", advancing)
+    monkeypatch.setattr(Denoiser, "denoise", denoising)
     monkeypatch.setattr(MotionDecoder, "__init__", decoding)
     if schedule == "parallel":
         assert list(pipeline.render(avatar, grant, [speech(0.3)]))
