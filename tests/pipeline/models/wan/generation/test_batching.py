@@ -294,12 +294,13 @@ def test_a_stream_that_fails_at_any_stage_fails_alone(
     exact = [[*s.step(), *s.step()] for s in opened(WanPipeline(parts), grant, 3)]
     pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=4))
     streams = opened(pipeline, grant, 3)
-    streams[1]._label = replace(streams[1]._label)
+    streams[1]._label, joined = replace(streams[1]._label), module._decode_joined
     method, owner = STAGES[stage]
     with monkeypatch.context() as patch:
         if stage == "consent":
             patch.setattr(streams[1], "grant", Refusing())
         else:
+            patch.setattr(module, "_decode_joined", _fail if stage == "decode" else joined)
             kind = type(owner(streams[1]))
             patch.setattr(kind, method, _fail_for(owner(streams[1]), getattr(kind, method)))
         first = pipeline.engine.step(streams)
