@@ -21,10 +21,12 @@ SWITCH: Final = "NUMBA_CACHE_DIR"  # read by Numba when it is imported first
 
 def prepare(code: Path) -> None:
     """Names a folder for kernels of the modules below ``code`` if Numba would find none."""
-    if SWITCH in os.environ or _beside(code) or _usable(_users()):
+    if _beside(code):
         return
     from numba.core import config
 
+    if config.CACHE_DIR or _usable(_users()):
+        return
     folder = _ours()
     os.environ.setdefault(SWITCH, str(folder))  # for processes that this one starts
     config.__dict__["CACHE_DIR"] = str(folder)  # read when a kernel is met
