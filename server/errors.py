@@ -23,7 +23,7 @@
     ├── RateLimited             429   retryable, with Retry-After
     │   └── TooManySessions
     └── Unavailable             503   retryable, with Retry-After
-        ├── NoSlot, NotReady, Draining, RegistryDown
+        ├── NoSlot, PortsTaken, NotReady, Draining, RegistryDown
         └── AvatarUnusable, ModelUnusable   until an operator has mended them: not retryable
 
 Knows RFC 9457 (problem+json); knows nothing of aiohttp.
@@ -201,6 +201,10 @@ class Unavailable(ServerError):
 
 class NoSlot(Unavailable):
     type, title = "/problems/no-slot", "Every slot is taken"
+
+
+class PortsTaken(Unavailable):
+    type, title = "/problems/no-udp-port", "Every UDP port for media is taken"
 
 
 class NotReady(Unavailable):

@@ -12,11 +12,13 @@ import argparse
 import ipaddress
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 PREFIX: Final = "CONTINUUM_"
 CODECS: Final = ("video/VP8", "video/H264")
@@ -63,9 +65,13 @@ class Settings:
     return_s: float = _help(20.0, "the same for peers whose network is away; their slot is free")
     drain_s: float = _help(30.0, "how long a shutdown waits for running sessions")
     ice_servers: tuple[str, ...] = _help((), "stun: and turn: URLs for both sides, comma-separated")
+    udp_ports: str = _help("", "UDP ports for media, as 40000-40100; empty is any free one")
+    udp_bind: tuple[str, ...] = _help((), "this machine's addresses for media; empty is all")
+    udp_announced: tuple[str, ...] = _help((), "addresses to tell clients instead, behind NAT")
     turn_user: str = _help("", "TURN user name, for fixed credentials")
     turn_password: str = _help("", "TURN password, for fixed credentials")
     turn_secret: str = _help("", "coturn static-auth-secret, for credentials that expire")
+    public_url: str = _help("", "URL that clients reach this server by, behind a proxy")
     origins: tuple[str, ...] = _help((), "other origins that may call from a page; * is any")
     video_codecs: tuple[str, ...] = _help(CODECS, "video codecs by preference")
     bitrate_start: int = _help(1_000_000, "video bitrate to begin with, bits per second")
@@ -152,6 +158,8 @@ class Settings:
         self._token_secret()
         self._networks()
         self._ice()
+        self._public_url()
+        self._udp()
 
     def bounds(self) -> tuple[float, int, int, int]:
         """What decoding a stranger's picture may take: seconds, MB, pixels, bytes."""
@@ -196,6 +204,45 @@ class Settings:
         for url in self.ice_servers:
             if not url.startswith(("stun:", "turn:", "turns:")):
                 raise SettingsError(f"ice_servers holds stun:, turn: and turns: URLs, not {url!r}")
+
+    def udp_range(self) -> tuple[int, int] | None:
+        """First and last UDP port for media; None is any."""
+        if not self.udp_ports:
+            return None
+        match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", self.udp_ports)
+        first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not 0 < first <= last < 65_536:
+            raise SettingsError(
+                "udp_ports is the first and the last port, such as 40000-40100, not"
+                f" {self.udp_ports!r}"
+            )
+        return first, last
+
+    def _udp(self) -> None:
+        self.udp_range()
+        for name in ("udp_bind", "udp_announced"):
+            for address in getattr(self, name):
+                try:
+                    usable = not ipaddress.ip_address(address).is_unspecified
+                except ValueError:
+                    usable = False
+                if not usable:
+                    raise SettingsError(f"{name} holds IP addresses one by one, not {address!r}")
+        bound = {ipaddress.ip_address(address).version for address in self.udp_bind}
+        for address in self.udp_announced:
+            version = ipaddress.ip_address(address).version
+            if bound and version not in bound:
+                raise SettingsError(
+                    f"udp_announced has {address}, but udp_bind has no IPv{version} address"
+                )
+
+    def _public_url(self) -> None:
+        parts = urlsplit(self.public_url)
+        told = parts.scheme in ("http", "https") and parts.netloc
+        if self.public_url and (not told or parts.query or parts.fragment):
+            raise SettingsError(
+                f"public_url is a URL such as https://example.net/avatar, not {self.public_url!r}"
+            )
 
     def toml(self) -> str:
         """These settings as a file that ``--config`` reads. Secrets are left out."""

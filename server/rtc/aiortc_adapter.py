@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,7 +53,7 @@ from aiortc.rtp import (
     RtpPacket,
 )
 
-from server.rtc import sdp_codecs, transport_feedback
+from server.rtc import sdp_codecs, transport_feedback, udp
 from server.rtc.paced_sender import PacedSender, tell_arrivals
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ def check() -> None:
         (aioice.ice, "CONSENT_INTERVAL"),
         (aioice.ice, "CONSENT_FAILURES"),
         (aioice.ice, "get_host_addresses"),
+        (aioice.ice, "server_reflexive_candidate"),
+        (aioice.ice.Connection, "get_component_candidates"),
         (aiortc.rtp, "DYNAMIC_PAYLOAD_TYPES"),
     ):
         if not hasattr(owner, name):
@@ -143,6 +146,14 @@ class Peer(RTCPeerConnection):
     def __init__(self, ice_servers: Sequence[RTCIceServer], bundled: bool) -> None:
         policy = RTCBundlePolicy.MAX_BUNDLE if bundled else RTCBundlePolicy.BALANCED
         super().__init__(RTCConfiguration(iceServers=list(ice_servers), bundlePolicy=policy))
+
+    def use(self, network: udp.Network) -> None:
+        """Candidates are gathered as the operator says. To be told before the answer is set."""
+        if network == udp.ANY:
+            return
+        for transport in cast(Any, self)._RTCPeerConnection__iceTransports:
+            connection = transport.iceGatherer._connection
+            connection.get_component_candidates = partial(udp.gather, network, connection)
 
     def _RTCPeerConnection__createTransceiver(  # noqa: N802
         self, direction: str, kind: str, sender_track: Any = None

@@ -33,6 +33,7 @@ from server.metrics import Metrics
 from server.rtc import data_channel
 from server.rtc.participant import Member
 from server.rtc.sdp_offer import Role
+from server.rtc.udp import ANY, Network
 from server.sessions.engine import Engine
 from server.sessions.members import Members
 from server.sessions.state import ALLOWED, State, ended_code
@@ -75,6 +76,7 @@ class Limits:
     idle_s: float = 0.0
     messages: tuple[float, float] = (data_channel.RATE_PER_S, data_channel.BURST)
     return_s: float = 0.0  # the grace of peers whose network is away; 0 is no other
+    network: Network = ANY
 
 
 class Session:

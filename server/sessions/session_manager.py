@@ -22,7 +22,7 @@ from server.media.encoders import Bitrates, Converter, VideoEncoder, h264_encode
 from server.media.playout import DelayLimits, ms
 from server.media.timing import Beat
 from server.metrics import Metrics
-from server.rtc import aiortc_adapter
+from server.rtc import aiortc_adapter, udp
 from server.sessions.admission import Cost, Slots
 from server.sessions.engine import BatchEngine, Engine
 from server.sessions.governor import Governor, ladder
@@ -64,6 +64,7 @@ class House:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings, self.avatars = settings, avatars
+        self._network = udp.of(settings)
         self.metrics = Metrics()
         self.slots = Slots()
         self.governor = Governor(ladder(pipeline.efforts))
@@ -239,6 +240,7 @@ class House:
             idle_s=s.session_idle_s,
             messages=(s.message_rate, s.message_burst),
             return_s=max(s.grace_s, s.return_s),
+            network=self._network,
         )
 
     def _delays(self) -> DelayLimits:

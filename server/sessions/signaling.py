@@ -84,6 +84,7 @@ async def _negotiate(session: Session, member: Member, offer: Offer) -> str:
         raise BadSdp(f"The offer cannot be used: {failure}") from failure
     for transceiver in transceivers:
         _wire(session, member, transceiver)
+    peer.use(session.limits.network)
     await peer.setLocalDescription(await peer.createAnswer())
     return sdp_answer.answer(offer, peer.localDescription.sdp)
 
