@@ -122,7 +122,8 @@ class Caller:
         sdp = peer.localDescription.sdp
         self.asked_s = self.asked_s or time.monotonic()
         answer = await self._ask("POST", path, params=params, data=sdp, headers=headers)
-        self.session = answer.headers["Location"]
+        name = answer.headers["Location"].rsplit("/", 1)[-1]
+        self.session = f"/v1/sessions/{name}"  # whatever folder a proxy serves it in
         self._token = answer.headers.get("Session-Token", self._token)
         answered = await self.route(answer.body)
         await peer.setRemoteDescription(RTCSessionDescription(answered, "answer"))

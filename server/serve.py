@@ -80,4 +80,5 @@ async def _drain(draining: Coroutine[Any, Any, None], asked: asyncio.Queue[int])
 def _url(settings: Settings, runner: web.AppRunner) -> str:
     host, port = runner.addresses[0][:2]
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host
+    shown = f"[{shown}]" if ":" in shown else shown  # RFC 3986, section 3.2.2
     return f"{'https' if settings.tls_cert else 'http'}://{shown}:{port}/"

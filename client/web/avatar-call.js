@@ -10,7 +10,7 @@
  * application got from POST /v1/tokens; a server without keys needs none.
  */
 
-import { Call, Problem, picture, shows } from "./call.js";
+import { below, Call, Problem, picture, shows } from "./call.js";
 
 const STATES = {
   idle: "Ready",
@@ -88,7 +88,7 @@ export class AvatarCall extends HTMLElement {
     return this.#stats;
   }
   get server() {
-    return new URL(this.getAttribute("server") ?? "/", this.hasAttribute("server") ? document.baseURI : import.meta.url);
+    return new URL(this.getAttribute("server") ?? "./", this.hasAttribute("server") ? document.baseURI : import.meta.url);
   }
 
   get token() {
@@ -177,14 +177,14 @@ export class AvatarCall extends HTMLElement {
   async #introduce() {
     const avatar = await this.#chosen();
     if (!avatar) return;
-    const address = new URL(`/v1/avatars/${encodeURIComponent(avatar)}/picture`, this.server);
+    const address = below(this.server, `v1/avatars/${encodeURIComponent(avatar)}/picture`);
     this.#parts.poster.src = await picture(address, this.token).catch(() => "");
     this.#show();
   }
 
   async #chosen() {
     try {
-      this.#cards ??= await (await fetch(new URL("/v1/avatars", this.server), { headers: shows(this.token) })).json();
+      this.#cards ??= await (await fetch(below(this.server, "v1/avatars"), { headers: shows(this.token) })).json();
     } catch {
       this.#explain(new Problem("unreachable", "The server does not answer", "Check the network and that the server runs, then reload the page.", true));
     }

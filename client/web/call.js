@@ -51,6 +51,9 @@ export function iceServers(header) {
     });
 }
 
+/** An address of the server, which may be in a folder of its site. @param {URL | string} server @param {string} path */
+export const below = (server, path) => new URL(path, String(server).replace(/\/*$/, "/"));
+
 /** The headers that show a token, if there is one. @param {string} token */
 export const shows = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
 
@@ -93,7 +96,7 @@ export class Call extends EventTarget {
   async start() {
     try {
       this.#become("asking");
-      const door = new URL("/v1/calls", this.#server);
+      const door = below(this.#server, "v1/calls");
       this.#ice = iceServers((await this.#request("OPTIONS", door)).headers.get("Link"));
       this.microphone = await openMicrophone();
       if (this.over) return this.#release();
@@ -168,7 +171,7 @@ export class Call extends EventTarget {
     this.#watch = setTimeout(late, seconds * 1000);
     await pc.setLocalDescription();
     const response = await this.#request("POST", door, pc.localDescription.sdp, SDP);
-    this.#session = new URL(response.headers.get("Location"), this.#server);
+    this.#session = below(this.#server, `v1/sessions/${response.headers.get("Location").split("/").pop()}`);
     this.#token = response.headers.get("Session-Token") ?? this.#token;
     if (this.over) return this.#leave();
     if (pc !== this.#pc) return; // a later attempt has taken its place

@@ -41,7 +41,7 @@ async function open(chosen) {
   }
   show({});
   say("Looking for the person", "busy");
-  const answer = await ask("/v1/enrolments", { body: file, headers: { "Content-Type": file.type } });
+  const answer = await ask("v1/enrolments", { body: file, headers: { "Content-Type": file.type } });
   const found = await answer?.json();
   show(found?.points ?? byHand(), Boolean(found));
   if (!found) $("status").append(". You can also place the points by hand: drag each to where it belongs.");
@@ -92,7 +92,7 @@ function form() {
 async function preview() {
   say("Fitting the body: some seconds", "busy");
   $("look").disabled = true;
-  const answer = await ask("/v1/enrolments/preview", { body: form() });
+  const answer = await ask("v1/enrolments/preview", { body: form() });
   $("look").disabled = false;
   if (!answer) return;
   URL.revokeObjectURL($("preview").src);
@@ -106,7 +106,7 @@ async function preview() {
 async function add() {
   const body = form();
   body.append("name", $("name").value);
-  const answer = await ask("/v1/avatars", { body });
+  const answer = await ask("v1/avatars", { body });
   if (!answer) return;
   const { id, name } = await answer.json();
   say(`${name} can be called: `);

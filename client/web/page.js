@@ -18,13 +18,13 @@ function card({ id, name, picture }) {
   const label = document.createElement("label");
   label.className = "person";
   label.innerHTML = `<input type="radio" name="avatar" value="${escape(id)}"><i><img alt=""></i><span>${escape(name)}</span>`;
-  shown(picture, token).then((source) => (label.querySelector("img").src = source));
+  shown(picture.slice(1), token).then((source) => (label.querySelector("img").src = source));
   return label;
 }
 
 async function people() {
   const place = $("people").querySelector(".waiting");
-  const answer = await fetch("/v1/avatars", { headers: shows(token) }).catch(() => null);
+  const answer = await fetch("v1/avatars", { headers: shows(token) }).catch(() => null);
   const told = await answer?.json().catch(() => null);
   if (!told?.avatars) {
     place.textContent = told?.detail ?? "The server does not answer. Reload the page to try again.";
@@ -66,7 +66,7 @@ function embed() {
   const attributes = [["avatar", call.getAttribute("avatar")], ["prompt", prompt.value]];
   const shown = attributes.filter(([, value]) => value).map(([name, value]) => ` ${name}="${escape(value)}"`);
   $("snippet").textContent =
-    `<script type="module"\n  src="${location.origin}/avatar-call.js"></` + `script>\n<avatar-call${shown.join("")}></avatar-call>`;
+    `<script type="module"\n  src="${new URL("avatar-call.js", document.baseURI)}"></` + `script>\n<avatar-call${shown.join("")}></avatar-call>`;
 }
 
 $("choices").onsubmit = (event) => {

@@ -88,7 +88,7 @@ def build(settings: Settings, open_house: OpenHouse) -> web.Application:
             *enrolments.routes(),
             *consents.routes(),
             *library.routes(),
-            web.get("/{file:.*}", page),
+            web.get("/{file:(?!v1/).*}", page),
         ]
     )
     return app

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import BodyPartReader, StreamReader, web
 
+from server.api.links import link
 from server.api.middleware import HOUSE, SETTINGS, UPLOADS, respond
 from server.auth.access import CALLER
 from server.errors import BadRequest, TooLarge, UnsupportedMediaType
@@ -68,7 +69,7 @@ async def add(request: web.Request) -> web.Response:
     )
     await avatars.load()
     card = avatars.card(avatar)
-    return respond(card.describe(), 201, {"Location": f"/v1/avatars/{card.id}"})
+    return respond(card.describe(), 201, {"Location": link(request, f"/v1/avatars/{card.id}")})
 
 
 async def remove(request: web.Request) -> web.Response:

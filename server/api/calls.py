@@ -10,6 +10,7 @@ from aiohttp import web
 from aiortc import RTCIceServer
 from multidict import CIMultiDict
 
+from server.api.links import link
 from server.api.middleware import ACCESS, HOUSE, QUOTA, RECORDINGS, SETTINGS, respond, text
 from server.auth import session_tokens
 from server.auth.access import CALLER, Caller
@@ -45,6 +46,7 @@ def routes() -> list[web.RouteDef]:
         *(web.route("OPTIONS", f"{session}/{role.value}", options) for role in Part),
         web.patch(session + "/{role:whip|whep}/{peer}", trickle),
         web.delete(session + "/{role:whip|whep}/{peer}", leave),
+        web.route("OPTIONS", session + "/{role:whip|whep}/{peer}", peer_options),
     ]
 
 
@@ -68,7 +70,7 @@ async def create(request: web.Request) -> web.Response:
     body = await text(request, JSON, request.app[SETTINGS].json_bytes, "Accept-Post")
     session = await _created(request, _options(_object(body)))
     path = f"/v1/sessions/{session.id}"
-    doors = {role.value: f"{path}/{role.value}" for role in Part}
+    doors = {role.value: link(request, f"{path}/{role.value}") for role in Part}
     answer = {
         "id": session.id,
         "token": session.token,
@@ -76,7 +78,7 @@ async def create(request: web.Request) -> web.Response:
         **doors,
         "events": "events",
     }
-    return respond(answer, 201, {"Location": path})
+    return respond(answer, 201, {"Location": link(request, path)})
 
 
 async def hand_out(request: web.Request) -> web.Response:
@@ -114,8 +116,14 @@ async def join(request: web.Request) -> web.Response:
 async def options(request: web.Request) -> web.Response:
     """What a door takes, and which ICE servers it offers."""
     headers = CIMultiDict({"Accept-Post": SDP, "Allow": "OPTIONS, POST"})
-    for link in ice.links(_servers(request, "options")):
-        headers.add("Link", link)
+    for each in ice.links(_servers(request, "options")):
+        headers.add("Link", each)
+    return web.Response(status=204, headers=headers)
+
+
+async def peer_options(request: web.Request) -> web.Response:
+    """What a peer's own URL takes (RFC 9725, section 4.3)."""
+    headers = {"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"}
     return web.Response(status=204, headers=headers)
 
 
@@ -224,9 +232,9 @@ def _servers(request: web.Request, user: str) -> list[RTCIceServer]:
 
 
 def _answered(request: web.Request, session: Session, sdp: str, location: str) -> web.Response:
-    headers = CIMultiDict({"Location": location})
-    for link in ice.links(_servers(request, session.id)):
-        headers.add("Link", link)
+    headers = CIMultiDict({"Location": link(request, location)})
+    for each in ice.links(_servers(request, session.id)):
+        headers.add("Link", each)
     return web.Response(text=sdp, status=201, content_type=SDP, headers=headers)
 
 

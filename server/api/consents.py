@@ -24,6 +24,7 @@ from pipeline.consent.signed_challenge import signed
 from pipeline.consent.vault import MAX_BLOB
 from pipeline.errors import ConsentError, ConsentMissing, PictureError, RegistryUnavailable
 from pipeline.media.image_file import Bounds, hashed, load_picture
+from server.api.links import link
 from server.api.middleware import HOUSE, SETTINGS, UPLOADS, respond, text
 from server.auth.access import CALLER
 from server.errors import (
@@ -90,7 +91,7 @@ async def add(request: web.Request) -> web.Response:
 
     with _translated():  # on threads of their own, which decode what strangers send
         record = await request.app[UPLOADS].run(write, _registry(request))
-    location = {"Location": f"/v1/consents/{record.id}"}
+    location = {"Location": link(request, f"/v1/consents/{record.id}")}
     return respond(describe(record, _registry(request).clock()), 201, location)
 
 
