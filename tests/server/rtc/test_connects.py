@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from av import AudioFrame
 
 from tests.server.caller import Caller, tone
 from tests.server.conftest import Served
@@ -15,11 +16,6 @@ SDP = {"Content-Type": "application/sdp"}
 
 def unbundled(sdp: str) -> str:
     return "".join(s for s in sdp.splitlines(keepends=True) if not s.startswith("a=group:"))
-
-
-def nameless(sdp: str) -> str:
-    kept = unbundled(sdp).splitlines(keepends=True)
-    return "".join(line for line in kept if not line.startswith("a=mid:"))
 
 
 def line_feeds(sdp: str) -> str:
@@ -40,6 +36,11 @@ def as_it_is(sdp: str) -> str:
     return sdp
 
 
+def loud(sound: AudioFrame) -> bool:
+    """Whether the tone is in it, which goes in at the server and comes back."""
+    return bool(abs(sound.to_ndarray()).max() > 1000)
+
+
 def peer(policy: RTCBundlePolicy = RTCBundlePolicy.MAX_BUNDLE, first: bool = False) -> Caller:
     caller = Caller()
     caller.peer = RTCPeerConnection(
@@ -52,8 +53,8 @@ def peer(policy: RTCBundlePolicy = RTCBundlePolicy.MAX_BUNDLE, first: bool = Fal
 @pytest.mark.parametrize(
     ("policy", "channel_first", "order", "edit"),
     [
-        (RTCBundlePolicy.MAX_BUNDLE, True, "av", as_it_is),
-        (RTCBundlePolicy.MAX_BUNDLE, True, "va", as_it_is),
+        (RTCBundlePolicy.BALANCED, True, "av", as_it_is),
+        (RTCBundlePolicy.BALANCED, True, "va", as_it_is),
         (RTCBundlePolicy.MAX_BUNDLE, False, "va", as_it_is),
         (RTCBundlePolicy.MAX_BUNDLE, False, "avv", as_it_is),
         (RTCBundlePolicy.MAX_BUNDLE, False, "vav", as_it_is),
@@ -76,17 +77,19 @@ async def test_a_call_connects_however_it_is_offered(
     try:
         for kind in order:
             caller.speak(tone) if kind == "a" else caller.watch()
-        caller.open_channel()
+        if not channel_first:
+            caller.open_channel()
         await caller.peer.setLocalDescription(await caller.peer.createOffer())
         text = edit(caller.peer.localDescription.sdp)
+        if channel_first:  # it has its section already, and aiortc puts it first only then
+            assert text.index("m=application") < text.index("m=audio")
+            caller.open_channel()
         response = await served.http.post("/v1/calls?avatar=mira", data=text, headers=SDP)
         body = await response.text()
         assert response.status == 201, body
         await caller.peer.setRemoteDescription(RTCSessionDescription(body, "answer"))
         await caller.event("ready")
         await caller.until(lambda: len(caller.pictures) > 5 and len(caller.sounds) > 5)
-        session = served.house.sessions[0]
-        await caller.until(lambda: session.intake.speaking or len(caller.sounds) > 60)
-        assert any(abs(sound.to_ndarray()).max() > 1000 for _, sound in caller.sounds[-30:])
+        await caller.until(lambda: any(loud(sound) for _, sound in caller.sounds[-10:]))
     finally:
         await caller.close()

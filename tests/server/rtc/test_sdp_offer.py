@@ -165,6 +165,10 @@ def test_candidates_of_an_offer_are_bounded_and_names_are_left_out() -> None:
     inner = offers.parse(text, Role.FEEDER).sdp
     assert inner.count("a=candidate:") == MAX_CANDIDATES
     assert ".local" not in inner and " tcp " not in inner and "1 2 udp" not in inner
+    half = len(many) // 2
+    both = offer(replace(LISTEN, more=many[:half]), replace(SCREEN, more=many[half:]))
+    audio, video = offers.parse(both, Role.VIEWER).sdp.split("m=video")
+    assert audio.count("a=candidate:") == video.count("a=candidate:") == MAX_CANDIDATES
 
 
 async def test_candidates_of_a_second_transport_may_follow(served: Served) -> None:
