@@ -117,9 +117,9 @@ class FakeEngine:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def step(self, streams: Sequence[FakeStream]) -> list[list[FakeFrame]]:
+    def step(self, streams: Sequence[FakeStream]) -> list[Iterator[FakeFrame]]:
         self.batches.append(len(streams))
-        return [list(stream.step()) for stream in streams]
+        return [stream.step() for stream in streams]
 
 
 @dataclass(slots=True)

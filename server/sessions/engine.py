@@ -1,7 +1,9 @@
 """The engine loop: one thread that steps every stream that is due, together where it can.
 
 Three verbs: gather who is due, step them in one batch, post what they made. It wakes when
-audio has come; it never polls. A stream that fails ends its own session and no other.
+audio has come; it never polls. A stream that fails, at whichever stage, ends its own session and no
+other: a batch answers with frames that are painted as they are taken, and raise what went wrong
+with their stream. A batch that raises has made nothing; then each stream is stepped alone.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Protocol, TypeVar
 
 from server.sessions.stream_runner import Frame, Performer, Stream
@@ -18,6 +21,7 @@ from server.sessions.stream_runner import Frame, Performer, Stream
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Post = Callable[[Callable[[], None]], None]
 
 
 class BatchEngine(Protocol):
@@ -29,8 +33,13 @@ class BatchEngine(Protocol):
 class Engine:
     """Owns the thread on which every stream lives."""
 
-    def __init__(self, batch: BatchEngine, on_tick: Callable[[int, float], None]) -> None:
-        self._batch = batch
+    def __init__(
+        self,
+        batch: BatchEngine,
+        on_tick: Callable[[int, float], None],
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._batch, self._now = batch, now
         self._on_tick = on_tick  # streams stepped together, seconds
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._performers: dict[Performer, Callable[[float], int]] = {}
@@ -86,52 +95,58 @@ class Engine:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while await self._round(post):
-                pass
+            try:
+                while await self._round(post):
+                    pass
+            except Exception:  # of no stream; what is due is tried again when audio comes
+                log.exception("a round of the engine failed")
 
-    async def _round(self, post: Callable[[Callable[[], None]], None]) -> int:
+    async def _round(self, post: Post) -> int:
         """One step of everybody who is due; returns how many made something."""
         due = [performer for performer in self._performers if performer.due]
         return await self.call(lambda: self._step(due, post)) if due else 0
 
-    def _step(self, due: list[Performer], post: Callable[[Callable[[], None]], None]) -> int:
-        ready = [p for p in due if not p.closed and self._guard(p, self._take_in, p, post=post)]
-        started = time.perf_counter()
-        if len(ready) == 1:
-            self._guard(ready[0], ready[0].deliver, ready[0].stream.step(), post, post=post)
-        elif ready:
-            self._step_together(ready, post)
+    def _step(self, due: list[Performer], post: Post) -> int:
+        ready = [p for p in due if not p.closed and self._guard(p, partial(self._take_in, p), post)]
+        started = self._now()
+        for performer, made in zip(ready, self._made(ready), strict=True):
+            self._guard(performer, partial(self._deliver, performer, made, post, started), post)
         if ready:
-            self._on_tick(len(ready), time.perf_counter() - started)
+            self._on_tick(len(ready), self._now() - started)
         return len(ready)
 
     def _take_in(self, performer: Performer) -> bool:
         playing_in = self._performers.get(performer)
         return playing_in is not None and performer.take_in(playing_in(performer.pace.generate_s))
 
-    def _step_together(
-        self, ready: list[Performer], post: Callable[[Callable[[], None]], None]
-    ) -> None:
+    def _made(self, ready: list[Performer]) -> list[Callable[[], Iterable[Frame]]]:
+        """How to get at each one's frames."""
+        alone: list[Callable[[], Iterable[Frame]]] = [p.stream.step for p in ready]
+        if len(ready) < 2:
+            return alone
         try:
-            made = self._batch.step([p.stream for p in ready])
+            batch = self._batch.step([p.stream for p in ready])
+            return [partial(_same, frames) for _, frames in zip(ready, batch, strict=True)]
         except Exception:
             log.exception("a batch of %d streams failed; stepping them one by one", len(ready))
-            made = [p.stream.step() for p in ready]
-        for performer, frames in zip(ready, made, strict=True):
-            self._guard(performer, performer.deliver, frames, post, post=post)
+            return alone
 
-    def _guard(
-        self,
-        performer: Performer,
-        function: Callable[..., T],
-        *arguments: object,
-        post: Callable[[Callable[[], None]], None],
-    ) -> T | None:
-        """Calls ``function``; a failure ends this performer alone."""
+    def _deliver(
+        self, performer: Performer, made: Callable[[], Iterable[Frame]], post: Post, started: float
+    ) -> None:
+        performer.deliver(made(), post)
+        performer.pace.observe(self._now() - started)
+
+    def _guard(self, performer: Performer, work: Callable[[], T], post: Post) -> T | None:
+        """What ``work`` returns; a failure ends this performer alone."""
         try:
-            return function(*arguments)
+            return work()
         except Exception as failure:
             log.exception("a stream failed")
             performer.closed = True
-            post(lambda failure=failure: performer.on_failure(failure))  # type: ignore[misc]
+            post(partial(performer.on_failure, failure))
             return None
+
+
+def _same(frames: Iterable[Frame]) -> Iterable[Frame]:
+    return frames

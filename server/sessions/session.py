@@ -221,8 +221,7 @@ class Session:
         elif isinstance(command, data_channel.Mute):
             self.intake.muted = command.muted
         elif isinstance(command, data_channel.Prompt):
-            text = command.text
-            self._order(lambda stream: stream.set_prompt(text))
+            self._order(lambda performer: performer.set_prompt(command.text))
         else:
             member.send(data_channel.build("pong", id=command.id, media_time=self._played))
 
@@ -230,14 +229,14 @@ class Session:
         """Empties every stage; the avatar goes back to listening."""
         cut = self.playout.clear(self.clock.now())
         self.intake.interrupt(cut)
-        self._order(lambda stream: stream.interrupt())
+        self._order(lambda performer: performer.interrupt())
         self._edges.clear()
         if self._audible:
             self._finished(cut, interrupted=True)
 
-    def _order(self, order: Callable[[Stream], None]) -> None:
+    def _order(self, order: Callable[[Performer], None]) -> None:
         if self._performer is not None:
-            self._performer.order(order)
+            order(self._performer)
             self._engine.wake()
 
     def _heard(self, heard: Heard) -> None:

@@ -1,12 +1,17 @@
 """One session's place in the engine: what waits to be pushed, and what the stream has made.
 
-Two threads meet here. The loop appends audio and orders; the engine's thread owns the stream. The
-counts that both read are plain integers that one side writes.
+Two threads meet here. The loop adds audio, interrupts and prompts; the engine's thread owns the
+stream, and takes all that waits at once, in its true order. The counts that both read are plain
+integers that one side writes.
+
+What waits is bounded. Of audio, ``WAITING_S``: when the engine is that far behind, the oldest is
+not performed any more, and its time passes. An interrupt takes the place of all the audio before
+it, a prompt the place of the prompt before it.
 """
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,12 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.media import frame_marker
+from server.media.clock import RATE
 from server.media.deadline_monitor import Made
 from server.media.encoders import Converter
 from server.media.playout import Shot
 from server.media.timing import Beat, Paced
 
 Audio = NDArray[np.float32]
+
+WAITING_S = 20  # of audio; a stream takes 30 s, and has some of its own
+PIECE = RATE  # samples that pass unheard at a time
 
 
 class Frame(Protocol):
@@ -66,6 +75,14 @@ class Pace:
         self.worst_s = max(seconds, self.worst_s * 0.98)
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """So many samples that are not performed; with an ``interrupt``, nor is what came before."""
+
+    samples: int
+    interrupt: bool = False
+
+
 class Performer:
     """A stream and everything that is on its way to it."""
 
@@ -89,43 +106,95 @@ class Performer:
         self.closed = False
         self._mark = mark
         self._convert = Converter()
-        self._inbox: deque[Audio] = deque()
-        self._orders: deque[Callable[[Stream], None]] = deque()
+        self._lock = threading.Lock()  # for a moment, of what both threads change
+        self._inbox: deque[Audio | Passed] = deque()
+        self._waiting = 0  # samples of audio in it
+        self._prompt: str | None = None
+        self._urgent = False  # an interrupt or a prompt waits
+        self._interrupts = 0  # so far; what was begun before the newest one is not shown
+        self._begun = 0  # the newest interrupt that the stream knows of
 
     def hear(self, pcm: Audio) -> None:
         """Audio that follows what was heard before. Called in the loop."""
-        self._inbox.append(pcm)
+        with self._lock:
+            self._inbox.append(pcm)
+            self._waiting += len(pcm)
+            while self._waiting > WAITING_S * RATE:
+                self._drop_oldest()
         self.heard += len(pcm)
 
-    def order(self, order: Callable[[Stream], None]) -> None:
-        """Something the stream shall do before its next step. Called in the loop."""
-        self._orders.append(order)
+    def interrupt(self) -> None:
+        """What was heard so far is not performed, nor shown any more. Called in the loop."""
+        with self._lock:
+            passed = self._waiting + sum(p.samples for p in self._inbox if isinstance(p, Passed))
+            self._inbox = deque([Passed(passed, interrupt=True)])
+            self._waiting, self._urgent = 0, True
+            self._interrupts += 1
+
+    def set_prompt(self, prompt: str) -> None:
+        """The manner of the performance from the next step on. Called in the loop."""
+        with self._lock:
+            self._prompt, self._urgent = prompt, True
 
     @property
     def due(self) -> bool:
         """Whether a step would find enough audio."""
-        return not self.closed and (bool(self._orders) or self.heard >= self.needs)
+        return not self.closed and (self._urgent or self.heard >= self.needs)
+
+    def _drop_oldest(self) -> None:
+        passed, interrupt = 0, False
+        for _ in range(2):  # what has passed already, and the oldest audio behind it
+            item = self._inbox.popleft()
+            if not isinstance(item, Passed):
+                passed, self._waiting = passed + len(item), self._waiting - len(item)
+                break
+            passed, interrupt = item.samples, item.interrupt
+        self._inbox.appendleft(Passed(passed, interrupt))
 
     # What follows runs on the engine's thread.
 
     def take_in(self, playing: int) -> bool:
-        """Obeys orders, pushes audio, skips what can't be shown in time; True when ready."""
-        while self._orders:
-            self._orders.popleft()(self.stream)
-        while self._inbox:
-            self.stream.push(self._inbox.popleft())
+        """Pushes what waits, in its order, skips what can't be shown in time; True when ready."""
+        for item in self._take():
+            if isinstance(item, Passed):
+                self._pass(item)
+            else:
+                self.stream.push(item)
         self._catch_up(playing)
         self._note()
         return self.stream.ready
 
     def deliver(self, frames: Iterable[Frame], post: Callable[[Callable[[], None]], None]) -> None:
         """Makes pictures of frames and posts them to the loop, one by one."""
-        started, step = time.perf_counter(), (self.made, self.needs)
+        step, begun = (self.made, self.needs), self._begun
         for frame in frames:
             shot = self._shot(frame, *step)
-            post(lambda shot=shot: self.on_shot(shot))  # type: ignore[misc]
+            post(lambda shot=shot: self._show(shot, begun))  # type: ignore[misc]
         self._note()
-        self.pace.observe(time.perf_counter() - started)
+
+    def _show(self, shot: Shot, begun: int) -> None:
+        """In the loop: what was begun before an interrupt is of what was interrupted."""
+        if begun == self._interrupts:
+            self.on_shot(shot)
+
+    def _take(self) -> deque[Audio | Passed]:
+        with self._lock:
+            taken, self._inbox, self._waiting = self._inbox, deque(), 0
+            prompt, self._prompt, self._urgent = self._prompt, None, False
+            self._begun = self._interrupts
+        if prompt is not None:
+            self.stream.set_prompt(prompt)
+        return taken
+
+    def _pass(self, passed: Passed) -> None:
+        """Lets time pass in the stream."""
+        for start in range(0, passed.samples, PIECE):
+            size = min(PIECE, passed.samples - start)
+            self.stream.push(np.zeros(size, np.float32))
+            dropped = self.stream.skip(size)
+            self.skipped += 0 if passed.interrupt else dropped // self.beat.frame
+        if passed.interrupt:
+            self.stream.interrupt()
 
     def _catch_up(self, playing: int) -> None:
         """``playing`` is the media time that will leave when the next step has finished.
