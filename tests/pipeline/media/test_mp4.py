@@ -145,7 +145,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from pipeline.errors import OutputFull
-from pipeline.mp4 import Mp4Writer
+from pipeline.media.mp4 import Mp4Writer
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
 try:
