@@ -155,8 +155,8 @@ def _clear(cosine: F32, places: F32) -> tuple[NDArray[np.intp], NDArray[np.intp]
     """Pairs whose like is found at one place only."""
     nearest = cosine.argmax(1)
     best = cosine[np.arange(len(nearest)), nearest]
-    elsewhere = np.abs(places[None] - places[nearest][:, None]).max(2) > _ELSEWHERE
-    second = np.where(elsewhere, cosine, -1).max(1)
+    near = [np.abs(at[None] - at[nearest][:, None]) <= _ELSEWHERE for at in places.T]
+    second = np.where(near[0] & near[1], np.float32(-1), cosine).max(1)
     mine = np.flatnonzero((best > _NEAR) & (1 - best < _CLEARER * (1 - second)))
     return mine, nearest[mine]
 
