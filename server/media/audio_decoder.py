@@ -42,6 +42,18 @@ class SpeechDecoder:
         self._downmix = Downmix(RATE)
         self.damaged = 0
 
+    def batch(self, packets: list[Packet]) -> list[NDArray[np.int16] | None]:
+        """Each packet as by itself; whatever one of them raises, the others are decoded."""
+        return [self._safely(packet) for packet in packets]
+
+    def _safely(self, packet: Packet) -> NDArray[np.int16] | None:
+        try:
+            return self(packet)
+        except Exception:
+            self.damaged += 1
+            log.exception("a %s packet was dropped", packet.codec.name)
+            return None
+
     def __call__(self, packet: Packet) -> NDArray[np.int16] | None:
         """48 kHz mono int16, or None when the packet cannot be decoded."""
         if packet.codec.name != self._name:

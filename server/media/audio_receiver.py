@@ -2,7 +2,9 @@
 
 Packets are decoded on the media executor as they come, placed by ``Arrivals``, and released at once
 when they follow what has left. What is early waits here, bounded; what is missing is concealed
-only when a chunk can no longer wait for it (``release_to``).
+only when a chunk can no longer wait for it (``release_to``). Each batch has the decoder that was
+there when it began: an interrupt or a new source brings another one, and what the old one still
+makes is dropped. A packet that fails, fails alone.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ INBOX = 512  # packets that may wait to be decoded; more are dropped, oldest fir
 FLOWING = 5 * BLOCK  # a source that was heard this recently is expected to go on
 CORRECT_EVERY = 5 * BLOCK
 LEAD = 2 * BLOCK  # how far ahead of real time a burst is released
-ON_ITS_WAY = 6 * BLOCK  # after an interrupt, what was sent before it may still arrive
+OVERTAKEN = 50 * BLOCK  # so long after an interrupt, what was sent before it may still arrive
 TRIM_IN_SPEECH = 10 * BLOCK  # further behind than this, speech is cut to catch up
 
 
@@ -69,7 +71,9 @@ class Intake:
         self._full = self._live = False
         self.on_placed: Callable[[int], None] = lambda samples: None  # since arrival, 48 kHz
         self._last_arrival = -FLOWING
-        self._deaf_until = 0
+        self._newest: int | None = None  # sequence number of the newest packet that came
+        self._interrupted: tuple[int, int] | None = None  # when, and the newest packet then
+        self._anchored = True  # False until the first packet after an interrupt has its place
         self._corrected = -CORRECT_EVERY
         self.muted = False
         self.late = self.dropped = self.concealed = self.packets = 0
@@ -108,6 +112,10 @@ class Intake:
     ) -> None:
         """Takes a packet as it arrives."""
         self._last_arrival = self._now()
+        if self._overtaken(sequence):
+            return
+        if self._newest is None or _follows(sequence, self._newest):
+            self._newest = sequence
         self._inbox.append(Packet(codec, sequence, timestamp, payload, self._last_arrival))
         self._arrived.set()
 
@@ -117,9 +125,11 @@ class Intake:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            batch = list(self._inbox)
+            batch, decoder = list(self._inbox), self._decoder
             self._inbox.clear()
-            pieces = await loop.run_in_executor(self._executor, self._decode, batch)
+            pieces = await loop.run_in_executor(self._executor, decoder.batch, batch)
+            if decoder is not self._decoder:
+                continue
             for packet, pcm in zip(batch, pieces, strict=True):
                 if pcm is not None:
                     self._place(packet, pcm)
@@ -133,6 +143,7 @@ class Intake:
         self._timeline.clear()
         self._arrivals = Arrivals(clock_rate)
         self._decoder = SpeechDecoder()
+        self._newest = self._interrupted = None
 
     def release(self) -> None:
         """Lets out what has come and is not ahead of its time."""
@@ -150,22 +161,34 @@ class Intake:
             self._out(start, self._timeline.fill(start + hole if hole else position), rtp)
 
     def interrupt(self, media_time: int) -> Edge | None:
-        """Forgets what has not been released; ends an utterance at ``media_time``.
+        """Forgets everything that was heard; ends an utterance at ``media_time``.
 
-        What is still on its way belongs to what was interrupted, so it is not heard either.
+        Packets up to the newest that has come belong to what was interrupted, those behind it to
+        what follows: a reply that is sent at once loses nothing.
         """
-        self._deaf_until = self._now() + ON_ITS_WAY
+        self._interrupted = None if self._newest is None else (self._now(), self._newest)
         self._inbox.clear()
         self._timeline.clear()
         self._arrivals.reset()
-        return self._speech.stop(media_time)
+        self._decoder, self._decimate = SpeechDecoder(), Decimator()
+        self._full = self._anchored = False
+        return self._speech.interrupt(media_time)
 
-    def _decode(self, batch: list[Packet]) -> list[Pcm | None]:
-        return [self._decoder(packet) for packet in batch]
+    def _overtaken(self, sequence: int) -> bool:
+        """Whether a packet was sent before the interrupt that has overtaken it."""
+        if self._interrupted is None:
+            return False
+        at, newest = self._interrupted
+        return self._now() - at < OVERTAKEN and not _follows(sequence, newest)
 
     def _place(self, packet: Packet, pcm: Pcm) -> None:
         self.packets += 1
         stamped = self._arrivals.place(packet.timestamp, len(pcm), packet.arrived)
+        if not self._anchored:  # nothing of what follows an interrupt lies before the head
+            self._anchored = True
+            behind = -(min(0, stamped - self._timeline.head) // BLOCK) * BLOCK
+            self._arrivals.shift(behind)
+            stamped += behind
         full = stamped + len(pcm) > self._timeline.head + self._timeline.capacity
         lost = self._timeline.put(stamped, pcm)
         if full:
@@ -194,17 +217,15 @@ class Intake:
             self._timeline.drop(-shift)
             self._arrivals.shift(shift)
 
-    def _hush(self, start: int, wide: Pcm) -> Pcm:
-        quiet = np.zeros_like(wide)
-        if not self.muted:
-            kept = max(0, self._deaf_until - start)
-            quiet[kept:] = wide[kept:]
-        return quiet
-
     def _out(self, start: int, wide: Pcm, rtp: int | None) -> None:
         if not len(wide):
             return
-        if self.muted or start < self._deaf_until:
-            wide = self._hush(start, wide)
+        if self.muted:
+            wide = np.zeros_like(wide)
         narrow = self._decimate(wide)
         self._emit(Heard(start, wide, narrow, self._speech.push(narrow), rtp))
+
+
+def _follows(sequence: int, other: int) -> bool:
+    """Whether an RTP sequence number comes after another one (RFC 3550: modulo 65536)."""
+    return 0 < (sequence - other) % 65_536 < 32_768

@@ -82,7 +82,8 @@ class Timeline:
         return samples
 
     def clear(self) -> None:
-        """Forgets everything held; the head stays."""
+        """Forgets everything held, and what concealment would go on from; the head stays."""
+        self._last = np.int16(0)
         self._starts.clear()
         self._pieces.clear()
 

@@ -19,6 +19,7 @@ EARLY_LIMIT = 60 * RATE  # further ahead than this, the timestamps have jumped
 TOLERANCE = BLOCK // 4  # earlier than this, all of them, packets are moved by a block
 LIVE_AHEAD = 15 * BLOCK  # a microphone cannot be further ahead of time: its path had stalled
 WINDOW_S = 2.0
+JITTER_S = 2.0  # lateness that is longer ago says nothing of now
 BACK = 8  # packets that must fit the old anchor, in real time, to return to it
 WRAP = 1 << 32
 
@@ -69,10 +70,11 @@ class Arrivals:
     @property
     def jitter(self) -> int:
         """How late packets come (95 of 100), counted from where the anchor expects them."""
-        if len(self._recent) < 10:
-            return max((late for _, _, late in self._recent), default=0)
-        late = np.fromiter((max(0, lateness) for _, _, lateness in self._recent), int)
-        return int(np.percentile(late, 95))
+        if not self._recent:
+            return 0
+        since = self._recent[-1][0] - JITTER_S * RATE
+        late = [max(0, lateness) for now, _, lateness in self._recent if now > since]
+        return max(late) if len(late) < 10 else int(np.percentile(late, 95))
 
     def correction(self, live: bool = False) -> int:
         """By how many whole blocks of samples to shift: positive is later, negative drops some.

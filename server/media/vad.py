@@ -34,6 +34,7 @@ class SpeechDetector:
     """Speech state of one timeline."""
 
     def __init__(self, aggressiveness: int = 2) -> None:
+        self._aggressiveness = aggressiveness
         self._vad = webrtcvad.Vad(aggressiveness)
         self._rest = np.zeros(0, np.float32)
         self._position = 0
@@ -61,6 +62,14 @@ class SpeechDetector:
         if self.speaking and self._position - self._last_voiced >= HANGOVER:
             return self.stop(self._last_voiced)
         return None
+
+    def interrupt(self, media_time: int) -> Edge | None:
+        """Forgets what was heard, the detector's own hangover too; ends an utterance at
+        ``media_time``. Positions go on."""
+        self._vad = webrtcvad.Vad(self._aggressiveness)
+        self._rest = np.zeros_like(self._rest)
+        self._recent.clear()
+        return self.stop(media_time)
 
     def stop(self, media_time: int) -> Edge | None:
         """Ends the utterance, if there is one, at ``media_time``."""

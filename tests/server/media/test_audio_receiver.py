@@ -10,10 +10,12 @@ from functools import cache
 
 import av
 import numpy as np
+import pytest
 import pytest_asyncio
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
-from server.media.audio_receiver import Heard, Intake
+from server.media.audio_decoder import Packet, SpeechDecoder
+from server.media.audio_receiver import INBOX, Heard, Intake
 from tests.server.caller import BLOCK, voice
 
 OPUS = RTCRtpCodecParameters("audio/opus", 48_000, 2, 96)
@@ -180,20 +182,96 @@ async def test_mute_makes_silence_for_the_model_and_for_listeners(bench: Bench) 
     assert all(h.rtp is None for h in bench.heard)
 
 
-async def test_an_interrupt_forgets_what_waits(bench: Bench) -> None:
+async def test_an_interrupt_forgets_what_waits_and_what_it_has_overtaken(bench: Bench) -> None:
     bench.advance()
-    await bench.send(*range(100))
+    await bench.send(*range(99), 100)
     bench.intake.interrupt(media_time=0)
-    assert bench.intake.backlog == 0
+    known = len(bench.heard)
+    await bench.send(99, 50)
     bench.advance()
-    await bench.send(150)
-    assert bench.intake.backlog <= BLOCK, "what comes next belongs now"
-    for block in range(151, 180):
+    assert bench.intake.backlog == 0 and len(bench.heard) == known
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("after", [0, 1, 3, 25])
+async def test_a_reply_loses_nothing_however_soon_it_follows_an_interrupt(
+    bench: Bench, after: int, live: bool
+) -> None:
+    bench.intake.new_source(48_000, live)
+    for block in range(40):
+        bench.advance()
+        await bench.send(block)
+    bench.intake.interrupt(media_time=0)
+    head = bench.intake.head
+    bench.advance(after)
+    for block in range(100, 125):
+        await bench.send(block)
+        bench.advance()
+    bench.intake.release_to(int(bench.at) * BLOCK)
+    reply = bench.wide[head - bench.heard[0].position :]
+    loud = np.abs(reply[: len(reply) // BLOCK * BLOCK].reshape(-1, BLOCK).astype(int)).max(1) > 300
+    assert loud.sum() >= 25 and bench.intake.late == 0 and bench.intake.dropped == 0
+
+
+async def test_silence_after_an_interrupt_is_no_speech(bench: Bench) -> None:
+    for block in range(60):
         bench.advance()
         await bench.send(block)
     bench.intake.release_to(int(bench.at) * BLOCK)
-    assert not bench.loud[-28:-26].any(), "what was on its way is not heard"
-    assert bench.loud[-15:].all()
+    assert bench.intake.speaking
+    bench.intake.interrupt(media_time=0)
+    known = len(bench.heard)
+    for _ in range(50):
+        bench.advance()
+        bench.intake.release_to(int(bench.at) * BLOCK)
+    after = bench.heard[known:]
+    assert [edge for heard in after for edge in heard.edges] == []
+    assert not any(heard.wide.any() or heard.narrow.any() for heard in after)
+
+
+async def test_what_is_being_decoded_at_an_interrupt_is_not_heard_after_it(bench: Bench) -> None:
+    bench.advance()
+    bench.intake.packet(OPUS, 0, 0, packets(300)[0])
+    plain = bench.intake._decoder.batch
+
+    def interrupted(batch: list[Packet]) -> list[np.ndarray | None]:
+        bench.intake.interrupt(media_time=0)
+        return plain(batch)
+
+    bench.intake._decoder.batch = interrupted  # type: ignore[method-assign]
+    await bench.settle()
+    assert bench.intake.packets == 0 and bench.intake.backlog == 0
+
+
+async def test_a_decoder_that_breaks_at_a_packet_loses_that_packet(bench: Bench) -> None:
+    def broken(packet: Packet) -> np.ndarray | None:
+        if packet.sequence == 1:
+            raise RuntimeError("broken")
+        return np.ones(BLOCK, np.int16)
+
+    bench.intake._decoder = decoder = SpeechDecoder()
+    decoder.__class__ = type("Broken", (SpeechDecoder,), {"__call__": lambda self, p: broken(p)})
+    bench.advance()
+    await bench.send(0, 1, 2)
+    assert bench.intake.packets == 2 and decoder.damaged == 1
+
+
+async def test_packets_that_wait_to_be_decoded_have_a_bound() -> None:
+    made = Bench()
+    for block in range(3 * INBOX):
+        made.intake.packet(OPUS, block, block * BLOCK, b"")
+    assert len(made.intake._inbox) == INBOX
+    assert made.intake._inbox[-1].sequence == 3 * INBOX - 1, "the oldest are dropped"
+
+
+async def test_an_interrupt_lets_a_full_backlog_be_told_again(bench: Bench) -> None:
+    bench.advance()
+    await bench.send(*range(290))
+    bench.intake.interrupt(media_time=0)
+    await bench.send(*range(291, 300))
+    bench.intake._timeline.capacity = BLOCK
+    bench.intake._place(Packet(OPUS, 300, 400 * BLOCK, b"", bench.intake._now()), np.ones(BLOCK))
+    assert bench.notices == ["backlog_full"] * 2
 
 
 async def test_a_damaged_packet_is_dropped_and_the_rest_is_heard(bench: Bench) -> None:

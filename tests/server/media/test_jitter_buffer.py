@@ -70,6 +70,15 @@ def test_dropping_moves_what_is_behind_forward() -> None:
     assert timeline.drop(100) == 0
 
 
+def test_a_cleared_timeline_conceals_from_silence() -> None:
+    timeline = Timeline(10_000)
+    timeline.put(0, np.full(960, 9000, np.int16))
+    timeline.take(960)
+    timeline.put(960, piece(960, 960))
+    timeline.clear()
+    assert not timeline.fill(1920).any() and timeline.end == 1920
+
+
 def test_a_timeline_needs_a_capacity() -> None:
     with pytest.raises(ValueError, match="0"):
         Timeline(0)

@@ -131,6 +131,17 @@ def test_jitter_is_how_late_the_late_ones_come() -> None:
     assert 0.02 * RATE < arrivals.jitter < 0.06 * RATE
 
 
+def test_jitter_is_forgotten_after_two_seconds_of_calm() -> None:
+    arrivals, rng = Arrivals(), np.random.default_rng(2)
+    for index in range(500):  # ten seconds, every tenth packet overtaken by two others
+        late = 2 * BLOCK if rng.random() < 0.1 else 0
+        arrivals.place(index * BLOCK, BLOCK, 9_600 + index * BLOCK + late)
+    assert arrivals.jitter >= BLOCK
+    for index in range(500, 625):
+        arrivals.place(index * BLOCK, BLOCK, 9_600 + index * BLOCK)
+    assert arrivals.jitter == 0
+
+
 def test_the_source_timestamp_of_a_position_is_the_one_that_was_sent() -> None:
     arrivals = Arrivals()
     position = arrivals.place(WRAP - 100, BLOCK, 10_000)
