@@ -63,7 +63,10 @@ def _served(media: Media, payload: int, mapped: str, kept: list[int]) -> bool:
     offered = RTCRtpCodecParameters(
         f"{media.kind}/{name}", int(rate), payloadType=payload, parameters=parameters
     )
-    return any(is_codec_compatible(codec, offered) for codec in CODECS[media.kind])
+    try:
+        return any(is_codec_compatible(codec, offered) for codec in CODECS[media.kind])
+    except TypeError:  # a parameter that has a value by its standard, and none here
+        return False
 
 
 def _format(media: Media, payload: int) -> str:

@@ -270,6 +270,10 @@ CALLS: dict[str, Callable[[], str]] = {
         replace(MIC, more=("rtcp-fb:77 nack", "fmtp:88 x=y", "rtcp-fb:* nack", "candidate:odd")),
         replace(SCREEN, more=("fmtp:96 max-fr=sixty", "ssrc:x", "ssrc-group:FID x", "extmap:one")),
     ),
+    "a parameter without its value": lambda: offer(
+        MIC,
+        Part("video", "recvonly", ("rtpmap:102 H264/90000", "fmtp:102 packetization-mode", *VP8)),
+    ),
     "ports and addresses said": lambda: offer(
         replace(MIC, port=50999, more=("rtcp:51000 IN IP4 127.0.0.1", HOST)),
         replace(SCREEN, port=50999),
