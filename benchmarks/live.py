@@ -231,7 +231,7 @@ async def weather(url: str, given: argparse.Namespace) -> dict[str, Any]:
     phases, seconds = {"before": Sky(), "during": Sky(LOSS, JITTER_S)}, given.seconds
     starts: dict[str, float] = {}
     async with Weather() as relay, Caller(url, Microphone(pcm, repeat=True)) as call:
-        call.route, observer = relay.route, Observer(call)
+        call.route, call.hide, observer = relay.route, relay.hide, Observer(call)
         await call.start(given.avatar, measure="1")
         for name, relay.sky in [*phases.items(), ("after", Sky())]:
             starts[name] = time.monotonic()

@@ -109,6 +109,13 @@ class Weather:
                 out.append(stand_in)
         return "\r\n".join(out) + "\r\n"
 
+    @staticmethod
+    def hide(offer: str) -> str:
+        """The offer without its candidates, so that the server finds no way around the relay."""
+        lines = offer.splitlines()
+        kept = [line for line in lines if not line.startswith(("a=candidate", "a=end-of-cand"))]
+        return "\r\n".join(kept) + "\r\n"
+
     def pass_on(self, side: Side, data: bytes) -> None:
         """What happens to a packet that arrived at ``side``."""
         if side.other is None:

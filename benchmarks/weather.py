@@ -84,7 +84,7 @@ async def one(url: str, pid: int, name: str, given: argparse.Namespace, pcm: Pcm
     """A call in one weather."""
     lasts = LASTS.get(name, given.seconds)
     async with Weather() as relay, Caller(url, Microphone(pcm, repeat=True)) as call:
-        call.route, observer = relay.route, Observer(call)
+        call.route, call.hide, observer = relay.route, relay.hide, Observer(call)
         await call.start(given.avatar, measure="1")
         marks = [await _after(1.5), await _after(CALM_S)]
         clocks = [_clocks(call)]

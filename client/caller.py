@@ -58,11 +58,15 @@ async def _as_it_is(answer: str) -> str:
     return answer
 
 
+def _unchanged(offer: str) -> str:
+    return offer
+
+
 class Caller:
     """``async with Caller(url, microphone) as call: await call.start("mira")``.
 
     ``key`` is an API key, for servers that ask for one. ``route`` may change the answer's SDP, to
-    lead media through a relay. Callbacks run in the loop. Times are of the monotonic clock.
+    lead media through a relay, and ``hide`` the offer's. Callbacks run in the loop. Times are of the monotonic clock.
     A connection that is lost is made anew, to the same session, while the server keeps it.
     """
 
@@ -71,6 +75,7 @@ class Caller:
         self.on_picture: Callable[[Picture], None] = lambda picture: None
         self.on_sound: Callable[[Sound], None] = lambda sound: None
         self.route: Callable[[str], Awaitable[str]] = _as_it_is
+        self.hide: Callable[[str], str] = _unchanged
         self.events: list[tuple[float, dict[str, Any]]] = []
         self.session = ""
         self.asked_s = self.connected_s = 0.0
@@ -119,7 +124,7 @@ class Caller:
         peer.on("track", lambda track: self._track(peer, track))
         await peer.setLocalDescription(await peer.createOffer())
         headers = {"Content-Type": "application/sdp", **self._auth}
-        sdp = peer.localDescription.sdp
+        sdp = self.hide(peer.localDescription.sdp)
         self.asked_s = self.asked_s or time.monotonic()
         answer = await self._ask("POST", path, params=params, data=sdp, headers=headers)
         name = answer.headers["Location"].rsplit("/", 1)[-1]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from benchmarks.bottleneck import Bottleneck
 from benchmarks.relay import Sky, Weather
 
 ANSWER = (
@@ -71,6 +72,37 @@ async def test_loss_takes_its_share_and_jitter_changes_the_order() -> None:
     assert 0.1 < weather.lost / (weather.lost + weather.passed) < 0.3
 
 
+def test_an_offer_names_no_way_around_the_relay() -> None:
+    hidden = Weather.hide(ANSWER.format(port=5))
+    assert "candidate" not in hidden and hidden.count("m=") == 2
+
+
 async def test_an_answer_without_a_candidate_to_stand_in_for_is_refused() -> None:
     with pytest.raises(ValueError, match="no IPv4 host candidate"):
         await Weather().route("v=0\r\n")
+
+
+class TestBottleneck:
+    def test_it_lets_through_what_its_rate_allows_and_drops_what_its_queue_cannot_hold(
+        self,
+    ) -> None:
+        link = Bottleneck(rate=100_000, queue_s=0.2)
+        passed = [link.passes_s(1222, 0.0) for _ in range(6)]  # 10 kbit each
+        assert passed[:3] == pytest.approx([0.1, 0.2, 0.3]) and passed[3:] == [None] * 3
+        assert link.dropped == 3 and link.passes_s(1222, 1.0) == pytest.approx(1.1)
+
+    def test_without_a_rate_it_is_not_there(self) -> None:
+        assert Bottleneck().passes_s(1500, 3.0) == 3.0
+
+
+async def test_in_the_dark_nothing_comes_through_and_afterwards_everything_does() -> None:
+    weather = Weather()
+    async with through(weather) as (_, near, ear):
+        weather.sky = Sky(dark=True)
+        for i in range(10):
+            near.sendto(bytes([i]))
+        while weather.lost < 10:
+            await asyncio.sleep(0)
+        weather.sky = Sky()
+        near.sendto(b"again")
+        assert await ear.heard.get() == b"again"
