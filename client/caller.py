@@ -66,7 +66,8 @@ class Caller:
     """``async with Caller(url, microphone) as call: await call.start("mira")``.
 
     ``key`` is an API key, for servers that ask for one. ``route`` may change the answer's SDP, to
-    lead media through a relay, and ``hide`` the offer's. Callbacks run in the loop. Times are of the monotonic clock.
+    lead media through a relay, and ``hide`` the offer's. Callbacks run in the loop. Times are of
+    the monotonic clock.
     A connection that is lost is made anew, to the same session, while the server keeps it.
     """
 
