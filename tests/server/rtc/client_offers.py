@@ -167,6 +167,9 @@ CALLS: dict[str, Callable[[], str]] = {
     "chrome, a stopped camera": lambda: offer(
         MIC, replace(CAMERA, port=0, direction="inactive"), SCREEN, CHANNEL, bundle="0 2 3"
     ),
+    "chrome, a stopped camera that keeps its direction and group": lambda: offer(
+        replace(CAMERA, port=0), MIC, SCREEN, CHANNEL
+    ),
     "chrome, stopped sections have no transport": lambda: offer(
         Part("audio", "inactive", PHONE[1:2], port=0, transport=False), MIC, SCREEN, bundle="1 2"
     ),
