@@ -45,6 +45,7 @@ class KeptHead:
 
     def __init__(self, path: Path, vouches: Callable[[bytes, bytes], bool]) -> None:
         self.path, self._vouches = path, vouches
+        self._proved: tuple[bytes, Head] = (b"", Head(0, "", 0, ""))  # as it was read or written
 
     def read(self) -> Head | None:
         """What is kept; None where nothing was yet. Raises ``AuditBroken`` for what is no head."""
@@ -65,6 +66,7 @@ class KeptHead:
                 held = self._parsed(before) if before else None
                 if held is None or head.seq > held.seq:
                     os.pwrite(file, head.line(), 0)
+                    self._proved = (head.line(), head)
                     if held is None:
                         os.fsync(file)
         except OSError as error:
@@ -82,6 +84,9 @@ class KeptHead:
     def _parsed(self, raw: bytes) -> Head | None:
         if not raw:  # made by a process that was killed before it wrote
             return None
+        proved, known = self._proved
+        if raw == proved:
+            return known
         try:
             seq, digest, at_ms, signature = raw.decode("ascii").rstrip().split(":")
             head = Head(int(seq), digest, int(at_ms), signature)
@@ -93,6 +98,7 @@ class KeptHead:
                 f"{self.path} is not a head that the operator signed: bring back the vault from a"
                 " backup, or move this file away, which accepts the audit log as it is"
             )
+        self._proved = (raw, head)
         return head
 
     def _unusable(self, error: OSError) -> RegistryUnavailable:

@@ -27,6 +27,9 @@ from pipeline.errors import AuditBroken, RegistryUnavailable
 log: Final = logging.getLogger(__name__)
 
 PAGE: Final = 1000
+_FROM: Final = (
+    sa.select(audit).where(audit.c.seq >= sa.bindparam("last")).order_by(audit.c.seq).limit(PAGE)
+)
 _ADVICE: Final = (
     "it is an old copy, or somebody was at the database. It opens for reading alone; bring back"
     " registry and vault of one moment from a backup (docs/consent.md)"
@@ -93,12 +96,15 @@ class Ledger:
     def take(self, entries: Iterable[Entry]) -> None:
         """What this process itself has added, once it is written; keeps the newest."""
         entries = list(entries)
+        newest = Head.of(entries[-1])
         with self._lock:
             for entry in entries:
                 if (entry.seq, entry.previous) == (self.facts.seq + 1, self.facts.hash):
                     self.facts.take(entry)
+            if (self.facts.seq, self.facts.hash) == (newest.seq, newest.hash):
+                self._compared = newest
         try:
-            self.kept.grow(Head.of(entries[-1]))
+            self.kept.grow(newest)
         except (AuditBroken, RegistryUnavailable) as failure:  # the act itself is written
             log.error("the audit log's head is not kept: %s", failure)
 
@@ -124,8 +130,7 @@ class Ledger:
     def _page(self, connection: sa.Connection) -> int:
         """Takes a page of what is new, when all of it is proved; how many rows were looked at."""
         facts = self.facts
-        query = sa.select(audit).where(audit.c.seq >= facts.seq).order_by(audit.c.seq).limit(PAGE)
-        found = [Entry(*row) for row in connection.execute(query)]
+        found = [Entry(*row) for row in connection.execute(_FROM, {"last": facts.seq})]
         if facts.seq:
             if not found:
                 raise AuditBroken(self.missing(_length(connection), None))

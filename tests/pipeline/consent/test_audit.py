@@ -53,6 +53,15 @@ def broken(entries: list[Entry], registry: Registry, before: Entry | None) -> Br
     return found[0] if found else None
 
 
+def test_every_field_of_an_entry_is_in_its_hash() -> None:
+    entry = Entry(2, 3, "actor", "action", "c-1", "ada", "s-1", "{}", "0" * 64)
+    for item in fields(entry):
+        value = getattr(entry, item.name)
+        other = replace(entry, **{item.name: value + (1 if isinstance(value, int) else "x")})
+        is_hashed = item.name not in ("hash", "signature")
+        assert (other.reckoned() != entry.reckoned()) is is_hashed, item.name
+
+
 def test_ten_thousand_entries_verify(log: tuple[Registry, list[Entry]]) -> None:
     registry, entries = log
     assert len(entries) == ENTRIES == registry.log.verify()

@@ -189,6 +189,18 @@ def test_nobody_is_enrolled_whose_consent_was_revoked_meanwhile(office: Office) 
     assert office.registry.vault.names() == set() and office.registry.enrolments.all() == []
 
 
+def test_a_revocation_ends_what_runs_before_anything_is_erased(opened: Opened) -> None:
+    office = opened(retention_s=100.0)
+    record = office.write()
+    grant, before = office.ask(record), office.registry.database.revision()
+    grant.check()
+    office.registry.revoke(record.id)
+    assert office.registry.database.revision() > before
+    assert office.registry.get(record.id).erased_at is None
+    with pytest.raises(ConsentRevoked):
+        grant.check()
+
+
 def test_a_retention_keeps_evidence_for_its_time_and_no_longer(opened: Opened) -> None:
     office = opened(retention_s=100.0)
     record = office.registry.add(office.draft(), evidence=b"a recording")
