@@ -269,3 +269,74 @@ def test_without_a_grace_nothing_goes_on(office: Office, monkeypatch: pytest.Mon
     gone(office, monkeypatch)
     with pytest.raises(RegistryUnavailable):
         grant.check()
+
+
+class Proxy:
+    """In front of a PostgreSQL server: hands everything on, until it stalls."""
+
+    def __init__(self, behind: str) -> None:
+        self._behind = behind
+        self.open = threading.Event()
+        self.open.set()
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = self._door.getsockname()[1]
+        self._lines: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._door.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self._behind)
+            self._lines += [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._hand_on, args=(one, other), daemon=True).start()
+
+    def _hand_on(self, one: socket.socket, other: socket.socket) -> None:
+        try:
+            while data := one.recv(65536):
+                self.open.wait()
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self.open.set()
+        self._door.close()
+        for line in self._lines:
+            line.close()
+
+
+def test_a_postgresql_server_that_stalls_holds_up_nobody_and_is_asked_again(
+    postgres: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.consent.changes.STALE_S", 0.5)
+    url = postgres(tmp_path.name)
+    folder = url.split("host=")[1]
+    proxy = Proxy(f"{folder}/.s.PGSQL.5432")
+    where = url.replace("@/", f"@127.0.0.1:{proxy.port}/").split("?")[0]
+    clock = Clock()
+    setup = Setup(vault=tmp_path / "vault", grace_s=60.0)
+    office = Office(Registry(where, clock, setup), clock)
+    try:
+        record = office.write()
+        grant = office.ask(record)
+        proxy.open.clear()
+        while office.registry.silent_s() == 0.0:
+            prompt(grant.check)
+        prompt(grant.check)
+        with pytest.raises(RegistryUnavailable):
+            prompt(lambda: office.ask(record))
+        proxy.open.set()
+        while office.registry.silent_s() > 0.0:
+            prompt(grant.check)
+        office.ask(record).check()
+        assert office.registry.log.verify() > 0
+    finally:
+        proxy.open.set()
+        office.registry.close()
+        proxy.close()
