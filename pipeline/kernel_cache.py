@@ -25,11 +25,12 @@ def prepare(code: Path) -> None:
         return
     from numba.core import config
 
-    if config.CACHE_DIR or _usable(_users()):
+    settings: dict[str, Any] = vars(config)
+    if settings["CACHE_DIR"] or _usable(_users()):
         return
     folder = _ours()
     os.environ.setdefault(SWITCH, str(folder))  # for processes that this one starts
-    config.__dict__["CACHE_DIR"] = str(folder)  # read when a kernel is met
+    settings["CACHE_DIR"] = str(folder)  # read when a kernel is met
     log.warning(
         "neither %s nor a cache folder can be written: kernels are kept in %s, and compiled anew"
         " where that is emptied (%s names another folder)", code, folder, SWITCH,

@@ -139,10 +139,8 @@ def _on_one_map(a: Features, b: Features, known: F32, mirrored: bool) -> tuple[i
         a.places[mine], b.places[theirs], method=cv2.RANSAC,
         ransacReprojThreshold=_OFF, maxIters=_TRIALS, confidence=0.995,
     )  # fmt: skip
-    if found is None:
-        return 0, 0.0
-    onto = np.asarray(found, np.float64)
-    if not _is_likely(onto):
+    onto = None if found is None else np.asarray(found, np.float64)
+    if onto is None or not _is_likely(onto):
         return 0, 0.0
     good = near[:, 0] > 0
     agree = min(_cells(a.places[mine[good]]), _cells(b.places[theirs[good]]))
