@@ -229,6 +229,17 @@ def test_a_record_without_its_fingerprint_does_not_stand(office: Office) -> None
         office.ask(record)
 
 
+def test_a_record_whose_signature_was_replaced_does_not_stand(office: Office) -> None:
+    record = office.write()
+    at_the_database(
+        office.registry.path,
+        "UPDATE consent_records SET signature = zeroblob(64)",
+        "UPDATE registry_state SET value = value + 1 WHERE name = 'revision'",
+    )
+    with pytest.raises(ConsentTampered, match="not what the operator signed"):
+        office.ask(record)
+
+
 def test_an_older_form_of_a_record_does_not_stand(
     office: Office, opened_again: list[Registry]
 ) -> None:
