@@ -34,7 +34,7 @@ CONNECT_S: Final = 15.0
 COME_BACK_S: Final = 30.0  # after a connection was lost; the session's grace may end it sooner
 RETRY_S: Final = 3.0  # for each attempt: one that began in the dark finds its way too late
 PAUSE_S: Final = 0.3
-OVER: Final = ("session_ended", "consent_revoked", "generation_failed")
+OVER: Final = ("session_ended", "consent_revoked", "registry_unavailable", "generation_failed")
 WRAP: Final = 1 << 32
 
 

@@ -98,6 +98,7 @@ class Settings:
     key_burst: int = _help(200, "requests at once with one key")
     failures_per_minute: int = _help(10, "wrong keys a minute from one address")
     sessions_per_key: int = _help(0, "sessions at a time with one key")
+    waiting_per_client: int = _help(0, "sessions that wait to be joined; 0 leaves one slot free")
     session_max_s: float = _help(21_600.0, "longest session")
     session_idle_s: float = _help(900.0, "how long nobody may speak before a session ends")
     message_rate: float = _help(20.0, "messages a second on a data channel")
@@ -140,7 +141,13 @@ class Settings:
         self._between("picture_mb", 256, 65_536)
         self._between("message_rate", 1, 10_000)
         self._between("message_burst", 1, 100_000)
-        for name in ("address_rate", "key_rate", "failures_per_minute", "sessions_per_key"):
+        for name in (
+            "address_rate",
+            "key_rate",
+            "failures_per_minute",
+            "sessions_per_key",
+            "waiting_per_client",
+        ):
             self._between(name, 0, 1_000_000)
         for name in ("address_burst", "key_burst"):
             self._between(name, 1, 1_000_000)

@@ -10,6 +10,7 @@
  */
 
 const CONNECT_S = 15;
+const ENDS = ["session_ended", "consent_revoked", "registry_unavailable", "generation_failed"];
 const GRACE_S = 25; // longer than the server keeps a session whose caller’s network is away
 const RETRY_S = 4; // for each attempt to come back: one begun in the dark finds its way too late
 const SPEECH = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
@@ -231,7 +232,7 @@ export class Call extends EventTarget {
       if (message.type === "speaking_started") this.#become("speaking");
       if (message.type === "idle") this.#become("listening");
       this.#emit("message", message);
-      const ends = ["session_ended", "consent_revoked", "generation_failed"].includes(message.code);
+      const ends = ENDS.includes(message.code);
       if (message.type === "error" && ends) this.#fail(new Problem(message.code, "The server ended the call", message.message));
     };
   }

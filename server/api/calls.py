@@ -191,22 +191,27 @@ async def _created(request: web.Request, options: Options) -> Session:
     caller, quota = request[CALLER], request.app[QUOTA]
     if caller.avatar and caller.avatar != options.avatar:
         raise Forbidden(f"This token is for the avatar {caller.avatar!r}.")
-    give_back = quota.take(caller)
+    house, address = request.app[HOUSE], request.app[ACCESS].address(request)
+    claim = quota.take(caller, address, house.most_waiting)
     try:
-        session = await request.app[HOUSE].create(options)
+        session = await house.create(options)
     except BaseException:
-        give_back()
+        claim.give_back()
         raise
     quota.owns(session.id, caller)
-    ended = session.on_ended
+    joined, ended = session.on_joined, session.on_ended
+
+    def came() -> None:
+        claim.joined()
+        joined()
 
     def over(session: Session) -> None:
-        give_back()
+        claim.give_back()
         quota.forget(session.id)
         request.app[RECORDINGS].ended(session)
         ended(session)
 
-    session.on_ended = over
+    session.on_joined, session.on_ended = came, over
     return session
 
 

@@ -127,7 +127,7 @@ class Access:
         if self.keyring is None:
             check_local(request.headers, self._origins)
             return LOCAL
-        address = self.address(request.remote or "", request.headers)
+        address = self.address(request)
         self._addresses.take(address, self._clock())
         bearer = _bearer(request.headers)
         own = need is May.OWN and bearer.startswith(SESSION_PREFIX)
@@ -163,7 +163,11 @@ class Access:
             raise Unauthorized("The key behind this token was revoked or has expired.")
         return Caller(Role.USER, issuer.id, issuer.name, token.id, token.avatar, issuer.sessions)
 
-    def address(self, peer: str, headers: Mapping[str, str]) -> str:
+    def address(self, request: web.BaseRequest) -> str:
+        """Where a request comes from."""
+        return self.address_of(request.remote or "", request.headers)
+
+    def address_of(self, peer: str, headers: Mapping[str, str]) -> str:
         """Who is at the other end: the last address of the chain that is no proxy of ours."""
         chain = [
             hop.strip() for hop in headers.get("X-Forwarded-For", "").split(",") if hop.strip()

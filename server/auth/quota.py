@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from server.auth.access import Caller
 from server.auth.keys import Role
 from server.errors import TooManySessions
 
 
+class Claim:
+    """What one session counts for; each way out counts it out once, however often it is taken."""
+
+    def __init__(self, taken: Counter[str], names: Iterable[str], waiting: str) -> None:
+        self._taken, self._names, self._waiting = taken, {*names, waiting}, waiting
+        taken.update(self._names)
+
+    def joined(self) -> None:
+        """Somebody is connected: it waits for nobody any more."""
+        self._count_out({self._waiting})
+
+    def give_back(self) -> None:
+        """It has ended, or never began."""
+        self._count_out(set(self._names))
+
+    def _count_out(self, names: set[str]) -> None:
+        for name in names & self._names:
+            self._taken[name] -= 1
+            if self._taken[name] <= 0:
+                del self._taken[name]
+        self._names -= names
+
+
 class Quota:
-    """Sessions in progress, by key and by token. A local caller has no key and no limit."""
+    """Sessions in progress, by key and by token. A local caller has no key and no limit, except
+    on sessions that nobody has joined yet: those are counted for each address, too."""
 
     def __init__(self, per_key: int) -> None:
         self._per_key = per_key
         self._taken: Counter[str] = Counter()
         self._owners: dict[str, str] = {}
 
-    def take(self, caller: Caller) -> Callable[[], None]:
-        """Counts one more session; what is returned, called once, counts it out again.
+    def take(self, caller: Caller, address: str = "", waiting: int = 0) -> Claim:
+        """Counts one more session.
 
-        Raises ``TooManySessions``: more than the key may have, or a second one of a token.
+        Raises ``TooManySessions``: more than the key may have, a second one of a token, or more
+        than ``waiting`` (0 is no limit) of one client that nobody has joined.
         """
         limits = {}
         if caller.key:
@@ -33,8 +58,10 @@ class Quota:
                 raise TooManySessions(
                     f"This {name.split()[0]} has {limit} of {limit} sessions; end one first."
                 )
-        self._taken.update(limits.keys())
-        return lambda: self._give_back(list(limits))
+        waits = f"waiting {caller.token or caller.key or address}"
+        if waiting and self._taken[waits] >= waiting:
+            raise TooManySessions(f"{waiting} sessions of yours wait to be joined; join one first.")
+        return Claim(self._taken, limits, waits)
 
     def owns(self, session: str, caller: Caller) -> None:
         """Remembers who began a session."""
@@ -54,9 +81,3 @@ class Quota:
     def forget(self, session: str) -> None:
         """The session has ended."""
         self._owners.pop(session, None)
-
-    def _give_back(self, names: list[str]) -> None:
-        for name in names:
-            self._taken[name] -= 1
-            if self._taken[name] <= 0:
-                del self._taken[name]

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 WARM_STEPS, WARM_S = 25, 6.0  # of warm-up: so many steps, or fewer that take so long
 LEAST_STEPS = 4
 ROOM = ms(120)  # above a step and its making, for packets that come late
-COLLECT_S = 0.5  # connections are full of cycles, and their codecs hold threads and megabytes
+COLLECT_S = 2.0  # connections are full of cycles, and their codecs hold threads and megabytes
 REMOVED = "the avatar was removed"
 PACKETS_S = 0.002  # per frame: packets, SRTP and the loop; measured with an idle model
 
@@ -78,6 +78,7 @@ class House:
         self.desk = desk
         self._monotonic = monotonic
         self._busy_s = 0.0
+        self._collecting: asyncio.TimerHandle | None = None
         batch: BatchEngine = pipeline.engine
         self._engine = Engine(batch, self._ticked)
         self._media = ThreadPoolExecutor(settings.threads, thread_name_prefix="media")
@@ -131,6 +132,8 @@ class House:
         ending = (session.end("the server stops") for session in self.sessions)
         await asyncio.gather(*ending, return_exceptions=True)
         await self.tasks.close()
+        if self._collecting is not None:
+            self._collecting.cancel()
         await self._engine.stop()
         await asyncio.to_thread(self._media.shutdown)
         if self.desk is not None:
@@ -160,6 +163,16 @@ class House:
         for session in self.sessions:
             if session.options.avatar not in self.avatars:
                 session.end_soon(REMOVED)
+
+    @property
+    def most_waiting(self) -> int:
+        """Sessions of one client that may wait to be joined: a slot is left to the others.
+
+        0 is no limit, where there is no slot: that is then what whoever asks is told.
+        """
+        if self.slots.taken >= self.slots.total:
+            return 0
+        return self.settings.waiting_per_client or max(1, self.slots.total - 1)
 
     async def create(self, options: Options) -> Session:
         """A session that performs; raises what stands in the way, and then leaves nothing."""
@@ -258,10 +271,16 @@ class House:
         self.metrics.ended.inc()
         if self.desk is not None:
             self.desk.ended(session, session.options.avatar, *session.ended_because)
-        asyncio.get_running_loop().call_later(COLLECT_S, gc.collect)
+        if self._collecting is None:  # once for all that end together
+            self._collecting = asyncio.get_running_loop().call_later(COLLECT_S, self._collect)
         if not self._sessions:
             self._empty.set()
         self.metrics.sessions.set(self.slots.taken)
+
+    def _collect(self) -> None:
+        """Frees what sessions left: 2 ms of the loop for each that is here or was."""
+        self._collecting = None
+        gc.collect()
 
     def describe_health(self) -> dict[str, object]:
         """For ``/healthz``: failed where no call can be served, degraded where not all can."""

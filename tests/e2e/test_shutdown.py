@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 
 from tests.e2e.conftest import ROOT
 
@@ -44,3 +48,37 @@ def test_a_server_that_was_told_to_stop_exits_with_0() -> None:
         assert "http://" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_more_signals_than_needed_end_it_in_order_all_the_same() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.serve_fake", "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        url = process.stdout.readline().split()[-1]
+        _wait_until_ready(url)
+        body = json.dumps({"avatar": "mira"}).encode()
+        asked = urllib.request.Request(
+            f"{url}v1/sessions", body, {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(asked, timeout=10).close()  # somebody to drain for
+        while process.poll() is None:  # to the very end of the interpreter
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.005)
+        assert process.returncode == 0
+
+
+def _wait_until_ready(url: str) -> None:
+    ends = time.monotonic() + 30
+    while True:
+        try:
+            return urllib.request.urlopen(f"{url}readyz", timeout=5).close()
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+            assert time.monotonic() < ends
+            time.sleep(0.05)

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from server.api.app import build
 from server.avatars.catalog import Avatars
+from server.serve import HTTP
 from server.sessions.session_manager import House
 from server.settings import Settings
 from tests.fakes_own import FakeOwn
@@ -57,8 +58,9 @@ async def serving(settings: Settings, pipeline: Any, source: Any) -> AsyncIterat
         houses.append(House(settings, pipeline, Avatars(source, FakeOwn(source))))
         return houses[0]
 
-    client = TestClient(TestServer(build(settings, open_house)))
-    await client.start_server()
+    server = TestServer(build(settings, open_house))
+    await server.start_server(**HTTP)
+    client = TestClient(server)
     await asyncio.wait_for(houses[0].settled.wait(), 30)
     try:
         yield Served(client, houses[0], pipeline, source)

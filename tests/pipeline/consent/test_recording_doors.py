@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from pipeline.consent import Scope
+from pipeline.media.provenance import read_manifest
 from server.api.app import SHELF
 from server.api.middleware import RECORDINGS, SETTINGS
+from server.errors import ConsentRequired, RegistryDown
 from server.recordings.provenance import Marking
+from server.recordings.recorder import PARTIAL, Recorder, finish
 from server.recordings.store import Card
 from tests.pipeline.consent.test_live_doors import LOST, RECORD, Live, live
+from tests.server.recordings.test_recorder import feed
 
 __all__ = ["live"]  # a fixture
 CONTENT = b"as if it were a film" * 100
@@ -23,11 +29,15 @@ OF_SESSIONS = ("grant too old", "grant changed")  # a finished recording has no 
 ENDS = {name: how for name, how in LOST.items() if name not in OF_SESSIONS}
 
 
+def marking_of(live: Live) -> Marking:
+    app: Any = live.http.app
+    return Marking(app[SETTINGS], live.house._pipeline, live.registry)
+
+
 async def taped(live: Live) -> Card:
     """A finished recording of Ada, admitted by the real gate."""
     app: Any = live.http.app
-    marking = Marking(app[SETTINGS], live.house._pipeline, live.registry)
-    app[RECORDINGS].marker = marking
+    app[RECORDINGS].marker = marking = marking_of(live)
     session = await live.session()
     card = Card.new(session.id, "", marking.admit(session.stream, session.id))
     await session.end("the test has what it needs")
@@ -124,6 +134,33 @@ async def test_a_record_for_live_use_alone_lends_no_recording(live: Live, card: 
     write(live, replace(card, origin=card.origin | {"consent_id": "c-live"}))
     answer = await live.http.get(f"/v1/recordings/{card.id}/file")
     assert answer.status == 403 and (await answer.json())["code"] == "consent_scope"
+
+
+@pytest.mark.parametrize("lost", ENDS)
+async def test_no_recording_begins_without_consent_to_it(live: Live, lost: str) -> None:
+    marking, session = marking_of(live), await live.session()
+    ENDS[lost](live)
+    with pytest.raises((ConsentRequired, RegistryDown)):
+        await asyncio.to_thread(marking.admit, session.stream, session.id)
+
+
+async def test_each_recording_that_begins_has_a_grant_of_its_own(live: Live, card: Card) -> None:
+    (granted,) = [e for e in told(live, "grant.issued") if e["actor"] == "recording"]
+    assert granted["detail"]["scope"] == "recording" and granted["session"] == card.session
+
+
+async def test_a_finished_recording_is_signed_and_says_how_it_came_to_be(
+    live: Live, tmp_path: Path
+) -> None:
+    marking, session = marking_of(live), await live.session()
+    origin = marking.admit(session.stream, session.id)
+    recorder = Recorder(tmp_path / f"a{PARTIAL}", origin)
+    feed(recorder, 0.5)
+    await asyncio.to_thread(recorder.close)
+    film = await asyncio.to_thread(finish, recorder.path, marking.seal)
+    assert film == tmp_path / "a.mp4"
+    manifest = read_manifest(film)
+    assert manifest is not None and origin["consent_sha256"] in json.dumps(manifest)
 
 
 def test_how_many_combinations_of_recordings_there_are(

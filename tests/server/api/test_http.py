@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 
 import pytest
 
@@ -257,3 +259,40 @@ async def test_a_section_without_a_direction_sends_and_receives(served: Served) 
     sdp = (await offer()).replace("a=sendrecv\r\n", "")
     response = await served.http.post("/v1/calls?avatar=mira", data=sdp, headers=SDP)
     assert response.status == 201 and "a=sendrecv" in await response.text()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "gzip, gzip"])
+async def test_a_compressed_body_is_refused_before_it_is_read(served: Served, coding: str) -> None:
+    headers = {"Content-Encoding": coding, "Content-Type": "application/json"}
+    for path in ("/v1/sessions", "/v1/calls", "/v1/enrolments", "/v1/avatars"):
+        refused = await served.http.post(path, data=b"not even compressed", headers=headers)
+        assert refused.status == 415 and refused.headers["Accept-Encoding"] == "identity"
+        assert refused.content_type == "application/problem+json"
+
+
+async def test_a_new_calls_grant_does_not_wait_behind_uploads(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(served.house.avatars.own, "find", lambda data: go.wait(20) and {})
+    headers = {"Content-Type": "image/png"}
+    uploads = [
+        asyncio.create_task(served.http.post("/v1/enrolments", data=b"x", headers=headers))
+        for _ in range(12)
+    ]
+    try:
+        made = await asyncio.wait_for(served.http.post("/v1/sessions", json={"avatar": "mira"}), 10)
+        assert made.status == 201
+    finally:
+        go.set()
+    statuses = [answer.status for answer in await asyncio.gather(*uploads)]
+    assert statuses.count(503) == 2 and statuses.count(200) == 10, "more than may wait are told"
+
+
+async def test_health_names_a_task_that_has_died(served: Served) -> None:
+    async def dies() -> None:
+        raise ValueError("no bread")
+
+    await served.house.tasks.start("bakery", dies)
+    health = await (await served.http.get("/healthz")).json()
+    assert health["status"] == "failed" and "no bread" in health["tasks"]["dead"]["bakery"]

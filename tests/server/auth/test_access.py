@@ -389,7 +389,7 @@ def test_an_address_is_believed_only_from_our_own_proxies(
 ) -> None:
     settings = Settings(keys=str(tmp_path / "keys.sqlite"), proxies=("10.0.0.0/8",))
     access = app.doorkeeper(settings)
-    assert access.address(peer, {"X-Forwarded-For": chain}) == who
+    assert access.address_of(peer, {"X-Forwarded-For": chain}) == who
 
 
 # -- secrets ---------------------------------------------------------------------------------

@@ -67,18 +67,36 @@ def test_a_quota_is_given_back_once_and_counts_keys_and_tokens_apart() -> None:
     quota = Quota(per_key=2)
     app = Caller(Role.APPLICATION, "k1")
     user = Caller(Role.USER, "k1", token="t1")
-    back = quota.take(user)
+    claim = quota.take(user)
     with pytest.raises(TooManySessions, match="token"):
         quota.take(user)
     quota.take(app)
     with pytest.raises(TooManySessions, match="key has 2 of 2"):
         quota.take(app)
     quota.take(Caller(Role.APPLICATION, "k2"))
-    back()
+    claim.give_back()
+    claim.give_back()  # the same one once more is no second place
     quota.take(app)
+    with pytest.raises(TooManySessions, match="key has 2 of 2"):
+        quota.take(app)
     local = Caller(Role.OPERATOR)
     for _ in range(100):
         quota.take(local)
+
+
+def test_sessions_that_nobody_has_joined_are_counted_for_each_client() -> None:
+    quota, local = Quota(per_key=0), Caller(Role.OPERATOR)
+    first = quota.take(local, "10.0.0.1", waiting=2)
+    quota.take(local, "10.0.0.1", waiting=2)
+    with pytest.raises(TooManySessions, match="wait to be joined"):
+        quota.take(local, "10.0.0.1", waiting=2)
+    quota.take(local, "10.0.0.2", waiting=2)
+    first.joined()
+    first.joined()
+    first.give_back()
+    quota.take(local, "10.0.0.1", waiting=2)
+    with pytest.raises(TooManySessions):
+        quota.take(local, "10.0.0.1", waiting=2)
 
 
 # -- keys on file ------------------------------------------------------------------------------

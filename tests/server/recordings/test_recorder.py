@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,16 @@ import pytest
 
 from server.api.middleware import RECORDINGS
 from server.errors import ConsentRequired
-from server.recordings.recorder import PARTIAL, Recorder, Seal, finish, leftovers
+from server.recordings.recorder import (
+    MAX_PICTURES,
+    MAX_SOUNDS,
+    PARTIAL,
+    Recorder,
+    Seal,
+    _Tape,
+    finish,
+    leftovers,
+)
 from server.recordings.recordings import Recordings
 from server.recordings.store import LOCK
 from server.settings import Settings
@@ -95,6 +105,32 @@ def test_an_encoder_that_is_too_slow_leaves_pictures_out_and_never_waits(tmp_pat
     assert time.perf_counter() - started < 1.0
     recorder.close()
     assert recorder.pictures + recorder.left_out == 400
+
+
+def test_what_waits_for_the_encoder_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, began = threading.Event(), threading.Event()
+    encode = _Tape.picture
+
+    def held_up(tape: _Tape, at: int, shown: av.VideoFrame) -> None:
+        began.set()
+        assert go.wait(20)
+        encode(tape, at, shown)
+
+    monkeypatch.setattr(_Tape, "picture", held_up)
+    recorder, shown = Recorder(tmp_path / f"a{PARTIAL}", ORIGIN), picture(90)
+    recorder.picture(0, shown)
+    assert began.wait(20)
+    for at in range(FRAME, (MAX_PICTURES + 26) * FRAME, FRAME):
+        recorder.picture(at, shown)
+    assert recorder.left_out == 25
+    for at in range(0, 2 * MAX_SOUNDS * BLOCK, BLOCK):
+        recorder.sound(at, np.zeros(960, np.int16))
+    assert recorder._queue.qsize() == MAX_SOUNDS
+    go.set()
+    recorder.close()
+    assert recorder.pictures == MAX_PICTURES + 1
 
 
 def test_a_disk_that_refuses_is_reported_and_stops_the_recording(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ __all__ = ["marker", "recording", "settings"]  # fixtures
 CONTENT = bytes(range(256)) * 40
 HELD = """
 import sys, time
-from server.shelf import Shelf
+from server.recordings.store import Shelf
 Shelf(sys.argv[1]).claim()
 print("held", flush=True)
 time.sleep(600)

@@ -14,6 +14,7 @@ from server.media.clock import RATE
 from server.media.deadline_monitor import Lateness, Made
 from server.media.timing import Beat
 from server.sessions.governor import MOST_S, PATIENCE_S, Governor, Level, ladder
+from tests.server.conftest import Served
 
 BEAT = Beat()
 Cost = Callable[[Level, int], float]
@@ -118,3 +119,23 @@ def test_a_model_without_cheaper_ways_loses_size_alone() -> None:
     assert ladder(1) == (Level(0, 1.0), Level(0, 0.75), Level(0, 0.5))
     with pytest.raises(ValueError, match="not 0"):
         ladder(0)
+
+
+def test_whoever_comes_after_everybody_has_gone_gets_everything() -> None:
+    machine = Machine(lambda level, second: 0.12)
+    assert machine.run(20)[-1] == 3
+    assert machine.governor.rest() and machine.governor.now == Level(0, 1.0)
+    assert not machine.governor.rest(), "it has moved once"
+    assert machine.run(1) == [0], "nothing of the load before counts"
+
+
+async def test_the_next_caller_gets_full_pictures_and_effort(served: Served) -> None:
+    house, pipeline = served.house, served.pipeline
+    house.governor.level = 3
+    pipeline.effort = 1
+    await (await served.http.post("/v1/sessions", json={"avatar": "mira"})).json()
+    assert (house.governor.level, pipeline.effort) == (0, 0)
+    assert house.sessions[0].level == 0
+    house.governor.level = 2  # somebody is here: the machine is what it is
+    await (await served.http.post("/v1/sessions", json={"avatar": "tomo"})).json()
+    assert house.sessions[1].level == 2
