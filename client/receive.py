@@ -106,6 +106,7 @@ class Assembly(JitterBuffer):
         self._patience_s = PATIENCE_S["audio" if every_packet else "video"]
         self._next: int | None = None
         self._waiting: dict[int, RtpPacket] = {}
+        self._came: dict[int, float] = {}  # when each of them came
         self._parts: list[bytes] = []
         self._hole_s: float | None = None  # since when something is missing
         self._asked_s = float("-inf")
@@ -118,15 +119,25 @@ class Assembly(JitterBuffer):
         if (number - self._next) % 65536 >= 32768:
             return False, None
         self._waiting[number] = packet
+        self._came.setdefault(number, self._now())
         wants_key = self._release()
-        if not self._waiting:
-            self._hole_s = None
-        elif self._hole_s is None:
-            self._hole_s = self._asked_s = self._now()
-        elif self._now() - self._hole_s > self._patience_s or len(self._waiting) > MOST_WAITING:
+        while self._hopeless():
             wants_key = self._give_up() | self._release() | wants_key
-            self._hole_s = self._now() if self._waiting else None
+        before, self._hole_s = self._hole_s, self._now() if self._waiting else None
+        if before is not None and self._hole_s is not None:
+            self._hole_s = before
+        elif self._hole_s is not None:
+            self._asked_s = self._hole_s
         return wants_key, None
+
+    def _hopeless(self) -> bool:
+        """Whether what comes behind the first hole has waited for too long; each by itself, so that
+        many holes take no longer than one."""
+        self._came = {number: at for number, at in self._came.items() if number in self._waiting}
+        if not self._came:
+            return False
+        waited_s = self._now() - min(self._came.values())
+        return waited_s > self._patience_s or len(self._waiting) > MOST_WAITING
 
     def missing(self) -> list[int]:
         """What is to be asked for again, not more often than makes sense."""

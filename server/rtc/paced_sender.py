@@ -141,8 +141,10 @@ class PacedSender(RTCRtpSender):
         if self.kind == "audio":
             for one in leaving:
                 await self._path.sound(one)
-        elif not self._path.picture(leaving, getattr(self.track, "key", True)):
+        elif not self._path.picture(leaving, key := getattr(self.track, "key", True)):
             self.on_key_request()
+        elif key:
+            self._history.settle()
 
     def _leaving(self, packet: RtpPacket, send: Callable[..., Any]) -> Leaving:
         size = len(packet.payload) + 32 + WIRE

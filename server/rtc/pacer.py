@@ -1,9 +1,10 @@
 """When each packet leaves: a leaky bucket for one peer. Pure; its seconds are handed to it.
 
-Sound leaves at once. What was lost goes before new pictures, pictures leave whole and in order at
-a little more than the estimate, so that a key frame is spread instead of filling a queue on the way
-that sound would have to wait in. A picture that would wait too long is refused, and so is what
-follows until the next key frame, because it could not be decoded.
+Sound leaves at once. What was lost goes before new pictures, but not before a key frame, which
+makes it useless. Pictures leave whole and in order at a little more than the estimate, so that a
+key frame is spread instead of filling a queue on the way that sound would have to wait in. A
+picture that would wait too long is refused, and so is what follows until the next key frame,
+because it could not be decoded.
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ class Pacer(Generic[Packet]):
         if waits and not key:
             self._broken, self.dropped = True, self.dropped + 1
             return False
+        if key:
+            self._bytes -= sum(packet.size for packet in self._repeats)
+            self._repeats.clear()
         if waits:
             self._forget()
         self._broken = False

@@ -61,6 +61,11 @@ class History(Generic[Packet]):
         sent.times, sent.last_s = sent.times + 1, now_s
         return sent.packet
 
+    def settle(self) -> None:
+        """A key frame follows: nothing from before it is needed any more."""
+        for sent in self._sent.values():
+            sent.times = TIMES
+
     def largest(self, count: int) -> list[Packet]:
         """Large packets of late, ``count`` in all, to fill a burst that tells nothing new."""
         recent = list(self._sent.values())[-4 * count :]

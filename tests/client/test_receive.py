@@ -73,6 +73,14 @@ def test_a_hole_that_is_filled_in_time_costs_nothing() -> None:
     assert not any(wanted) and [at for at, _ in screen.whole] == [0, 1, 2, 3, 4, 5]
 
 
+def test_many_holes_take_no_longer_than_one() -> None:
+    screen = Screen()
+    screen.take(pictures([0, 1, 2, *range(4, 30, 2)]))
+    screen.now_s = PATIENCE_S["video"] + 0.01
+    screen.take(pictures(range(30, 36)))
+    assert screen.whole[-1] == (11, bytes([0, 1, 2]))
+
+
 def test_what_is_missing_is_asked_for_again_while_there_is_hope() -> None:
     screen, asked = Screen(), list[list[int]]()
     for one in pictures([0, 1, 2, 3, 5, 7, *range(8, 20)]):

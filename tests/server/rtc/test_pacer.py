@@ -80,6 +80,15 @@ def test_a_key_frame_replaces_what_waits_but_not_a_picture_that_has_begun() -> N
     assert names == ["a1", "a2", "a3", "a4", "a5", "k0", "k1"]
 
 
+def test_what_was_lost_before_a_key_frame_does_not_hold_it_up() -> None:
+    pacer: Pacer[str] = Pacer(RATE)
+    pacer.repeat(Queued("lost", PACKET))
+    assert pacer.picture(picture("k", 2), key=True)
+    pacer.repeat(Queued("of k", PACKET))
+    assert [name for _, name in drain(pacer, 0.0, 1.0)] == ["of k", "k0", "k1"]
+    assert pacer.backlog_s == 0
+
+
 def test_packets_to_be_repeated_are_bounded() -> None:
     pacer: Pacer[str] = Pacer(RATE)
     taken = [pacer.repeat(Queued("x", 10)) for _ in range(REPEATS + 5)]
@@ -119,6 +128,15 @@ class TestHistory:
                 bits += 10_000
         assert bits / 10.0 <= RATE * SHARE * 1.15
         assert history.refused > 500
+
+    def test_nothing_from_before_a_key_frame_is_sent_again(self) -> None:
+        history: History[int] = History()
+        history.add(1, 1, 100, 0.0)
+        history.settle()
+        history.add(2, 2, 100, 0.1)
+        assert history.again(1, 1e6, 0.01, 0.2) is None
+        assert history.again(2, 1e6, 0.01, 0.2) == 2
+        assert len(history.largest(4)) == 4, "it still fills a burst"
 
     def test_it_is_bounded(self) -> None:
         history: History[int] = History()
