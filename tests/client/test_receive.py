@@ -77,8 +77,8 @@ def test_many_holes_take_no_longer_than_one() -> None:
     screen = Screen()
     screen.take(pictures([0, 1, 2, *range(4, 30, 2)]))
     screen.now_s = PATIENCE_S["video"] + 0.01
-    screen.take(pictures(range(30, 36)))
-    assert screen.whole[-1] == (11, bytes([0, 1, 2]))
+    screen.take(pictures(range(29, 33)))
+    assert screen.whole[-1] == (10, bytes([0, 1, 2]))
 
 
 def test_what_is_missing_is_asked_for_again_while_there_is_hope() -> None:
