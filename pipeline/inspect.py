@@ -27,7 +27,7 @@ from pipeline.models.wan.checkpoint.key_mapping import (
     unwrapped,
     vae_rename,
 )
-from pipeline.models.wan.config import WanConfig, config_from_shapes
+from pipeline.models.wan.config import UNTOLD, WanConfig, config_from_shapes
 from pipeline.models.wan.encoders.image import vision_differences
 from pipeline.models.wan.encoders.prompt import original_text, text_shapes
 from pipeline.models.wan.encoders.speech import speech_differences
@@ -63,6 +63,7 @@ class Report:
     config: dict[str, Any] = field(default_factory=dict)
     complete: bool = True
     problems: list[str] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)  # without a config.json that tells
     memory: dict[str, int] = field(default_factory=dict)  # bytes of the weights by type
     candidates: list[str] = field(default_factory=list)
     licenses: dict[str, str] = field(default_factory=dict)
@@ -182,7 +183,9 @@ def transformer_source(
         source = LoraSource(source, RenamedSource(change, adapter_rename(change.infos)), told)
     elif is_adapter(source.infos):
         source = LoraSource(None, source, stated_config(path).get("lora_alpha", alpha))
-    stated = {} if adapter is not None else stated_config(path)
+    stated = stated_config(path)
+    if adapter is not None:  # the adapter changes what the base's shapes tell
+        stated = {key: stated[key] for key in UNTOLD if key in stated}
     shapes = {name: info.shape for name, info in source.infos.items()}
     return source, config_from_shapes(shapes, stated)
 
@@ -199,6 +202,7 @@ def _describe_transformer(report: Report, source: Source, path: Path) -> None:
         return
     shapes = expected_shapes(model)
     report.layout, report.config = config.layout, asdict(config)
+    report.assumed = list(config.assumed)
     _fault(report, differences(shapes, merged.infos))
     report.tensors = len(merged.infos)
     report.parameters = sum(info.numel for info in merged.infos.values())
@@ -247,6 +251,7 @@ def text(report: Report) -> str:
         f"{gib(report.file_bytes)} in files ({', '.join(report.types)})",
         f"  complete  {'yes' if report.complete else 'NO'}",
         *(f"  problem   {problem}" for problem in report.problems),
+        *(f"  assumed   {what}: no config.json tells" for what in report.assumed),
     ]
     free, fitting = free_memory("cpu"), fits(report)
     for name, size in report.memory.items():

@@ -25,7 +25,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", default="mini", metavar="NAME|PATH",
         help="a bundled model, or the path of a published checkpoint (docs/models.md)")  # fmt: skip
-    add("--checkpoint", metavar="NAME", help="which one --model PATH is, where it could be several")
+    add("--checkpoint", metavar="NAME",
+        help="which one --model PATH is, where it could be several; or a card's path")  # fmt: skip
     add("--device", default="cpu", help="cpu or cuda, for --model PATH")
     add("--speed", default="plain", metavar="PROFILE",
         help="accelerations of --model PATH: plain, cpu, gpu-24gb or gpu-80gb")  # fmt: skip

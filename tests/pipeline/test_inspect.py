@@ -164,3 +164,38 @@ def test_sizes_and_rates_that_were_not_trained_are_refused_unless_forced() -> No
 def test_an_unknown_card_lists_the_known_ones() -> None:
     with pytest.raises(ModelUnknown, match="known are avatarforcing-1.3b, flashtalk-14b"):
         card("sora")
+
+
+def test_what_no_tensor_and_no_file_tells_is_said_to_be_assumed(tmp_path: Path) -> None:
+    hollow_file(tmp_path / "model.safetensors", full_size("A-1.3B"))
+    report = inspect(tmp_path / "model.safetensors")
+    assert report.complete and report.assumed == ["12 heads of 128", "512 text tokens"]
+    assert "assumed   12 heads of 128: no config.json tells" in text(report)
+    (tmp_path / "config.json").write_text('{"num_heads": 24, "text_len": 256}')
+    report = inspect(tmp_path / "model.safetensors")
+    assert (report.assumed, report.config["heads"]) == ([], 24)
+    assert report.config["text_tokens"] == 256 and "assumed" not in text(report)
+
+
+@pytest.mark.parametrize(
+    ("stated", "problem"),
+    [
+        ({}, "nothing tells how many heads the 48 channels split into"),
+        ({"num_heads": 2, "num_attention_heads": 4}, "contradicts itself about the heads of 48"),
+        ({"num_heads": 2, "attention_head_dim": 12}, "contradicts itself about the heads of 48"),
+        ({"num_heads": 2, "num_layers": 9}, "num_layers is 9 in config.json and 6 in the tensors"),
+        ({"num_heads": 2, "qk_norm": False}, "qk_norm is False in config.json and must be True"),
+        ({"num_heads": 2, "window_size": [4, 4]}, "window_size is [4, 4] in config.json and must"),
+        ({"num_heads": "two"}, "num_heads must be a whole number above 0, not 'two'"),
+        ({"num_heads": 2, "text_len": 0}, "text_len must be a whole number above 0, not 0"),
+        ({"num_heads": 5}, "dim 48 does not split into 5 even heads"),
+    ],
+)
+def test_a_configuration_that_conflicts_or_is_missing_is_refused(
+    tmp_path: Path, stated: dict[str, object], problem: str
+) -> None:
+    save_file(dict(small.dit("A").state_dict()), tmp_path / "model.safetensors")
+    if stated:
+        (tmp_path / "config.json").write_text(json.dumps(stated))
+    report = inspect(tmp_path)
+    assert not report.complete and problem in report.problems[0]

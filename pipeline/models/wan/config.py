@@ -1,22 +1,29 @@
 """Sizes of a Wan checkpoint, read from the shapes of its tensors.
 
-What no shape tells (heads, text length) is the family's, or comes from a ``config.json`` beside
-the weights; where both speak, they have to agree.
+No shape tells heads and text length. They come from a ``config.json`` beside the weights; without
+one they are those of every published checkpoint, and said to be assumed. Where both the file and
+the tensors speak, they have to agree.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipeline.errors import ModelMismatch
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
+
+UNTOLD: Final = ("num_heads", "num_attention_heads", "attention_head_dim", "text_len", "eps")
+FIXED: Final = {  # settings under which the published layouts are built; others are refused
+    "qk_norm": (True, "rms_norm_across_heads"), "cross_attn_norm": (True,),
+    "window_size": ([-1, -1],), "vae_scale": (4,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class WanConfig:
     image_dim: int | None = None  # CLIP width; None: no image branch
     audio: AddedAudio | AttendedAudio | None = None
     memory: int | None = None  # kernel of per-block memory convolutions (LiveAct)
+    assumed: tuple[str, ...] = field(default=(), compare=False)  # what neither file nor shapes told
 
     def __post_init__(self) -> None:
         if self.dim % self.heads or (self.dim // self.heads) % 2:
@@ -117,30 +125,31 @@ def _audio(shapes: Shapes) -> AddedAudio | AttendedAudio | None:
 def config_from_shapes(shapes: Shapes, stated: Mapping[str, Any] | None = None) -> WanConfig:
     """The configuration of a state dict in original names; ``stated`` is its ``config.json``.
 
-    Raises ``ModelMismatch`` when the tensors are no Wan transformer or contradict ``stated``.
+    Raises ``ModelMismatch`` when the tensors are no Wan transformer or contradict ``stated``, and
+    where nothing tells the heads.
     """
     stated, shared = stated or {}, family()["transformer"]
     try:
         dim, in_channels, *patch = shapes["patch_embedding.weight"]
-        told_heads = stated.get("num_heads", stated.get("num_attention_heads"))
-        heads = int(told_heads or dim // shared["head_dim"])
+        heads = _heads(dim, stated)
         image = shapes.get("img_emb.proj.1.weight")
         memory = shapes.get("blocks.0.self_attn.memory_proj_k.weight")
         config = WanConfig(
             dim=dim,
             ffn_dim=shapes["blocks.0.ffn.0.weight"][0],
             depth=_depth(shapes),
-            heads=max(heads, 1),
+            heads=heads,
             in_channels=in_channels,
             latent_channels=shapes["head.head.weight"][0] // (patch[0] * patch[1] * patch[2]),
             text_dim=shapes["text_embedding.0.weight"][1],
-            text_tokens=int(stated.get("text_len", shared["text_tokens"])),
+            text_tokens=_whole({"text_len": shared["text_tokens"], **stated}, "text_len"),
             freq_dim=shapes["time_embedding.0.weight"][1],
             patch=(patch[0], patch[1], patch[2]),
             eps=float(stated.get("eps", shared["eps"])),
             image_dim=image[1] if image else None,
             audio=_audio(shapes),
             memory=memory[-1] if memory else None,
+            assumed=_assumed(heads, stated),
         )
     except (KeyError, IndexError, ValueError) as error:
         raise ModelMismatch(
@@ -149,6 +158,40 @@ def config_from_shapes(shapes: Shapes, stated: Mapping[str, Any] | None = None) 
         ) from error
     _agree(config, stated)
     return config
+
+
+def _heads(dim: int, stated: Mapping[str, Any]) -> int:
+    """How many heads ``dim`` channels split into."""
+    said = {key: _whole(stated, key) for key in UNTOLD[:2] if key in stated}
+    if "attention_head_dim" in stated:
+        said["attention_head_dim"] = dim // _whole(stated, "attention_head_dim")
+    if len(set(said.values())) > 1:
+        raise ModelMismatch(f"config.json contradicts itself about the heads of {dim} channels: "
+                            f"{ {key: stated[key] for key in said} }")  # fmt: skip
+    if said:
+        return next(iter(said.values()))
+    usual = int(family()["transformer"]["head_dim"])
+    if dim % usual:
+        raise ModelMismatch(
+            f"nothing tells how many heads the {dim} channels split into: put a config.json with "
+            '"num_heads" beside the weights'
+        )
+    return dim // usual
+
+
+def _whole(stated: Mapping[str, Any], key: str) -> int:
+    """A count in ``config.json``."""
+    value = stated[key]
+    if not isinstance(value, int) or value < 1:
+        raise ModelMismatch(f"config.json: {key} must be a whole number above 0, not {value!r}")
+    return value
+
+
+def _assumed(heads: int, stated: Mapping[str, Any]) -> tuple[str, ...]:
+    shared = family()["transformer"]
+    told = any(key in stated for key in UNTOLD[:3])
+    lines = [] if told else [f"{heads} heads of {shared['head_dim']}"]
+    return (*lines, *([] if "text_len" in stated else [f"{shared['text_tokens']} text tokens"]))
 
 
 def _agree(config: WanConfig, stated: Mapping[str, Any]) -> None:
@@ -171,6 +214,11 @@ def _agree(config: WanConfig, stated: Mapping[str, Any]) -> None:
         f"{key} is {stated[key]} in config.json and {value} in the tensors"
         for key, value in told.items()
         if key in stated and stated[key] != value
+    ]
+    wrong += [
+        f"{key} is {stated[key]} in config.json and must be {allowed[0]}"
+        for key, allowed in FIXED.items()
+        if key in stated and stated[key] not in allowed
     ]
     if wrong:
         raise ModelMismatch("config.json contradicts the weights: " + "; ".join(wrong))

@@ -45,17 +45,25 @@ def only_candidate(path: Path) -> Card:
         return card(report.candidates[0])
     if report.candidates:
         raise ModelUnknown(f"{path} may be {', '.join(report.candidates)}: name one")
+    advice = ": name the card that it descends from, or one of your own, and add --force"
     raise ModelMismatch(f"{path} is no published checkpoint: {report.kind}; "
-                        + "; ".join(report.problems))  # fmt: skip
+                        + "; ".join(report.problems)
+                        + advice * (report.complete and report.layout in ("A", "B")))  # fmt: skip
 
 
 def load_model(
-    files: WanFiles, chosen: Card, device: str, dtype: torch.dtype, home: str | None = None
+    files: WanFiles,
+    chosen: Card,
+    device: str,
+    dtype: torch.dtype,
+    home: str | None = None,
+    force: bool = False,
 ) -> WanModel:
     """All networks, strictly; nothing is read before everything was found and fits. The transformer
-    and the prompt encoder are at ``home`` where that is not the device that computes."""
+    and the prompt encoder are at ``home`` where that is not the device that computes. ``force``
+    takes a transformer of another width or depth than the card's."""
     near = home or device
-    source, config = merged_transformer(files, chosen)
+    source, config = merged_transformer(files, chosen, force)
     budget(files, chosen, source, config, dtype).check(device, near)
     dit = load_transformer(source, config, near, dtype)
     limit = config.text_tokens
@@ -70,18 +78,33 @@ def load_model(
     )
 
 
-def merged_transformer(files: WanFiles, chosen: Card) -> tuple[Source, WanConfig]:
+def merged_transformer(
+    files: WanFiles, chosen: Card, force: bool = False
+) -> tuple[Source, WanConfig]:
     """The transformer's tensors, adapter merged, checked against its card; nothing is read yet."""
     alpha = chosen.adapter.alpha if chosen.adapter else None
     source, config = transformer_source(files.transformer, files.adapter, alpha)
     _, count = counted({name: info.numel for name, info in source.infos.items()})
     told, found = (chosen.layout, chosen.parameters), (config.layout, count)
-    if told != found:
+    if told[0] != found[0] or (told != found and not force):
+        advice = "" if told[0] != found[0] else ". Add --force to run them by its recipe"
         raise ModelMismatch(
             f"{chosen.title} has layout {told[0]} and {told[1]:,} parameters, these weights have "
-            f"layout {found[0]} and {found[1]:,}"
+            f"layout {found[0]} and {found[1]:,}{advice}"
         )
     return source, config
+
+
+def departs(model: WanModel) -> str:
+    """What a forced transformer has instead of its card's sizes; empty where it has those."""
+    _, count = counted({name: p.numel() for name, p in model.dit.named_parameters()})
+    if count == model.card.parameters:
+        return ""
+    config, published = model.dit.config, model.card
+    return (
+        f"{count:,} parameters ({config.dim} wide, {config.depth} blocks, {config.heads} heads) "
+        f"run by the recipe of {published.title}, which has {published.parameters:,}"
+    )
 
 
 def load_transformer(source: Source, config: WanConfig, device: str, dtype: torch.dtype) -> WanDiT:

@@ -188,7 +188,12 @@ def _build(cls: type[T], values: dict[str, Any], where: str) -> T:
 
 def read_card(path: Path) -> Card:
     """One card; ``ModelDamaged`` says what is wrong with it."""
-    values = {"name": path.stem, **tomllib.loads(path.read_text("utf-8"))}
+    try:
+        values = {"name": path.stem, **tomllib.loads(path.read_text("utf-8"))}
+    except OSError as error:
+        raise ModelUnknown(f"the card {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelDamaged(f"{path.name} is no TOML: {error}") from error
     for key, cls in _PARTS.items():
         if key in values:
             told = {k: tuple(v) if isinstance(v, list) else v for k, v in values[key].items()}
@@ -204,7 +209,9 @@ def all_cards() -> tuple[Card, ...]:
 
 
 def card(name: str) -> Card:
-    """The card of this name; ``ModelUnknown`` lists the known ones."""
+    """The card of this name, or in the TOML of this path; ``ModelUnknown`` lists the known ones."""
+    if name.endswith(".toml"):
+        return read_card(Path(name).expanduser())
     found = [c for c in all_cards() if c.name == name]
     if not found:
         known = ", ".join(c.name for c in all_cards())

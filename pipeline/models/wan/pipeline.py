@@ -31,7 +31,7 @@ from pipeline.models.wan.generation.chunked import Score
 from pipeline.models.wan.generation.denoise import Prompts
 from pipeline.models.wan.generation.guided_velocity import Pace
 from pipeline.models.wan.generation.recipes import check_pace, perform
-from pipeline.models.wan.loading import WanModel, load_model, only_candidate
+from pipeline.models.wan.loading import WanModel, departs, load_model, only_candidate
 from pipeline.models.wan.model_cards import Card, card
 from pipeline.models.wan.network.condition import Reference, encode_frames, encode_reference
 from pipeline.models.wan.run_options import Manner, check_manner
@@ -78,7 +78,8 @@ class WanPipeline:
         self.accepted = Accepted()
         self.engine = WanEngine(self.applied.streams)
         self.label = Label()  # burnt into every frame; another one, or none, is the operator's
-        self.notices: list[str] = []  # forced uses, for the log and the health report
+        # forced uses, for the log and the health report
+        self.notices = [own] if self.manner.force and (own := departs(model)) else []
 
     @classmethod
     def load(
@@ -92,19 +93,20 @@ class WanPipeline:
         speed: str | Acceleration = "plain",
         decoder: str = "full",
     ) -> WanPipeline:
-        """Load the checkpoint at ``path``; ``name`` is its card (or the card's name), needed where
-        the tensors could be several; ``speed`` the profile of accelerations, or what is switched
-        on (what is compiled or recorded is so at once, for the card's sizes, and others are
-        refused); ``decoder`` "full", "tiny", or the path of a small one. Raises ``ModelUnknown``,
-        ``ModelMismatch``, ``ModelTooLarge``, ``ModelDamaged``,
-        ``ModelUnsafe`` or ``BackendRefused``.
+        """Load the checkpoint at ``path``; ``name`` is its card (its name, or the path of one's
+        own), needed where the tensors could be several; ``speed`` the profile of accelerations, or
+        what is switched on (what is compiled or recorded is so at once, for the card's sizes, and
+        others are refused); ``decoder`` "full", "tiny", or the path of a small one. Raises
+        ``ModelUnknown``, ``ModelMismatch``, ``ModelTooLarge``, ``ModelDamaged``, ``ModelUnsafe`` or
+        ``BackendRefused``.
         """
         chosen = card(name) if isinstance(name, str) else name or only_candidate(path)
         check_manner(chosen, manner or Manner(), decoder != "full")
         files = find_files(path, chosen, given, decoder)
         folder = path if path.is_dir() else path.parent
         how = profile(speed, folder) if isinstance(speed, str) else speed
-        model = load_model(files, chosen, device, dtype, "cpu" if how.offload_gib else device)
+        home = "cpu" if how.offload_gib else device
+        model = load_model(files, chosen, device, dtype, home, (manner or Manner()).force)
         made = cls(model, manner, accelerate(model.dit, model.vae, how, device))
         if how.prepared:
             made.prepare(chosen.sizes)
@@ -155,6 +157,8 @@ class WanPipeline:
         """Where it runs, how, and under which licence."""
         title, dtype = self.model.card.title, str(self.model.dit.dtype).removeprefix("torch.")
         told = "".join(f"; {notice}" for notice in self.applied.notices)
+        if self.model.dit.config.assumed:
+            told += f"; assumed: {', '.join(self.model.dit.config.assumed)}"
         if self.model.tiny is not None:
             told += "; small decoder (TAEHV, MIT): faster and softer than its own"
         return f"{title} on {self.device} in {dtype}{told}; licence: {self.license}"

@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.consent import ConsentGrant
-from pipeline.errors import ModelMismatch
+from pipeline.errors import ModelDamaged, ModelMismatch, ModelUnknown
 from pipeline.inspect import inspect
 from pipeline.models.wan.config import AddedAudio, AttendedAudio
 from pipeline.models.wan.encoders.speech import SpeechEncoder
-from pipeline.models.wan.model_cards import Card, card, counted
+from pipeline.models.wan.model_cards import CARDS, Card, card, counted
 from pipeline.models.wan.network.dit import WanDiT
 from pipeline.models.wan.pipeline import WanPipeline
+from pipeline.models.wan.run_options import Manner
 from tests.pipeline.models.wan import small
 from tests.pipeline.models.wan.checkpoint.test_files import save_everything
 from tests.pipeline.models.wan.encoders.test_encoders import original_clip
@@ -164,3 +165,32 @@ def test_encoders_are_recognised_and_their_lacks_listed(tmp_path: Path) -> None:
     assert inspect(file).problems == ["1 missing: encoder.layers.1.attention.k_proj.bias"]
     with pytest.raises(ModelMismatch, match=r"1 missing: encoder\.layers\.1\.attention\.k_proj"):
         SpeechEncoder.load(file.parent, "A")
+
+
+def test_another_shape_runs_by_a_cards_recipe_when_forced_and_says_so(
+    tmp_path: Path, grant: ConsentGrant
+) -> None:
+    parts = model("flashtalk-14b")
+    surroundings(tmp_path, "flashtalk-14b", "chinese-wav2vec2-base")
+    clip_file(tmp_path / "Wan2.1-T2V-1.3B")
+    path, dit = shards(tmp_path, "flashtalk-14b")
+    published = replace(parts.card, parameters=card("flashtalk-14b").parameters)
+    with pytest.raises(ModelMismatch, match=r"18,882,046,784 parameters, .* Add --force to run"):
+        WanPipeline.load(path, published, dtype=torch.float32)
+    pipeline = WanPipeline.load(path, published, dtype=torch.float32, manner=Manner(force=True))
+    count = sum(value.numel() for value in dit.state_dict().values())
+    assert f"{count:,} parameters (48 wide, 4 blocks, 2 heads)" in pipeline.notices[0]
+    avatar = pipeline.enrol(picture(), grant)
+    assert len(list(pipeline.render(avatar, grant, [speech(0.3)], "calm friendly"))) == 8
+
+
+def test_a_card_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
+    text = (CARDS / "livetalk-1.3b.toml").read_text("utf-8")
+    own = tmp_path / "mine.toml"
+    own.write_text(text.replace("block = 3 ", "block = 2 "), "utf-8")
+    assert (card(str(own)).name, card(str(own)).recipe.block) == ("mine", 2)
+    with pytest.raises(ModelUnknown, match="gone.toml cannot be read"):
+        card(str(tmp_path / "gone.toml"))
+    own.write_text("block = ")
+    with pytest.raises(ModelDamaged, match="mine.toml is no TOML"):
+        card(str(own))
