@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGate, ConsentGrant
     from pipeline.errors import ContinuumError
+    from pipeline.interface import AvatarFrame
     from pipeline.models.mini.pipeline import AvatarEngine, AvatarPipeline
-    from pipeline.models.mini.stream import Avatar, AvatarFrame, AvatarStream
+from pipeline.models.mini.stream import Avatar, AvatarStream
 
 __all__ = [
     "Avatar",
@@ -28,7 +29,7 @@ __all__ = [
 
 _HOMES = {
     "Avatar": "models.mini.stream",
-    "AvatarFrame": "models.mini.stream",
+    "AvatarFrame": "interface",
     "AvatarStream": "models.mini.stream",
     "AvatarEngine": "models.mini.pipeline",
     "AvatarPipeline": "models.mini.pipeline",

@@ -18,11 +18,11 @@ from typing import Any, NoReturn, Protocol, Self
 
 from tqdm import tqdm
 
-from pipeline.admission import SCHEDULES
 from pipeline.avatars import AVATARS, catalogue, find_avatar
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
 from pipeline.consent.options import add_registry_option, registry_of
 from pipeline.errors import ContinuumError, LabelInvalid, OutputUnwritable, SealUnusable
+from pipeline.interface import SCHEDULES
 from pipeline.loader import add_model_options, is_bundled, load_chosen
 from pipeline.media.audio_file import AudioFile, Samples, open_audio
 from pipeline.media.image_file import Picture, hash_picture, hashed, load_picture

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -135,6 +135,7 @@ def _on_one_map(a: Features, b: Features, known: F32, mirrored: bool) -> tuple[i
     mine, theirs = _clear(cosine, b.places[: b.plain])
     if len(mine) < _PAIRS:
         return 0, 0.0
+    found: Any  # cv2's stubs do not say that there may be none
     found, near = cv2.estimateAffine2D(
         a.places[mine], b.places[theirs], method=cv2.RANSAC,
         ransacReprojThreshold=_OFF, maxIters=_TRIALS, confidence=0.995,

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.admission import SCHEDULES
 from pipeline.diffusion.continuum import Trace
+from pipeline.interface import SCHEDULES
 from pipeline.models.mini.audio import AudioStream
 from pipeline.models.mini.config import SAMPLES_PER_FRAME, ModelConfig
 from pipeline.models.mini.denoiser import Denoiser, Performance, Plan, causal_plan, parallel_plan

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.admission import admit
 from pipeline.avatars import find_avatar
 from pipeline.consent import ConsentGrant
 from pipeline.errors import LandmarksInvalid, LandmarksMissing, PersonNotFound
+from pipeline.interface import AvatarFrame, admit
 from pipeline.isolation import attempt, batched, then
 from pipeline.media.image_file import Picture, hash_picture, load_picture
 from pipeline.media.label import Label
@@ -35,7 +35,7 @@ from pipeline.models.mini.onnx.runtime import accelerate
 from pipeline.models.mini.painter import Painter
 from pipeline.models.mini.rig.fit import Fit, Landmarks
 from pipeline.models.mini.rig.reference import REF_DIM
-from pipeline.models.mini.stream import Avatar, AvatarFrame, AvatarStream
+from pipeline.models.mini.stream import Avatar, AvatarStream
 
 DEFAULT_SIZE: Final = (512, 512)
 _AHEAD: Final = 32  # frames that wait to be painted or taken: painters go on while chunks are made

@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.consent import ConsentGrant
-from pipeline.errors import AudioNotFinite, StreamClosed, StreamOverrun
+from pipeline.interface import AvatarFrame
 from pipeline.media.label import Label
 from pipeline.models.mini.audio import AudioStream
 from pipeline.models.mini.config import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipeline.models.mini.drift import DriftMonitor
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
 from pipeline.models.mini.vae import MotionDecoder
+from pipeline.speech_backlog import SpeechBacklog
 
 if TYPE_CHECKING:
     from pipeline.models.mini.denoiser import Made, Performance
     from pipeline.models.mini.onnx.runtime import Networks
     from pipeline.models.mini.painter import Painter
 
-BACKLOG_S: Final = 30
 State = NDArray[np.float32]
 
 
@@ -39,14 +39,10 @@ class Avatar:
     image_sha256: str
     anchor: IdentityAnchor
 
-
-@dataclass(frozen=True, slots=True)
-class AvatarFrame:
-    """One frame: uint8 (H, W, 3) RGB, its number at 25 fps, and the sample at which it starts."""
-
-    image: NDArray[np.uint8]
-    index: int
-    media_time: int
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its frames."""
+        return self.anchor.width, self.anchor.height
 
 
 class AvatarStream:
@@ -72,41 +68,21 @@ class AvatarStream:
         self._label = label or Label()
         self._audio = AudioStream(model.audio, model.config.audio.mel_bands)
         self._decoder = MotionDecoder(model.vae, model.config.motion.ease)
-        self._pending = np.zeros(0, np.float32)
-        self._heard = 0  # samples given to the audio encoder
-        self._skipped = 0  # samples dropped unheard
+        self._backlog = SpeechBacklog()
         self._drift = DriftMonitor(painter.paint(avatar.anchor.fit.state))
-        self._closed = False
 
     # -- speech in ---------------------------------------------------------------------------
 
     def push(self, pcm: NDArray[np.float32]) -> None:
-        """Add float32 mono speech at 16 kHz in [-1, 1], (N,), any length.
-
-        Raises ``StreamOverrun`` if more than 30 s would wait (nothing is taken), ``StreamClosed``,
-        ``AudioNotFinite`` for NaN or infinite samples.
-        """
-        self._require_open()
-        samples = np.asarray(pcm, np.float32).reshape(-1)
-        if len(self._pending) + len(samples) > BACKLOG_S * SAMPLE_RATE:
-            raise StreamOverrun(
-                f"{len(samples)} samples on top of {len(self._pending)} waiting exceed "
-                f"{BACKLOG_S} s: step the stream, or skip()"
-            )
-        if not np.isfinite(samples).all():
-            raise AudioNotFinite("speech contains NaN or infinite samples: send finite ones")
-        self._pending = np.concatenate([self._pending, samples])
+        """Add float32 mono speech at 16 kHz, (N,), as ``SpeechBacklog.push`` does."""
+        self._backlog.push(pcm)
 
     def skip(self, samples: int) -> int:
         """Drop up to ``samples`` of waiting speech unheard, in whole latents; returns how many.
 
         Frame numbers jump over what was dropped.
         """
-        per_latent = self._model.config.samples_per_latent
-        dropped = min(max(samples, 0), len(self._pending)) // per_latent * per_latent
-        self._pending = self._pending[dropped:]
-        self._skipped += dropped
-        return dropped
+        return self._backlog.skip(samples, self._model.config.samples_per_latent)
 
     def interrupt(self) -> None:
         """Drop everything waiting and what was speculated; the avatar goes back to listening.
@@ -114,17 +90,19 @@ class AvatarStream:
         What was heard beyond what is made, and less than a latent that cannot be dropped, is
         silence from now on.
         """
-        self.skip(len(self._pending))
-        self._pending = np.zeros_like(self._pending)
+        self.skip(len(self._backlog))
+        self._backlog.silence()
         self.performance.interrupt()
         self._audio.reset()
-        ahead = self._heard - self.performance.position * self._model.config.samples_per_latent
+        ahead = (
+            self._backlog.heard - self.performance.position * self._model.config.samples_per_latent
+        )
         self.performance.audio.append(self._audio.push(np.zeros(ahead, np.float32)))
 
     def flush(self) -> None:
         """Pad with silence so that every sample pushed so far gets its frames."""
         config = self._model.config
-        due = self.samples_pushed - self._skipped
+        due = self.samples_pushed - self._backlog.skipped
         steps = -(-due // self.samples_per_step)
         wanted = steps * self.samples_per_step + config.look_ahead_samples
         self.push(np.zeros(max(0, wanted - due), np.float32))
@@ -153,12 +131,13 @@ class AvatarStream:
     @property
     def samples_pushed(self) -> int:
         """Media time of the next sample to be pushed."""
-        return self._heard + self._skipped + len(self._pending)
+        return self._backlog.pushed
 
     @property
     def media_time(self) -> int:
         """Media time up to which frames were generated."""
-        return self._skipped + self.performance.position * self._model.config.samples_per_latent
+        made = self.performance.position * self._model.config.samples_per_latent
+        return self._backlog.skipped + made
 
     @property
     def backlog(self) -> int:
@@ -168,7 +147,7 @@ class AvatarStream:
     @property
     def ready(self) -> bool:
         """Whether ``step`` would generate."""
-        return not self._closed and self.samples_pushed >= self.needs
+        return not self._backlog.closed and self.samples_pushed >= self.needs
 
     def step(self) -> Iterator[AvatarFrame]:
         """One causal tick: the frames of the next hop, painted one by one, or nothing if not
@@ -183,10 +162,8 @@ class AvatarStream:
         config = self._model.config
         chunks, samples = config.chunks, config.samples_per_latent
         reach = (self.performance.position + chunks.live_hop + chunks.live_tail) * samples
-        take = max(0, min(len(self._pending), reach + config.look_ahead_samples - self._heard))
-        self.performance.audio.append(self._audio.push(self._pending[:take]))
-        self._pending = self._pending[take:]
-        self._heard += take
+        wanted = reach + config.look_ahead_samples - self._backlog.heard
+        self.performance.audio.append(self._audio.push(self._backlog.take(wanted)))
 
     def show(self, made: Made) -> Iterator[AvatarFrame]:
         """Remember and decode what was made, at once; its frames, drawn as they are taken."""
@@ -206,15 +183,10 @@ class AvatarStream:
         """What an operator watches: ``backlog_s``, ``skipped_s``, ``colour_drift``, ..."""
         return {
             "backlog_s": self.backlog / SAMPLE_RATE,
-            "skipped_s": self._skipped / SAMPLE_RATE,
+            "skipped_s": self._backlog.skipped / SAMPLE_RATE,
             **self._drift.metrics(),
         }
 
     def close(self) -> None:
         """End the performance; idempotent."""
-        self._closed = True
-        self._pending = self._pending[:0]
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise StreamClosed("this stream is closed: open another one")
+        self._backlog.close()

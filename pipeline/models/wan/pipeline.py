@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.acceleration.profile import Acceleration, profile
-from pipeline.admission import admit
 from pipeline.avatars import find_avatar
 from pipeline.errors import ModelError
+from pipeline.interface import AvatarFrame, admit
 from pipeline.media.image_file import Picture, hash_picture, load_picture
 from pipeline.media.label import Label
-from pipeline.models.mini.stream import AvatarFrame
 from pipeline.models.wan.accelerate import Accepted, Applied, accelerate, leave_uncompiled
 from pipeline.models.wan.checkpoint.files import find_files
 from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow

@@ -6,20 +6,18 @@ s) with s = 16000 / frame rate. Everything that one stream remembers is here.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.errors import AudioNotFinite, StreamClosed, StreamOverrun
+from pipeline.interface import AvatarFrame
 from pipeline.isolation import attempt, of_all, then
 from pipeline.media.label import Label
-from pipeline.models.mini.stream import AvatarFrame
 from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
 from pipeline.models.wan.generation.batching import FrameDecoder, decode_together, together
 from pipeline.models.wan.generation.chunked import Fresh, Performance
@@ -27,11 +25,10 @@ from pipeline.models.wan.generation.denoise import Prompts
 from pipeline.models.wan.generation.forward import Turn
 from pipeline.models.wan.network.condition import Reference
 from pipeline.models.wan.stage_clock import HostClock, StageClock, Stages
+from pipeline.speech_backlog import SpeechBacklog
 
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGrant
-
-BACKLOG_S: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,11 @@ class WanAvatar:
     reference: Reference
     width: int
     height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its frames."""
+        return self.width, self.height
 
 
 def to_pixels(frames: Tensor) -> NDArray[np.uint8]:
@@ -98,56 +100,35 @@ class WanStream:
         self.frame_rate = frame_rate
         self.samples_per_frame = SAMPLE_RATE // frame_rate
         self._performance, self._parts = parts.performance, parts
-        self._pending: deque[NDArray[np.float32]] = deque()
-        self._waiting = 0  # samples in _pending
-        self._heard = 0  # samples given to the speech encoder
-        self._skipped = 0  # samples dropped unheard, whole frames
+        self._backlog = SpeechBacklog()
         self._gaps: list[tuple[int, int]] = []  # before which frame, how many samples of them
         self._shown = 0  # frames generated
         self._made: Fresh | None = None  # latents of the next frames
         self._seconds = {"hear": 0.0, "denoise": 0.0, "decode": 0.0}
-        self._closed = False
 
     # -- speech in ---------------------------------------------------------------------------
 
     def push(self, pcm: NDArray[np.float32]) -> None:
-        """Add float32 mono speech at 16 kHz, any length. Raises ``StreamOverrun`` past 30 s of
-        backlog (nothing is taken), ``StreamClosed``, ``AudioNotFinite``."""
-        if self._closed:
-            raise StreamClosed("this stream is closed: open another one")
-        samples = np.asarray(pcm, np.float32).reshape(-1)
-        if self.backlog + len(samples) > BACKLOG_S * SAMPLE_RATE:
-            raise StreamOverrun(
-                f"{len(samples)} samples on top of {self.backlog} waiting exceed {BACKLOG_S} s: "
-                "step the stream, or skip()"
-            )
-        if not np.isfinite(samples).all():
-            raise AudioNotFinite("speech contains NaN or infinite samples: send finite ones")
-        self._pending.append(samples)
-        self._waiting += len(samples)
+        """Add float32 mono speech at 16 kHz, (N,), as ``SpeechBacklog.push`` does."""
+        self._backlog.push(pcm)
 
     def skip(self, samples: int) -> int:
         """Drop up to ``samples`` of waiting speech unheard, in whole frames; returns how many."""
-        size = self.samples_per_frame
-        dropped = min(max(samples, 0), self._waiting) // size * size
-        kept = self._take()[dropped:]
-        self._pending.append(kept)
-        self._waiting = len(kept)
-        self._skipped += dropped
+        dropped = self._backlog.skip(samples, self.samples_per_frame)
         self._gaps = [gap for gap in self._gaps if gap[0] > self._shown]
         if dropped:
-            self._gaps.append((self._heard // size, dropped))
+            self._gaps.append((self._backlog.heard // self.samples_per_frame, dropped))
         return dropped
 
     def interrupt(self) -> None:
         """Drop everything waiting; the avatar goes on from silence, also where it had heard more
         than it has shown."""
-        self.skip(self._waiting)
+        self.skip(len(self._backlog))
         self._parts.speech.hush(self._shown)
 
     def flush(self) -> None:
         """Pad with silence so that every sample pushed so far gets its frames."""
-        due = self.samples_pushed - self._skipped
+        due = self.samples_pushed - self._backlog.skipped
         stop, ahead = self._performance.span().stop, self._performance.ahead
         while (stop - ahead) * self.samples_per_frame < due:
             stop += self._performance.hop
@@ -172,12 +153,12 @@ class WanStream:
     @property
     def needs(self) -> int:
         """``samples_pushed`` from which on the next ``step`` generates."""
-        return self._skipped + self._performance.span().stop * self.samples_per_frame
+        return self._backlog.skipped + self._performance.span().stop * self.samples_per_frame
 
     @property
     def samples_pushed(self) -> int:
         """Media time of the next sample to be pushed."""
-        return self._heard + self._skipped + self._waiting
+        return self._backlog.pushed
 
     @property
     def media_time(self) -> int:
@@ -193,7 +174,7 @@ class WanStream:
     def ready(self) -> bool:
         """Whether ``step`` would generate."""
         heard = self._made is not None or self.samples_pushed >= self.needs
-        return heard and not self._closed
+        return heard and not self._backlog.closed
 
     def step(self) -> Iterator[AvatarFrame]:
         """The frames of the next chunk, or nothing if not ``ready``. Raises a ``ConsentError``
@@ -207,9 +188,7 @@ class WanStream:
 
     def close(self) -> None:
         """End the performance; idempotent."""
-        self._closed = True
-        self._pending.clear()
-        self._waiting = 0
+        self._backlog.close()
 
     # -- a step, in the hands of ``step_together`` ----------------------------------------------
 
@@ -263,20 +242,11 @@ class WanStream:
         """The sample at which a frame starts that is still to be shown: what was dropped before
         its own speech was heard counts."""
         later = sum(dropped for before, dropped in self._gaps if before > frame)
-        return frame * self.samples_per_frame + self._skipped - later
-
-    def _take(self) -> NDArray[np.float32]:
-        joined = np.concatenate([*self._pending, np.zeros(0, np.float32)])
-        self._pending.clear()
-        self._waiting = 0
-        return joined
+        return frame * self.samples_per_frame + self._backlog.skipped - later
 
     def _hear(self, start: int, stop: int) -> Tensor:
-        waiting, need = self._take(), stop * self.samples_per_frame - self._heard
-        self._parts.speech.push(waiting[:need])
-        self._heard += need
-        self._pending.append(waiting[need:])
-        self._waiting = len(waiting) - need
+        need = stop * self.samples_per_frame - self._backlog.heard
+        self._parts.speech.push(self._backlog.take(need))
         return self._parts.speech.read(start, stop)
 
 
@@ -296,7 +266,9 @@ def step_together(streams: Sequence[WanStream], most: int) -> list[Iterable[Avat
     stages.enter("decode")
     placed = [then(new, s.place) for s, new in zip(streams, fresh, strict=True)]
     frames = of_all(lambda well: decode_together(well, most), placed)
-    shown = [then(made, s.show) for s, made in zip(streams, frames, strict=True)]
+    shown: list[Iterable[AvatarFrame]] = [
+        then(made, s.show) for s, made in zip(streams, frames, strict=True)
+    ]
     for stage, spent in stages.seconds():
         for stream in streams:
             stream.spend(stage, spent / len(streams))

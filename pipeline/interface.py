@@ -1,0 +1,180 @@
+"""What every model is to the rest of the system: the one seam between models and server.
+
+A model family is a folder under ``pipeline/models/`` whose pipeline class satisfies ``AvatarModel``
+and whose streams satisfy ``AvatarStream``; ``pipeline/loader.py`` opens it by name or path. The
+server, the renderer and the benchmarks know models through this file alone.
+
+Time is counted in 16 kHz samples. Speech is float32 mono in [-1, 1], (N,). Frame k of a stream
+covers samples [k s, (k + 1) s) with s = ``samples_per_frame``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pipeline.consent import ConsentGrant
+    from pipeline.media.image_file import Picture
+    from pipeline.media.label import Label
+
+SAMPLE_RATE: Final = 16_000
+SCHEDULES: Final = ("parallel", "causal")  # whole recordings; as live calls generate
+
+Speech = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class AvatarFrame:
+    """One frame: uint8 (H, W, 3) RGB, its number, and the sample at which it starts."""
+
+    image: NDArray[np.uint8]
+    index: int
+    media_time: int
+
+
+class StreamTiming(Protocol):
+    """How a model moves through time. All lengths in samples."""
+
+    @property
+    def samples_per_frame(self) -> int: ...
+    @property
+    def samples_per_step(self) -> int:
+        """Media time that one step makes; the first step may differ."""
+
+    @property
+    def look_ahead(self) -> int:
+        """Speech behind the last frame of a step that must have been pushed too."""
+
+
+class AvatarStream(StreamTiming, Protocol):
+    """One avatar performing live. Not thread-safe: one thread at a time."""
+
+    grant: ConsentGrant
+
+    @property
+    def samples_pushed(self) -> int:
+        """Media time of the next sample to be pushed."""
+
+    @property
+    def media_time(self) -> int:
+        """Media time up to which frames were generated."""
+
+    @property
+    def needs(self) -> int:
+        """``samples_pushed`` from which on the next step generates."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``step`` would generate."""
+
+    def push(self, pcm: Speech) -> None:
+        """Adds speech of any length. Raises ``StreamOverrun`` when more than 30 s would wait
+        (nothing is taken), ``StreamClosed``, or ``AudioNotFinite``."""
+
+    def step(self) -> Iterator[AvatarFrame]:
+        """The frames of the next step, or nothing if not ``ready``. Raises a ``ConsentError`` once
+        the grant no longer holds."""
+
+    def skip(self, samples: int) -> int:
+        """Drops up to ``samples`` of waiting speech; returns how many. Frame numbers jump."""
+
+    def interrupt(self) -> None:
+        """Drops everything waiting and speculated; the avatar goes back to listening."""
+
+    def flush(self) -> None:
+        """Pads with silence, so that every sample pushed so far gets its frames."""
+
+    def set_prompt(self, prompt: str) -> None:
+        """Changes the style from the next chunk on."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Figures for an operator, by name."""
+
+    def close(self) -> None:
+        """Ends the performance; idempotent."""
+
+
+class BatchEngine(Protocol):
+    """Steps many streams of one model together."""
+
+    def step(self, streams: Sequence[Any]) -> Sequence[Iterable[AvatarFrame]]:
+        """The frames of each stream, in order; none for a stream that is not ready."""
+
+
+class Avatar(Protocol):
+    """An enrolled identity, of use to the model that made it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def image_sha256(self) -> str: ...
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its frames, pixels."""
+
+
+class AvatarModel(Protocol):
+    """A loaded model."""
+
+    label: Label  # burnt into every frame
+    notices: list[str]  # what an operator should know, such as sizes tried with ``force``
+
+    @property
+    def frame_rate(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def reason(self) -> str:
+        """Where it runs and why, for logs and ``/healthz``."""
+
+    @property
+    def license(self) -> str: ...
+    @property
+    def engine(self) -> BatchEngine: ...
+
+    def describe_runtime(self) -> Mapping[str, object]:
+        """What runs each network, for ``/healthz``."""
+
+    def bundled(
+        self, name: str, grant: ConsentGrant, *, size: tuple[int, int] | None = None
+    ) -> Any:
+        """A bundled avatar at a frame size. Raises ``UnknownAvatar``, ``AvatarDamaged`` or a
+        ``ConsentError``."""
+
+    def enrol(
+        self,
+        image: Picture,
+        grant: ConsentGrant,
+        *,
+        landmarks: Any = None,
+        size: tuple[int, int] | None = None,
+    ) -> Any:
+        """A picture as an avatar. Raises a ``ConsentError`` before anything is computed, then a
+        ``PictureError``."""
+
+    def open(self, avatar: Any, grant: ConsentGrant, prompt: str = "", seed: int = 0) -> Any:
+        """A live stream. Raises a ``ConsentError``."""
+
+    def render(
+        self,
+        avatar: Any,
+        grant: ConsentGrant,
+        speech: Iterable[Speech],
+        prompt: str = "",
+        seed: int = 0,
+        schedule: str = "parallel",
+    ) -> Iterator[AvatarFrame]:
+        """Frames of a whole recording, in order. Raises a ``ConsentError``, also while it runs."""
+
+
+def admit(grant: ConsentGrant, image_sha256: str, schedule: str = "causal") -> None:
+    """In front of every performance. Raises a ``ConsentError`` unless the grant holds for this
+    picture, and ``ValueError`` for an unknown schedule."""
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
+    grant.check(image_sha256=image_sha256)
