@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from server import logs, settings
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,11 +40,11 @@ def _run(chosen: settings.Settings) -> int:
 
 
 async def _serve(chosen: settings.Settings) -> None:
-    from server.bootstrap import open_house
+    from server.bootstrap import open_server
     from server.serve import serve
 
-    async def opening(chosen: settings.Settings) -> House:
-        return await asyncio.to_thread(open_house, chosen)
+    async def opening(chosen: settings.Settings) -> SessionManager:
+        return await asyncio.to_thread(open_server, chosen)
 
     await serve(chosen, opening, _announce)
 

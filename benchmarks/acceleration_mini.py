@@ -24,14 +24,14 @@ from benchmarks.acceleration import Figures, Options, Row, compared
 from benchmarks.heldout import Spoken, performances
 from benchmarks.motion import lip_sync, mouth_opening
 from benchmarks.people import TruePerson
-from pipeline.models.mini.audio import AudioEncoder, Ears, feature_dim
+from pipeline.models.mini.audio import AudioEncoder, SpeechEncoder, feature_dim
 from pipeline.models.mini.config import ModelConfig, load_config
-from pipeline.models.mini.denoiser import Denoiser, Performance
+from pipeline.models.mini.denoiser import Denoiser, GenerationState
 from pipeline.models.mini.generator import load_generator
 from pipeline.models.mini.offline import states, trace_for
 from pipeline.models.mini.onnx.candidates import Trial, first, random_condition, trials
 from pipeline.models.mini.onnx.runtime import LIMITS, Networks, accelerate, difference
-from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.rig.reference import REF_DIM
 from pipeline.models.mini.vae import PART_COUNT
 
@@ -82,9 +82,9 @@ class Stage:
         return next(iter(performances(1, self.seed)))
 
     @cached_property
-    def painter(self) -> Painter:
+    def painter(self) -> FrameRenderer:
         """A body that training never saw."""
-        return Painter(TruePerson(self.seed, self.spoken.performer.rest, SIZE).enrolled()[1])
+        return FrameRenderer(TruePerson(self.seed, self.spoken.performer.rest, SIZE).enrolled()[1])
 
     def plain(self, config: ModelConfig | None = None) -> ModelConfig:
         """Float32 on torch, nothing reused."""
@@ -101,7 +101,7 @@ class Stage:
         """Performs the clip once."""
         config, spoken = networks.config, self.spoken
         tokens, null = networks.text([spoken.prompt, ""])
-        performer = Performance(
+        performer = GenerationState(
             config, torch.from_numpy(spoken.performer.reference()), tokens, self.seed,
             trace_for(config, schedule), config.motion.spread(schedule),
         )  # fmt: skip
@@ -183,8 +183,8 @@ def _batched(stage: Stage, repeats: int) -> Figures:
 
 
 def _remembering(stage: Stage, repeats: int) -> Figures:
-    encoder: Ears = stage.model.audio
-    whole: Ears = WholeWindows(stage.model.audio)
+    encoder: SpeechEncoder = stage.model.audio
+    whole: SpeechEncoder = WholeWindows(stage.model.audio)
     source = torch.Generator().manual_seed(stage.seed)
     shape = (1, AudioEncoder.STRIDE, feature_dim(stage.config.audio.mel_bands))
     heard = [torch.randn(*shape, generator=source) for _ in range(2 * AudioEncoder.REACH)]

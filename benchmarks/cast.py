@@ -22,7 +22,7 @@ from pipeline import AvatarPipeline, ConsentGate
 from pipeline.avatars import catalogue, find_avatar
 from pipeline.consent import Registry, Scope
 from pipeline.models.mini.drift import colour_statistics
-from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.stream import Avatar
 
 SHOWN: Final = 8  # frames of a contact sheet
@@ -46,7 +46,7 @@ def per_avatar(
 
 
 def _figures(motion: Motion, avatar: Avatar, held: Sequence[Spoken]) -> Row:
-    anchor, painter = avatar.anchor, Painter(avatar.anchor)
+    anchor, painter = avatar.anchor, FrameRenderer(avatar.anchor)
     made = [motion.perform(h.clip.audio, anchor.reference, "", seed) for seed, h in enumerate(held)]
     sync = [
         lip_sync(mouth_opening(h.states), mouth_opening(m)) for h, m in zip(held, made, strict=True)
@@ -68,7 +68,7 @@ def sheets(
     folder.mkdir(parents=True, exist_ok=True)
     for name, avatar in cast.items():
         states = motion.perform(held.clip.audio, avatar.anchor.reference, "friendly", seed=3)
-        painter = Painter(avatar.anchor)
+        painter = FrameRenderer(avatar.anchor)
         at = np.linspace(10, len(states) - 10, SHOWN).astype(int)
         row = np.concatenate([painter.paint(states[i]) for i in at], axis=1)
         Image.fromarray(row).save(folder / f"{name}.png")

@@ -22,7 +22,7 @@ from pipeline.models.mini.enrolment.identity_anchor import (
     build_anchor,
     bundled_body,
 )
-from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer import layer_warp, texture_sampling
 from pipeline.models.mini.renderer.rasterizer import Buffer, rasterise
 from pipeline.models.mini.rig.body import Camera
@@ -75,7 +75,7 @@ def _sheets(subject: IdentityAnchor, out: NDArray[np.uint8]) -> None:
 def measure(camera: Camera, size: int, count: int) -> dict[str, tuple[float, float]]:
     """Stage -> (median, best) milliseconds a frame."""
     subject = anchor(camera, size)
-    painter = Painter(subject)
+    painter = FrameRenderer(subject)
     painter.paint(states(1)[0])
     person = bundled_body().person(subject.fit.shape, subject.fit.wear)
     surface, vertices = subject.surface, subject.vertices

@@ -20,7 +20,7 @@ from benchmarks.heldout import Spoken
 from benchmarks.lips import Row
 from pipeline.models.mini.drift import colour_statistics
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, bundled_body
-from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.stream import Avatar
 
 SAMPLE_RATE: Final = 16_000
@@ -38,7 +38,7 @@ class Viewer:
     """Draws states of one identity and looks at the face in them."""
 
     def __init__(self, anchor: IdentityAnchor) -> None:
-        self._painter, self._anchor = Painter(anchor), anchor
+        self._painter, self._anchor = FrameRenderer(anchor), anchor
         self._person = bundled_body().person(anchor.fit.shape, anchor.fit.wear)
 
     def see(self, states: NDArray[np.float32]) -> tuple[F64, F64]:

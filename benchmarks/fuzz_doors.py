@@ -185,7 +185,7 @@ def _refusing(act: Callable[[bytes], object], *refusals: type[Exception]) -> Cal
 
 def _sdp(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
-    role = list(sdp_offer.Role)[len(data) % 3]
+    role = list(sdp_offer.PeerRole)[len(data) % 3]
     sdp_offer.parse(text, role)
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.models.mini.config import ModelConfig, load_config
-from pipeline.models.mini.denoiser import Denoiser, Performance
+from pipeline.models.mini.denoiser import Denoiser, GenerationState
 from pipeline.models.mini.generator import Generator, load_generator
 from pipeline.models.mini.offline import states, trace_for
 from pipeline.models.mini.onnx.runtime import Networks, accelerate
@@ -63,7 +63,7 @@ class Motion:
         networks = self._networks = self._networks or accelerate(self.model, self.config)
         tokens, null = self.model.text([prompt, ""])
         denoiser = Denoiser(networks.dit, self.config, null)
-        performance = Performance(
+        performance = GenerationState(
             self.config, torch.from_numpy(reference), tokens, seed,
             trace_for(self.config, schedule), self.config.motion.spread(schedule),
         )  # fmt: skip

@@ -18,7 +18,7 @@ from pipeline.avatars import catalogue, find_avatar
 from server import logs, settings
 from server.avatars.catalog import Avatars, Card
 from server.serve import serve
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 
 FRAME: Final = 640
 TICK: Final = 2 * FRAME
@@ -136,10 +136,10 @@ async def main() -> None:
     chosen, _ = settings.load()
     logs.configure(chosen.log_level, chosen.log_json)
 
-    async def open_house(chosen: settings.Settings) -> House:
-        return House(chosen, Idle(), Avatars(Pictures()))
+    async def open_server(chosen: settings.Settings) -> SessionManager:
+        return SessionManager(chosen, Idle(), Avatars(Pictures()))
 
-    await serve(chosen, open_house, lambda url: print(url, flush=True))
+    await serve(chosen, open_server, lambda url: print(url, flush=True))
 
 
 if __name__ == "__main__":

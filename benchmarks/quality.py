@@ -30,7 +30,7 @@ from benchmarks.lips import Row, lips, states_of
 from benchmarks.motion import gesture_energy, seam_ratio
 from benchmarks.people import TruePerson, compare
 from benchmarks.recorded import DEBIAN, recorded, recordings
-from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.painter import FrameRenderer
 
 FRAME_STEP: Final = 25  # one frame a second is compared
 CAST_CLIPS: Final = 2
@@ -73,7 +73,7 @@ def frames(held: Sequence[Spoken], folder: Path | None) -> Row:
     for seed, h in enumerate(held):
         person = TruePerson(seed, h.performer.rest)
         copy, anchor = person.enrolled()
-        painter, cells = Painter(anchor), [copy]
+        painter, cells = FrameRenderer(anchor), [copy]
         for state in h.states[FRAME_STEP // 2 :: FRAME_STEP]:
             frame = painter.paint(state)
             for region, score in compare(person, state, frame, copy).items():

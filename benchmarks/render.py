@@ -67,7 +67,7 @@ class Clocks:
         """Puts a clock around the methods that do each stage's work."""
         from pipeline.models.mini.audio import AudioStream
         from pipeline.models.mini.denoiser import Denoiser
-        from pipeline.models.mini.painter import Painter
+        from pipeline.models.mini.painter import FrameRenderer
         from pipeline.models.mini.rig.body import Person
         from pipeline.models.mini.vae import MotionDecoder
 
@@ -76,7 +76,7 @@ class Clocks:
             ("denoise", Denoiser, "advance"),
             ("decode", MotionDecoder, "push"),
             ("pose", Person, "pose"),
-            ("draw", Painter, "paint"),
+            ("draw", FrameRenderer, "paint"),
             ("encode", Mp4Writer, "video"),
             ("sound", Mp4Writer, "audio"),
         ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from client.caller import Caller
 from client.receive import Picture, Sound
 from server.media import frame_marker
-from server.media.frame_marker import Mark
+from server.media.frame_marker import FrameMarker
 
 GRID: Final = 32
 
@@ -24,7 +24,7 @@ class Seen:
     arrived_s: float
     decoded_s: float
     size: int
-    mark: Mark | None
+    mark: FrameMarker | None
     sample: int | None
     cells: NDArray[np.float32]  # (GRID, GRID) mean brightness
     size_px: int = 0  # of its width

@@ -33,7 +33,7 @@ from pipeline.errors import ContinuumError
 from pipeline.loader import is_bundled, load_pipeline
 from pipeline.media.audio_file import open_audio, speech
 from pipeline.models.mini.config import MODELS, ModelConfig, load_config, read_config
-from pipeline.models.mini.denoiser import Denoiser, Performance, Transformer
+from pipeline.models.mini.denoiser import Denoiser, GenerationState, Transformer
 from pipeline.models.mini.dit import Condition, DiT
 from pipeline.models.mini.enrolment.identity_anchor import reference_vector
 from pipeline.models.mini.generator import Generator, load_generator
@@ -65,7 +65,7 @@ class Watcher(Denoiser):
         self.trials: list[list[Trial]] = []
         self._last: Tensor | None = None
 
-    def _condition(self, pairs: Sequence[tuple[Performance, Chunk]]) -> Condition:
+    def _condition(self, pairs: Sequence[tuple[GenerationState, Chunk]]) -> Condition:
         told = super()._condition(pairs)
         noise = torch.stack([self._noise(p, chunk, 0) for p, chunk in pairs])
         self.samples.append((told, noise))
@@ -107,7 +107,7 @@ def learn(
     watcher = Watcher(networks.dit, full, null)
     for seed, (clip, reference) in enumerate(product(clips, references)):
         trace, spread = trace_for(full, "causal"), full.motion.spread("causal")
-        performer = Performance(full, torch.from_numpy(reference), null, seed, trace, spread)
+        performer = GenerationState(full, torch.from_numpy(reference), null, seed, trace, spread)
         deque(states(networks, watcher, performer, [clip], "causal"), maxlen=0)
     if not watcher.samples:
         raise ValueError(f"nothing to learn from: {len(clips)} clips, {len(references)} references")

@@ -37,7 +37,7 @@ class AvatarFrame:
     media_time: int
 
 
-class StreamTiming(Protocol):
+class Timed(Protocol):
     """How a model moves through time. All lengths in samples."""
 
     @property
@@ -51,7 +51,7 @@ class StreamTiming(Protocol):
         """Speech behind the last frame of a step that must have been pushed too."""
 
 
-class AvatarStream(StreamTiming, Protocol):
+class AvatarStream(Timed, Protocol):
     """One avatar performing live. Not thread-safe: one thread at a time."""
 
     grant: ConsentGrant

@@ -14,11 +14,11 @@ from pipeline.media.image_file import Bounds
 from server.avatars.catalog import Avatars
 from server.avatars.enrolment import OwnPictures
 from server.avatars.pipeline_errors import translated
-from server.avatars.sources import Bundled, Everybody
-from server.consent.monitor import Desk
+from server.avatars.sources import AvatarSources, Bundled
+from server.consent.monitor import ConsentMonitor
 from server.consent.registry import open_registry
-from server.recordings.provenance import Marking
-from server.sessions.session_manager import House, cores
+from server.recordings.provenance import RecordingProvenance
+from server.sessions.session_manager import SessionManager, cores
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class CannotStart(RuntimeError):
 
 
 class Performers:
-    """The pipeline as ``House`` uses it: its refusals are the server's."""
+    """The pipeline as ``SessionManager`` uses it: its refusals are the server's."""
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
@@ -52,7 +52,7 @@ def _share_cores() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // 2)))
 
 
-def open_house(settings: Settings) -> House:
+def open_server(settings: Settings) -> SessionManager:
     """Loads the model and opens the consent registry; blocking, seconds. Raises ``CannotStart``."""
     _share_cores()
     from pipeline.loader import load_pipeline
@@ -77,9 +77,9 @@ def open_house(settings: Settings) -> House:
     log.info("model: %s", pipeline.reason)
     gate = ConsentGate(registry)
     bounds = Bounds(*settings.bounds())
-    everybody = Everybody(Bundled(pipeline, registry), pipeline, gate, bounds)
+    everybody = AvatarSources(Bundled(pipeline, registry), pipeline, gate, bounds)
     own = OwnPictures(gate, bounds, settings.avatars_max)
     avatars = Avatars(everybody, own, settings.avatars_ready)
-    house = House(settings, Performers(pipeline), avatars, Desk(registry))
-    house.marker = Marking(settings, pipeline, registry)
-    return house
+    manager = SessionManager(settings, Performers(pipeline), avatars, ConsentMonitor(registry))
+    manager.marker = RecordingProvenance(settings, pipeline, registry)
+    return manager

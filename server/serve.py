@@ -18,8 +18,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from server import tls
-from server.api.app import OpenHouse, build
-from server.api.middleware import HOUSE
+from server.api.app import OpenServer, build
+from server.api.middleware import MANAGER
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,20 +32,22 @@ HTTP: Final[dict[str, Any]] = {
 }
 
 
-async def serve(settings: Settings, open_house: OpenHouse, announce: Callable[[str], None]) -> None:
+async def serve(
+    settings: Settings, open_server: OpenServer, announce: Callable[[str], None]
+) -> None:
     """Serves until a signal says otherwise. Raises ``OSError`` when the port is taken, and
     ``SettingsError`` when it would serve everybody, or the certificate cannot be used."""
     sys.setswitchinterval(SWITCH_S)
     wrapped = tls.context(settings)
     asked = _signals()
-    runner = web.AppRunner(build(settings, open_house), **HTTP)
+    runner = web.AppRunner(build(settings, open_server), **HTTP)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port, ssl_context=wrapped)
         await site.start()
         announce(_url(settings, runner))
         await asked.get()
-        await _drain(runner.app[HOUSE].drain(), asked)
+        await _drain(runner.app[MANAGER].drain(), asked)
     finally:
         await runner.cleanup()
         for number in SIGNALS:  # the process ends, and with 0

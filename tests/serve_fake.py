@@ -11,7 +11,7 @@ import os
 from server import logs, settings
 from server.avatars.catalog import Avatars
 from server.serve import serve
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 from tests.fakes_own import FakeOwn
 from tests.fakes_server import Behaviour, FakePipeline, FakeSource
 
@@ -22,11 +22,11 @@ async def main() -> None:
     logs.configure(chosen.log_level, chosen.log_json)
     pipeline = FakePipeline(512, Behaviour(float(os.environ.get("TICK_S", "0.05"))))
 
-    async def open_house(chosen: settings.Settings) -> House:
+    async def open_server(chosen: settings.Settings) -> SessionManager:
         source = FakeSource(512)
-        return House(chosen, pipeline, Avatars(source, FakeOwn(source)))
+        return SessionManager(chosen, pipeline, Avatars(source, FakeOwn(source)))
 
-    await serve(chosen, open_house, print)
+    await serve(chosen, open_server, print)
 
 
 if __name__ == "__main__":

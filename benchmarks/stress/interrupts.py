@@ -18,7 +18,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from numpy.typing import NDArray
 
 from server.media.audio_decoder import Packet
-from server.media.audio_receiver import Heard, Intake
+from server.media.audio_receiver import AudioBlock, AudioReceiver
 from server.media.rtp_timestamps import BLOCK
 
 CODEC = RTCRtpCodecParameters("audio/opus", 48_000, 2, 96)
@@ -42,20 +42,20 @@ class _Call:
         self.at = 100 * BLOCK
         self.sequence = 0
         self.timestamp = 0
-        self.heard: list[Heard] = []
-        self.intake = Intake(
+        self.heard: list[AudioBlock] = []
+        self.receiver = AudioReceiver(
             _Inline(), lambda: self.at, self.heard.append, lambda code, message: None
         )
-        self.intake.new_source(48_000, live=False)
-        self.intake.release_to(self.at)
+        self.receiver.new_source(48_000, live=False)
+        self.receiver.release_to(self.at)
 
     async def send(self, loudness: int, sequence: int | None = None) -> None:
         """One block; a ``sequence`` of the past is a packet that was overtaken."""
         if sequence is None:
             sequence, self.sequence = self.sequence, (self.sequence + 1) % 65_536
         payload = loudness.to_bytes(2, "big")
-        self.intake._decoder.batch = self._decode  # type: ignore[method-assign]
-        self.intake.packet(CODEC, sequence, self.timestamp % (1 << 32), payload)
+        self.receiver._decoder.batch = self._decode  # type: ignore[method-assign]
+        self.receiver.packet(CODEC, sequence, self.timestamp % (1 << 32), payload)
         self.timestamp += BLOCK
         for _ in range(3):
             await asyncio.sleep(0)
@@ -64,8 +64,8 @@ class _Call:
         """Time passes; what is missing is made up for, as late as a call would."""
         for _ in range(0, samples, BLOCK):
             self.at += BLOCK
-            self.intake.release()
-            self.intake.release_to(self.at - 3 * BLOCK)
+            self.receiver.release()
+            self.receiver.release_to(self.at - 3 * BLOCK)
 
     @staticmethod
     def _decode(packets: list[Packet]) -> list[NDArray[np.int16] | None]:
@@ -79,7 +79,7 @@ async def _round(call: _Call, rng: np.random.Generator) -> dict[str, int]:
         await call.send(OLD)
         call.wait(BLOCK * int(rng.integers(0, 2)))
     interrupted = call.sequence
-    call.intake.interrupt(call.intake.head // 3)
+    call.receiver.interrupt(call.receiver.head // 3)
     known = len(call.heard)
     for _ in range(int(rng.integers(0, 4))):
         await call.send(OLD, (interrupted - 1 - int(rng.integers(0, 5))) % 65_536)
@@ -89,18 +89,18 @@ async def _round(call: _Call, rng: np.random.Generator) -> dict[str, int]:
         await call.send(REPLY)
         call.wait(BLOCK * int(rng.integers(0, 2)))
     call.wait(2 * TURN_BLOCKS * BLOCK)
-    wide = np.concatenate([h.wide for h in call.heard[known:] if h.rtp is not None])
+    pcm_48k = np.concatenate([h.pcm_48k for h in call.heard[known:] if h.rtp is not None])
     ghosts = [e for h in call.heard[known:before] for e in h.edges if e.speaking]
     return {
-        "lost": TURN_BLOCKS * BLOCK - int((np.abs(wide) == REPLY).sum()),
-        "old": int((np.abs(wide) == OLD).sum()),
+        "lost": TURN_BLOCKS * BLOCK - int((np.abs(pcm_48k) == REPLY).sum()),
+        "old": int((np.abs(pcm_48k) == OLD).sum()),
         "ghosts": len(ghosts),
     }
 
 
 async def _run(rounds: int, seed: int) -> dict[str, int]:
     rng, call = np.random.default_rng(seed), _Call()
-    running = asyncio.create_task(call.intake.run())
+    running = asyncio.create_task(call.receiver.run())
     found = {"rounds": rounds, "lost": 0, "old": 0, "ghosts": 0}
     try:
         for _ in range(rounds):

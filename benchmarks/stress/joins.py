@@ -21,10 +21,10 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from server.avatars.catalog import Avatars
 from server.errors import ServerError, UnusableOffer
 from server.rtc import aiortc_adapter, sdp_offer
-from server.rtc.sdp_offer import Offer, Role
+from server.rtc.sdp_offer import Offer, PeerRole
 from server.sessions import signaling
 from server.sessions.session import Options, Session
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_server import FakePipeline, FakeSource
 
@@ -56,20 +56,20 @@ def run(rounds: int, seed: int) -> dict[str, int]:
 
 async def _run(rounds: int, rng: random.Random) -> dict[str, int]:
     counts = Counter(rounds=rounds, joined=0, refused=0, cut_off=0)
-    async with _house() as (house, pipeline):
-        offers = [await _offer(role) for role in Role]
+    async with _manager() as (manager, pipeline):
+        offers = [await _offer(role) for role in PeerRole]
         for number in range(rounds):
             with _peers(rng, real=number % REAL == 0) as peers:
-                await _round(house, offers, rng, counts)
-                left = _left(house, pipeline, peers)
+                await _round(manager, offers, rng, counts)
+                left = _left(manager, pipeline, peers)
             assert not any(left.values()), f"round {number} left {left}"
     return dict(counts) | left
 
 
 async def _round(
-    house: House, offers: list[Offer], rng: random.Random, counts: Counter[str]
+    manager: SessionManager, offers: list[Offer], rng: random.Random, counts: Counter[str]
 ) -> None:
-    session = await house.create(Options("mira"))
+    session = await manager.create(Options("mira"))
     chosen = [rng.choice(offers) for _ in range(rng.randint(1, _MOST_OFFERS))]
     joins = [asyncio.create_task(_join(session, offer, rng, counts)) for offer in chosen]
     cut, after = rng.choice([*joins, None]), rng.randrange(_MOST_TURNS)
@@ -77,7 +77,7 @@ async def _round(
     if cut is not None:
         cut.cancel()
     await _turns(after)
-    assert sum(member.role.speaks for member in session.members) <= 1, "two sources"
+    assert sum(participant.role.speaks for participant in session.participants) <= 1, "two sources"
     await session.end("the round is over")
     await asyncio.gather(*joins, return_exceptions=True)
     counts["cut_off"] += sum(join.cancelled() for join in joins)
@@ -93,13 +93,13 @@ async def _join(session: Session, offer: Offer, rng: random.Random, counts: Coun
         counts["refused"] += 1
 
 
-def _left(house: House, pipeline: FakePipeline, peers: list[Any]) -> dict[str, int]:
+def _left(manager: SessionManager, pipeline: FakePipeline, peers: list[Any]) -> dict[str, int]:
     own = [task for task in asyncio.all_tasks() if task.get_name().startswith("s-")]
     left = {
         "peers": sum(peer.connectionState != "closed" for peer in peers),
         "tasks": len(own),
         "streams": sum(not stream.closed for stream in pipeline.streams),
-        "slots": house.slots.taken,
+        "slots": manager.slots.taken,
     }
     pipeline.streams.clear()
     return left
@@ -114,9 +114,9 @@ def _peers(rng: random.Random, real: bool) -> Iterator[list[Any]]:
         made.append(kind(*arguments))
         return made[-1]
 
-    async def negotiate(session: Session, member: Any, offer: Offer) -> str:
-        member.tracks.append(session.stage.audio_track())
-        member.clock_rate = 48_000 * offer.role.speaks
+    async def negotiate(session: Session, participant: Any, offer: Offer) -> str:
+        participant.tracks.append(session.media_sender.audio_track())
+        participant.clock_rate = 48_000 * offer.role.speaks
         await _turns(rng.randrange(_MOST_TURNS))
         if rng.random() < 0.1:
             raise UnusableOffer("nothing in common")
@@ -131,21 +131,21 @@ def _peers(rng: random.Random, real: bool) -> Iterator[list[Any]]:
 
 
 @asynccontextmanager
-async def _house() -> AsyncIterator[tuple[House, FakePipeline]]:
+async def _manager() -> AsyncIterator[tuple[SessionManager, FakePipeline]]:
     pipeline = FakePipeline()
-    house = House(Settings(slots=SLOTS), pipeline, Avatars(FakeSource()))
-    await house.open()
+    manager = SessionManager(Settings(slots=SLOTS), pipeline, Avatars(FakeSource()))
+    await manager.open()
     pipeline.streams.clear()
     try:
-        yield house, pipeline
+        yield manager, pipeline
     finally:
-        await house.close()
+        await manager.close()
 
 
-async def _offer(role: Role) -> Offer:
+async def _offer(role: PeerRole) -> Offer:
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    peer.addTransceiver("audio", "recvonly" if role is Role.VIEWER else "sendrecv")
-    if role is not Role.FEEDER:
+    peer.addTransceiver("audio", "recvonly" if role is PeerRole.VIEWER else "sendrecv")
+    if role is not PeerRole.FEEDER:
         peer.addTransceiver("video", "recvonly")
     await peer.setLocalDescription(await peer.createOffer())
     offer = sdp_offer.parse(peer.localDescription.sdp, role)

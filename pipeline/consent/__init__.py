@@ -8,7 +8,7 @@ from pipeline.consent.gate import ConsentGate
 from pipeline.consent.grant import ConsentGrant
 from pipeline.consent.records import ConsentRecord, Kind, Outcome, Scope, sha256_of
 from pipeline.consent.registry import Registry
-from pipeline.consent.registry_config import Setup
+from pipeline.consent.registry_config import RegistryOverrides
 
 __all__ = [
     "ConsentGate",
@@ -18,6 +18,6 @@ __all__ = [
     "Outcome",
     "Registry",
     "Scope",
-    "Setup",
+    "RegistryOverrides",
     "sha256_of",
 ]

@@ -9,13 +9,15 @@ from __future__ import annotations
 from pipeline.consent.database import Database
 from pipeline.consent.policy import Policy, examine
 from pipeline.consent.records import ConsentRecord, Scope
-from pipeline.consent.signed_settings import POLICY, Order, Orders
+from pipeline.consent.signed_settings import POLICY, Order, SignedSettings
 
 
-class Policies:
+class ActivePolicy:
     """What one process asks of the records of one registry."""
 
-    def __init__(self, database: Database, orders: Orders, own: Policy | None = None) -> None:
+    def __init__(
+        self, database: Database, orders: SignedSettings, own: Policy | None = None
+    ) -> None:
         self._database, self._orders, self.own = database, orders, own
         self._held: tuple[int, Policy] = (-1, Policy())  # as of a revision
 

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from pipeline.consent.audit import AuditLog
 from pipeline.consent.database import Database
-from pipeline.consent.face_models import Points, Senses
+from pipeline.consent.face_models import FaceModels, Points
 from pipeline.consent.facts import Likeness
 from pipeline.consent.name_matching import readings
 from pipeline.consent.protected_names import ProtectedNames
@@ -53,7 +53,7 @@ class Compared:
     found: tuple[Likeness, ...]
 
 
-class Denials:
+class Denylist:
     """The protections of one registry."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Denials:
         database: Database,
         log: AuditLog,
         clock: Callable[[], float],
-        senses: Callable[[], Senses],
+        senses: Callable[[], FaceModels],
     ) -> None:
         self._database, self._log, self._clock, self._senses = database, log, clock, senses
         self._names = ProtectedNames(database)

@@ -53,7 +53,7 @@ class Card:
             raise PolicyInvalid(f"output is embedding, years or classes, not {self.output!r}")
 
 
-class Sense:
+class FaceModel:
     """One loaded model. Raises ``PolicyInvalid`` when it cannot be loaded or run."""
 
     def __init__(self, path: Path) -> None:
@@ -81,11 +81,11 @@ class Sense:
 
 
 @dataclass(frozen=True, slots=True)
-class Senses:
+class FaceModels:
     """What this installation can see besides fingerprints."""
 
-    face: Sense | None = field(default=None)
-    age: Sense | None = field(default=None)
+    face: FaceModel | None = field(default=None)
+    age: FaceModel | None = field(default=None)
 
     def embedding(self, picture: bytes | Image.Image, points: Points | None = None) -> bytes | None:
         """The face in a picture, as float32 of length one; None without a model."""
@@ -112,9 +112,9 @@ class Senses:
         return cosine if cosine >= self.face.card.same else None
 
 
-def load_senses(face: Path | None, age: Path | None) -> Senses:
+def load_senses(face: Path | None, age: Path | None) -> FaceModels:
     """Loads what is named. Raises ``PolicyInvalid``."""
-    senses = Senses(Sense(face) if face else None, Sense(age) if age else None)
+    senses = FaceModels(FaceModel(face) if face else None, FaceModel(age) if age else None)
     if senses.face and senses.face.card.output != "embedding":
         raise PolicyInvalid(f"{face} answers {senses.face.card.output}, not an embedding")
     if senses.age and senses.age.card.output == "embedding":

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from pipeline.consent.grant import BEGIN_S, LIFETIME_S, ConsentGrant, seal
 from pipeline.consent.records import ConsentRecord, Kind, Scope
 from pipeline.consent.registry import Registry
-from pipeline.consent.validator import Judge
+from pipeline.consent.validator import RecordValidator
 from pipeline.errors import (
     AvatarDamaged,
     ConsentError,
@@ -41,7 +41,7 @@ class ConsentGate:
     """Judges the records of one registry and mints grants from those that stand."""
 
     def __init__(self, registry: Registry) -> None:
-        self.registry, self.judge = registry, Judge(registry)
+        self.registry, self.judge = registry, RecordValidator(registry)
         self._admitted: set[str] = set()  # bundled records that the registry has
 
     def grant(

@@ -23,7 +23,7 @@ from pipeline.errors import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.consent.validator import Judge
+    from pipeline.consent.validator import RecordValidator
 
 BEGIN_S: Final = 3600.0  # within which a performance must begin: large models load for minutes
 LIFETIME_S: Final = 24 * 3600.0  # after which the longest performance ends
@@ -52,7 +52,7 @@ class ConsentGrant:
     session: str
     begin_by: float
     expires_at: float
-    judge: Judge = field(repr=False, compare=False)
+    judge: RecordValidator = field(repr=False, compare=False)
     seal: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -111,6 +111,6 @@ class ConsentGrant:
         return (*names, self.begin_by, self.expires_at)
 
 
-def seal(content: tuple[object, ...], judge: Judge) -> bytes:
+def seal(content: tuple[object, ...], judge: RecordValidator) -> bytes:
     """Binds every field, and the judge that is asked again."""
     return hmac.digest(_SECRET, repr((*content, id(judge))).encode(), hashlib.sha256)

@@ -14,7 +14,7 @@ from typing import Final
 
 from pipeline.consent.policy import load_policy
 from pipeline.consent.records import DAY_S, ConsentRecord, Kind, Scope, new_record, sha256_of
-from pipeline.consent.registry import Registry, Setup
+from pipeline.consent.registry import Registry, RegistryOverrides
 from pipeline.errors import ContinuumError, PictureMissing
 
 DEFAULT_REGISTRY: Final = Path("~/.local/share/continuum/consents.sqlite")
@@ -37,7 +37,7 @@ def add_registry_option(parser: argparse.ArgumentParser) -> None:
 def registry_of(arguments: argparse.Namespace) -> Registry:
     """The registry that ``add_registry_option`` names. Raises a ``ConsentError``."""
     policy = load_policy(arguments.policy) if arguments.policy else None
-    return Registry(arguments.registry, setup=Setup(policy=policy))
+    return Registry(arguments.registry, setup=RegistryOverrides(policy=policy))
 
 
 def _where(text: str) -> Path | str:

@@ -18,13 +18,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from PIL import Image
 
-from pipeline.consent.active_policy import Policies
+from pipeline.consent.active_policy import ActivePolicy
 from pipeline.consent.challenges import Challenges
 from pipeline.consent.database import Database
-from pipeline.consent.denylist import Denials
+from pipeline.consent.denylist import Denylist
 from pipeline.consent.enrolments import Enrolments
 from pipeline.consent.erasure import Erasure
-from pipeline.consent.face_models import Points, Senses, load_senses
+from pipeline.consent.face_models import FaceModels, Points, load_senses
 from pipeline.consent.record_rows import COLUMNS, record_of, row_of
 from pipeline.consent.records import (
     Checks,
@@ -35,7 +35,7 @@ from pipeline.consent.records import (
     new_record,
     sha256_of,
 )
-from pipeline.consent.registry_config import Setup, placed
+from pipeline.consent.registry_config import RegistryOverrides, placed
 from pipeline.consent.schema import consents
 from pipeline.consent.similarity import fingerprint_of
 from pipeline.consent.steady_clock import SteadyClock
@@ -51,7 +51,15 @@ from pipeline.errors import (
 
 log: Final = logging.getLogger(__name__)
 
-__all__ = ["ConsentRecord", "Kind", "Registry", "Scope", "Setup", "new_record", "sha256_of"]
+__all__ = [
+    "ConsentRecord",
+    "Kind",
+    "Registry",
+    "Scope",
+    "RegistryOverrides",
+    "new_record",
+    "sha256_of",
+]
 
 
 class Registry:
@@ -65,9 +73,9 @@ class Registry:
         self,
         where: Path | str,
         clock: Callable[[], float] = time.time,
-        setup: Setup | None = None,
+        setup: RegistryOverrides | None = None,
     ) -> None:
-        self.setup = setup or Setup()
+        self.setup = setup or RegistryOverrides()
         where = where if isinstance(where, str) and "://" in where else Path(where).expanduser()
         self.where, self.clock = where, SteadyClock(clock)
         self.database = Database(where)
@@ -81,9 +89,9 @@ class Registry:
         opened = unlock(self.database, self.clock, self.where, self.setup)
         self.vault, self.log, self.orders = opened.vault, opened.log, opened.orders
         common = (self.database, self.log, self.clock)
-        self.policies = Policies(self.database, self.orders, self.setup.policy)
+        self.policies = ActivePolicy(self.database, self.orders, self.setup.policy)
         self.challenges = Challenges(*common)
-        self.denials = Denials(*common, lambda: self.senses)
+        self.denials = Denylist(*common, lambda: self.senses)
         self.enrolments = Enrolments(self.database, self.vault, self.log, self.clock)
         self._erasure = Erasure(self.database, self.vault, self.log, self.clock, self.enrolments)
         self.premises = opened.premises
@@ -110,7 +118,7 @@ class Registry:
         return self.log.ledger.fault()
 
     @cached_property
-    def senses(self) -> Senses:
+    def senses(self) -> FaceModels:
         """What this installation can see, loaded when first asked for. ``PolicyInvalid``."""
         if self.setup.senses is not None:
             return self.setup.senses

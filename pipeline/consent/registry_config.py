@@ -1,8 +1,8 @@
 """Premises: where a registry's vault, keys and models are, and how long files are kept.
 
-A process that names some of it when it opens a registry (``Setup``) lays it down for all: the
-registry remembers. A process that names nothing follows. So no command works with other keys, or
-keeps files for another time, than the server does.
+A process that names some of it when it opens a registry (``RegistryOverrides``) sets it for all:
+the registry remembers. A process that names nothing follows. So no command works with other keys,
+or keeps files for another time, than the server does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from pipeline.consent.face_models import Senses
+from pipeline.consent.face_models import FaceModels
 from pipeline.consent.policy import Policy
 from pipeline.errors import ConsentInvalid, PolicyInvalid
 
@@ -21,7 +21,7 @@ NONE: Final = Path("none")  # named in place of a path: as it is without any
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class RegistryOverrides:
     """What one process names of its own accord; None is as the registry remembers it.
 
     ``retention_s`` is how long evidence, picture and landmarks stay after a revocation.
@@ -36,7 +36,7 @@ class Setup:
     age_model: Path | None = None
     retention_s: float | None = None
     policy: Policy | None = None
-    senses: Senses | None = None
+    senses: FaceModels | None = None
     grace_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -47,7 +47,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Premises:
+class RegistryConfig:
     """What a registry remembers: absolute paths, "" for none, and seconds."""
 
     vault: str = ""  # none: beside the registry
@@ -58,7 +58,7 @@ class Premises:
     retention_s: float = 0.0
 
     @classmethod
-    def read(cls, document: str) -> Premises:
+    def read(cls, document: str) -> RegistryConfig:
         """Back from JSON. Raises ``PolicyInvalid`` for what this release does not know."""
         kinds = {item.name: float if item.name == "retention_s" else str for item in fields(cls)}
         try:
@@ -75,7 +75,7 @@ class Premises:
         """As JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
-    def changed(self, setup: Setup, where: Path | str) -> Premises:
+    def changed(self, setup: RegistryOverrides, where: Path | str) -> RegistryConfig:
         """With what ``setup`` names, for the registry at ``where``."""
         named = {
             item.name: _written(value, beside(where) if item.name == "vault" else None)
@@ -83,7 +83,7 @@ class Premises:
             if isinstance(value := getattr(setup, item.name), Path)
         }
         kept = self.retention_s if setup.retention_s is None else setup.retention_s
-        return Premises(**(asdict(self) | named | {"retention_s": float(kept)}))
+        return RegistryConfig(**(asdict(self) | named | {"retention_s": float(kept)}))
 
     def folder(self, where: Path | str) -> Path:
         """The vault's."""

@@ -43,7 +43,7 @@ class Order:
         return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-class Orders:
+class SignedSettings:
     """The orders of one registry."""
 
     def __init__(

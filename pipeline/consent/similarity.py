@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from pipeline.consent.face_models import Senses
+from pipeline.consent.face_models import FaceModels
 from pipeline.errors import ConsentInvalid
 
 
@@ -22,7 +22,7 @@ def fingerprint_of(picture: bytes | Image.Image) -> bytes:
 
 
 def compare(
-    senses: Senses,
+    senses: FaceModels,
     one: tuple[bytes | None, bytes | None],
     other: tuple[bytes | None, bytes | None],
 ) -> tuple[str, float] | None:

@@ -18,9 +18,9 @@ from pipeline.consent.database import Database
 from pipeline.consent.erasure import named_files
 from pipeline.consent.face_models import load_senses
 from pipeline.consent.ownership import copied_from
-from pipeline.consent.registry_config import Premises, Setup, placed
+from pipeline.consent.registry_config import RegistryConfig, RegistryOverrides, placed
 from pipeline.consent.schema import state
-from pipeline.consent.signed_settings import PREMISES, Orders, newest
+from pipeline.consent.signed_settings import PREMISES, SignedSettings, newest
 from pipeline.consent.steady_clock import SteadyClock
 from pipeline.consent.vault import Vault
 from pipeline.errors import RegistryUnavailable
@@ -34,11 +34,13 @@ class Unlocked:
 
     vault: Vault
     log: AuditLog
-    orders: Orders
-    premises: Premises
+    orders: SignedSettings
+    premises: RegistryConfig
 
 
-def unlock(database: Database, clock: SteadyClock, where: Path | str, setup: Setup) -> Unlocked:
+def unlock(
+    database: Database, clock: SteadyClock, where: Path | str, setup: RegistryOverrides
+) -> Unlocked:
     """Opens the vault that ``setup`` names or the registry remembers. ``RegistryUnavailable``."""
     with database.read() as connection:
         order = newest(connection, PREMISES)  # believed once its vault is open
@@ -46,7 +48,7 @@ def unlock(database: Database, clock: SteadyClock, where: Path | str, setup: Set
         begun = not str(
             connection.scalar(sa.select(state.c.value).where(state.c.name == "audit"))
         ).startswith("0:")
-    premises = Premises.read(order.document) if order else Premises()
+    premises = RegistryConfig.read(order.document) if order else RegistryConfig()
     premises = premises.changed(setup, where)
     keys = placed(premises.operator_key), placed(premises.evidence_key)
     vault = Vault(premises.folder(where), *keys, make=not begun)
@@ -59,10 +61,12 @@ def unlock(database: Database, clock: SteadyClock, where: Path | str, setup: Set
             f"{where} is a copy of {owner}, whose vault this is. It opens for reading alone: work"
             " with the other one, or remove that one first"
         )
-    return Unlocked(vault, log, Orders(database, vault, log, clock), premises)
+    return Unlocked(vault, log, SignedSettings(database, vault, log, clock), premises)
 
 
-def settle(database: Database, opened: Unlocked, where: Path | str, setup: Setup) -> Premises:
+def settle(
+    database: Database, opened: Unlocked, where: Path | str, setup: RegistryOverrides
+) -> RegistryConfig:
     """Remembers what ``setup`` names that is new; returns what is in force.
 
     Raises ``ConsentTampered``, ``RegistryUnavailable`` for keys that do not fit, ``PolicyInvalid``
@@ -81,10 +85,10 @@ def settle(database: Database, opened: Unlocked, where: Path | str, setup: Setup
     return wanted
 
 
-def remembered(orders: Orders) -> Premises:
+def remembered(orders: SignedSettings) -> RegistryConfig:
     """What the registry remembers by now. Raises ``ConsentTampered``."""
     order = orders.in_force(PREMISES)
-    return Premises.read(order.document) if order else Premises()
+    return RegistryConfig.read(order.document) if order else RegistryConfig()
 
 
 def _check_owned(log: AuditLog, vault: Vault, database: Database) -> None:

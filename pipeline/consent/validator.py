@@ -63,7 +63,7 @@ class Verdict:
         return isinstance(self.outcome, ConsentError)
 
 
-class Judge:
+class RecordValidator:
     """Judges the records of one registry."""
 
     def __init__(self, registry: Registry) -> None:

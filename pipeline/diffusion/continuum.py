@@ -42,7 +42,7 @@ def harmonise(fields: Tensor, chunks: Sequence[Chunk]) -> Tensor:
     return out
 
 
-class Trace:
+class OverlapTrace:
     """What a speculative chunk leaves for the one that takes its place: its x0 per noise level.
 
     ``strength[i]`` is how much it weighs at level i, times ``hold[w]`` for column w of the latents.

@@ -1,4 +1,4 @@
-"""Routes and lifecycle: HTTP in front of the house."""
+"""Routes and lifecycle: HTTP in front of the session manager."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from server.api import (
 )
 from server.api.middleware import (
     ACCESS,
-    HOUSE,
+    MANAGER,
     QUOTA,
     RECORDINGS,
     SETTINGS,
@@ -39,27 +39,27 @@ from server.api.middleware import (
 )
 from server.auth.access import Access, is_loopback
 from server.auth.jwt_tokens import Tokens
-from server.auth.key_cache import Keyring
+from server.auth.key_cache import KeyCache
 from server.auth.keys import KeyStore
 from server.auth.quota import Quota
 from server.errors import NotFound, NotReady
 from server.pool import Pool
 from server.recordings.recordings import Recordings
-from server.recordings.store import Shelf, ShelfTaken
+from server.recordings.store import RecordingStore, StoreTaken
 from server.rtc import aiortc_adapter
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-SHELF = web.AppKey[Shelf | None]("shelf")
+STORE = web.AppKey[RecordingStore | None]("recording_store")
 WEB = Path(__file__).resolve().parents[2] / "client" / "web"
 UPLOADS_AT_ONCE, UPLOADS_WAITING = 2, 8  # pictures that strangers send, seconds of work each
-OpenHouse = Callable[[Settings], Awaitable[House]]
+OpenServer = Callable[[Settings], Awaitable[SessionManager]]
 
 
-def build(settings: Settings, open_house: OpenHouse) -> web.Application:
-    """The application; the house is opened when it starts and closed when it ends."""
+def build(settings: Settings, open_server: OpenServer) -> web.Application:
+    """The application; the session manager opens when it starts and closes when it ends."""
     aiortc_adapter.check()
     av.logging.set_level(av.logging.ERROR)
     middlewares = [hardened, cors, problems, admitted, unpacked]
@@ -69,8 +69,8 @@ def build(settings: Settings, open_house: OpenHouse) -> web.Application:
     app[QUOTA] = Quota(settings.sessions_per_key)
     app[UPLOADS] = Pool("uploads", UPLOADS_AT_ONCE, UPLOADS_WAITING)
     app.cleanup_ctx.append(_uploads)
-    app.cleanup_ctx.append(_shelf)
-    app.cleanup_ctx.append(_house(open_house))
+    app.cleanup_ctx.append(_store)
+    app.cleanup_ctx.append(_manager(open_server))
     app.cleanup_ctx.append(_recordings)
     app.cleanup_ctx.append(_watch_keys)
     app.on_cleanup.append(_lock_up)
@@ -106,7 +106,7 @@ def doorkeeper(settings: Settings) -> Access:
     if not keyed:
         store.close()
     secret = Tokens(settings.token_secret, settings.audience, settings.token_ttl_s)
-    return Access(settings, Keyring(store) if keyed else None, secret)
+    return Access(settings, KeyCache(store) if keyed else None, secret)
 
 
 async def _lock_up(app: web.Application) -> None:
@@ -114,44 +114,44 @@ async def _lock_up(app: web.Application) -> None:
         await asyncio.to_thread(keyring.close)
 
 
-def _house(open_house: OpenHouse) -> Callable[[web.Application], AsyncIterator[None]]:
+def _manager(open_server: OpenServer) -> Callable[[web.Application], AsyncIterator[None]]:
     async def lifecycle(app: web.Application) -> AsyncIterator[None]:
-        house = await open_house(app[SETTINGS])
-        app[HOUSE] = house
-        house.tasks.start("warm-up", lambda: _warm(house))
+        manager = await open_server(app[SETTINGS])
+        app[MANAGER] = manager
+        manager.tasks.start("warm-up", lambda: _warm(manager))
         yield
-        await house.close()
+        await manager.close()
 
     return lifecycle
 
 
-async def _shelf(app: web.Application) -> AsyncIterator[None]:
+async def _store(app: web.Application) -> AsyncIterator[None]:
     """Claimed before the model is loaded, let go when the last recording is finished."""
     folder = app[SETTINGS].recordings
-    shelf = app[SHELF] = Shelf(folder) if folder else None
+    store = app[STORE] = RecordingStore(folder) if folder else None
     try:
-        if shelf is not None:
-            await asyncio.to_thread(shelf.claim)
-    except ShelfTaken as taken:
+        if store is not None:
+            await asyncio.to_thread(store.claim)
+    except StoreTaken as taken:
         raise SettingsError(f"recordings: {taken}") from taken
     yield
-    if shelf is not None:
-        shelf.release()
+    if store is not None:
+        store.release()
 
 
 async def _recordings(app: web.Application) -> AsyncIterator[None]:
-    recordings = app[RECORDINGS] = Recordings(app[SHELF], app[HOUSE].marker)
-    recovering = app[HOUSE].tasks.start("recordings", recordings.recover)
+    recordings = app[RECORDINGS] = Recordings(app[STORE], app[MANAGER].marker)
+    recovering = app[MANAGER].tasks.start("recordings", recordings.recover)
     yield
     await asyncio.gather(recovering, return_exceptions=True)
     await recordings.close()
 
 
 async def _watch_keys(app: web.Application) -> AsyncIterator[None]:
-    house, quota, keyring = app[HOUSE], app[QUOTA], app[ACCESS].keyring
+    manager, quota, keyring = app[MANAGER], app[QUOTA], app[ACCESS].keyring
     if keyring is not None:
-        watch = partial(key_watch.watch, keyring, quota, house)
-        house.tasks.start("keys", watch, restart=True)
+        watch = partial(key_watch.watch, keyring, quota, manager)
+        manager.tasks.start("keys", watch, restart=True)
     yield
 
 
@@ -160,29 +160,29 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
     await app[UPLOADS].close()
 
 
-async def _warm(house: House) -> None:
+async def _warm(manager: SessionManager) -> None:
     try:
-        await house.open()
+        await manager.open()
     except Exception as failure:
         log.exception("warm-up failed")
-        house.problem = f"{type(failure).__name__}: {failure}"
+        manager.problem = f"{type(failure).__name__}: {failure}"
     finally:
-        house.settled.set()
+        manager.settled.set()
 
 
 async def healthz(request: web.Request) -> web.Response:
     """What runs, on which device, and why."""
-    house = request.app[HOUSE]
-    name, why = house.h264
+    manager = request.app[MANAGER]
+    name, why = manager.h264
     return respond(
         {
-            **house.describe_health(),
+            **manager.describe_health(),
             "version": __version__,
-            "door": house.slots.door.value,
-            "slots": {"total": house.slots.total, "taken": house.slots.taken},
-            "model": house.describe_model(),
-            "cost_ms": house.describe_cost(),
-            "quality_level": house.governor.level,
+            "door": manager.slots.door.value,
+            "slots": {"total": manager.slots.total, "taken": manager.slots.taken},
+            "model": manager.describe_model(),
+            "cost_ms": manager.describe_cost(),
+            "quality_level": manager.governor.level,
             "h264": {"encoder": name, "reason": why},
             "versions": {
                 "python": platform.python_version(),
@@ -196,18 +196,18 @@ async def healthz(request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """200 only when a session would be let in, if there is a slot."""
-    house = request.app[HOUSE]
-    if house.problem is not None:
-        raise NotReady(f"Warm-up failed: {house.problem}", retry_after_s=30)
-    house.check()
-    return respond({"status": "ready", "slots": house.slots.total})
+    manager = request.app[MANAGER]
+    if manager.problem is not None:
+        raise NotReady(f"Warm-up failed: {manager.problem}", retry_after_s=30)
+    manager.check()
+    return respond({"status": "ready", "slots": manager.slots.total})
 
 
 async def metrics(request: web.Request) -> web.Response:
     """Prometheus text."""
-    house = request.app[HOUSE]
+    manager = request.app[MANAGER]
     return web.Response(
-        body=house.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"}
+        body=manager.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"}
     )
 
 
@@ -218,21 +218,21 @@ async def openapi_json(request: web.Request) -> web.Response:
 
 async def avatars(request: web.Request) -> web.Response:
     """Every avatar on offer."""
-    cards = request.app[HOUSE].avatars.cards()
+    cards = request.app[MANAGER].avatars.cards()
     if not cards:
-        request.app[HOUSE].slots.check()
+        request.app[MANAGER].slots.check()
     listed: list[Any] = [card.describe() for card in cards]
     return respond({"avatars": listed})
 
 
 async def avatar(request: web.Request) -> web.Response:
     """One avatar."""
-    return respond(request.app[HOUSE].avatars.card(request.match_info["avatar"]).describe())
+    return respond(request.app[MANAGER].avatars.card(request.match_info["avatar"]).describe())
 
 
 async def picture(request: web.Request) -> web.Response:
     """Its reference picture."""
-    avatars = request.app[HOUSE].avatars
+    avatars = request.app[MANAGER].avatars
     card = avatars.card(request.match_info["avatar"])
     headers = {"Cache-Control": "private, no-cache"}  # a revoked picture is not shown from a cache
     body = await avatars.picture(card.id)

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import BodyPartReader, StreamReader, web
 
 from server.api.links import link
-from server.api.middleware import HOUSE, SETTINGS, UPLOADS, respond
+from server.api.middleware import MANAGER, SETTINGS, UPLOADS, respond
 from server.auth.access import CALLER
 from server.errors import BadRequest, TooLarge, UnsupportedMediaType
 
@@ -37,13 +37,13 @@ async def find(request: web.Request) -> web.Response:
     if request.content_type not in TYPES:
         raise UnsupportedMediaType(f"Send one of {', '.join(TYPES)}, not {request.content_type}.")
     data = await _read(request.content, "picture", _most(request, "picture"))
-    return respond(await request.app[UPLOADS].run(request.app[HOUSE].avatars.own.find, data))
+    return respond(await request.app[UPLOADS].run(request.app[MANAGER].avatars.own.find, data))
 
 
 async def preview(request: web.Request) -> web.Response:
     """``POST /v1/enrolments/preview``: picture, landmarks and perhaps consent in, a PNG out."""
     form = await _form(request)
-    own = request.app[HOUSE].avatars.own
+    own = request.app[MANAGER].avatars.own
     made = await request.app[UPLOADS].run(
         own.preview,
         form["picture"],
@@ -57,7 +57,7 @@ async def add(request: web.Request) -> web.Response:
     """``POST /v1/avatars``: picture, landmarks and consent in; an avatar that stays."""
     form = await _form(request)
     wanted, name, consent = (form.get(key, b"").decode("utf-8", "replace") for key in _TEXTS)
-    avatars, actor = request.app[HOUSE].avatars, request[CALLER].actor
+    avatars, actor = request.app[MANAGER].avatars, request[CALLER].actor
     avatar = await request.app[UPLOADS].run(
         avatars.own.add,
         wanted.strip(),
@@ -74,9 +74,9 @@ async def add(request: web.Request) -> web.Response:
 
 async def remove(request: web.Request) -> web.Response:
     """``DELETE /v1/avatars/{id}``: no longer on offer, sessions ended, picture erased."""
-    house, avatar = request.app[HOUSE], request.match_info["avatar"]
-    await asyncio.to_thread(house.avatars.own.remove, avatar, request[CALLER].actor)
-    await house.renew()
+    manager, avatar = request.app[MANAGER], request.match_info["avatar"]
+    await asyncio.to_thread(manager.avatars.own.remove, avatar, request[CALLER].actor)
+    await manager.renew()
     return web.Response(status=204)
 
 

@@ -11,13 +11,13 @@ from aiortc import RTCIceServer
 from multidict import CIMultiDict
 
 from server.api.links import link
-from server.api.middleware import ACCESS, HOUSE, QUOTA, RECORDINGS, SETTINGS, respond, text
+from server.api.middleware import ACCESS, MANAGER, QUOTA, RECORDINGS, SETTINGS, respond, text
 from server.auth import session_tokens
 from server.auth.access import CALLER, Caller
 from server.errors import BadRequest, Forbidden, UnknownPeer
 from server.rtc import data_channel, ice, sdp_offer
-from server.rtc.participant import Member
-from server.rtc.sdp_offer import Role as Part
+from server.rtc.participant import Participant
+from server.rtc.sdp_offer import PeerRole as Part
 from server.sessions import signaling
 from server.sessions.session import Options, Session
 
@@ -94,7 +94,7 @@ async def hand_out(request: web.Request) -> web.Response:
     if not caller.key:
         raise Forbidden("This server has no keys, and needs no tokens.")
     if avatar:
-        request.app[HOUSE].avatars.card(avatar)
+        request.app[MANAGER].avatars.card(avatar)
     token, said = request.app[ACCESS].tokens.make(caller.key, origin, avatar, ttl_s)
     answer = {"token": token, "expires_at": said.expires_at, "origin": origin, "avatar": avatar}
     return respond(answer, 201, {"Cache-Control": "no-store"})
@@ -106,10 +106,10 @@ async def join(request: web.Request) -> web.Response:
     role = Part(request.path.rsplit("/", 1)[-1])
     body = await text(request, SDP, request.app[SETTINGS].sdp_bytes, "Accept-Post")
     offer = sdp_offer.parse(body, role)
-    await request.app[HOUSE].stands(session)
-    sdp, member = await signaling.answer(session, offer, _servers(request, session.id))
+    await request.app[MANAGER].stands(session)
+    sdp, participant = await signaling.answer(session, offer, _servers(request, session.id))
     path = f"/v1/sessions/{session.id}"
-    location = path if role is Part.CALLER else f"{path}/{role.value}/{member.name}"
+    location = path if role is Part.CALLER else f"{path}/{role.value}/{participant.name}"
     return _answered(request, session, sdp, location)
 
 
@@ -142,7 +142,7 @@ async def end(request: web.Request) -> web.Response:
 async def record(request: web.Request) -> web.Response:
     """``POST /v1/sessions/{id}/recording``."""
     session = _session(request)
-    await request.app[HOUSE].stands(session)
+    await request.app[MANAGER].stands(session)
     owner = request.app[QUOTA].owner(session.id)
     return respond(await request.app[RECORDINGS].start(session, owner), 201)
 
@@ -160,8 +160,8 @@ async def unrecord(request: web.Request) -> web.Response:
 async def trickle_source(request: web.Request) -> web.Response:
     """``PATCH /v1/sessions/{id}``: the caller's candidates."""
     session = _session(request)
-    await request.app[HOUSE].stands(session)
-    source = session.members.source
+    await request.app[MANAGER].stands(session)
+    source = session.participants.source
     if source is None:
         raise UnknownPeer("This session has no caller. Post an offer to its call door.")
     return await _trickle(request, source)
@@ -169,20 +169,20 @@ async def trickle_source(request: web.Request) -> web.Response:
 
 async def trickle(request: web.Request) -> web.Response:
     """``PATCH .../whip|whep/{peer}``."""
-    await request.app[HOUSE].stands(_session(request))
+    await request.app[MANAGER].stands(_session(request))
     return await _trickle(request, _member(request))
 
 
 async def leave(request: web.Request) -> web.Response:
     """``DELETE .../whip|whep/{peer}``."""
-    session, member = _session(request), _member(request)
-    await session.members.leave(member)
+    session, participant = _session(request), _member(request)
+    await session.participants.leave(participant)
     return respond({"status": "left"})
 
 
-async def _trickle(request: web.Request, member: Member) -> web.Response:
+async def _trickle(request: web.Request, participant: Participant) -> web.Response:
     body = await text(request, FRAGMENT, request.app[SETTINGS].sdp_bytes, "Accept-Patch")
-    await signaling.trickle(member, ice.parse_fragment(body))
+    await signaling.trickle(participant, ice.parse_fragment(body))
     return web.Response(status=204)
 
 
@@ -191,10 +191,10 @@ async def _created(request: web.Request, options: Options) -> Session:
     caller, quota = request[CALLER], request.app[QUOTA]
     if caller.avatar and caller.avatar != options.avatar:
         raise Forbidden(f"This token is for the avatar {caller.avatar!r}.")
-    house, address = request.app[HOUSE], request.app[ACCESS].address(request)
-    claim = quota.take(caller, address, house.most_waiting)
+    manager, address = request.app[MANAGER], request.app[ACCESS].address(request)
+    claim = quota.take(caller, address, manager.most_waiting)
     try:
-        session = await house.create(options)
+        session = await manager.create(options)
     except BaseException:
         claim.give_back()
         raise
@@ -217,19 +217,19 @@ async def _created(request: web.Request, options: Options) -> Session:
 
 def _session(request: web.Request) -> Session:
     """The session of the path, for whoever holds its token or the key that began it."""
-    session = request.app[HOUSE].session(request.match_info["session"])
+    session = request.app[MANAGER].session(request.match_info["session"])
     caller: Caller = request[CALLER]
     if not (caller.key and request.app[QUOTA].may_open(session.id, caller)):
         session_tokens.require(request.headers.get("Authorization"), session.token)
     return session
 
 
-def _member(request: web.Request) -> Member:
+def _member(request: web.Request) -> Participant:
     session = _session(request)
-    member = session.members.get(request.match_info["peer"])
-    if member is None or member.role.value != request.match_info["role"]:
+    participant = session.participants.get(request.match_info["peer"])
+    if participant is None or participant.role.value != request.match_info["role"]:
         raise UnknownPeer("There is no such peer, or it has left.")
-    return member
+    return participant
 
 
 def _servers(request: web.Request, user: str) -> list[RTCIceServer]:

@@ -25,7 +25,7 @@ from pipeline.consent.vault import MAX_BLOB
 from pipeline.errors import ConsentError, ConsentMissing, PictureError, RegistryUnavailable
 from pipeline.media.image_file import Bounds, hashed, load_picture
 from server.api.links import link
-from server.api.middleware import HOUSE, SETTINGS, UPLOADS, respond, text
+from server.api.middleware import MANAGER, SETTINGS, UPLOADS, respond, text
 from server.auth.access import CALLER
 from server.errors import (
     BadRequest,
@@ -174,10 +174,10 @@ def describe(record: ConsentRecord, now: float) -> dict[str, object]:
 
 
 def _registry(request: web.Request) -> Registry:
-    desk = request.app[HOUSE].desk
-    if desk is None:
+    monitor = request.app[MANAGER].monitor
+    if monitor is None:
         raise NotReady("This server has no consent registry.", retry_after_s=30)
-    return desk.registry
+    return monitor.registry
 
 
 async def _do(request: web.Request, work: Callable[[Registry], T]) -> T:

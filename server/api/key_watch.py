@@ -6,10 +6,10 @@ import asyncio
 import logging
 from typing import Final
 
-from server.auth.key_cache import Keyring
+from server.auth.key_cache import KeyCache
 from server.auth.keys import KeyStoreError
 from server.auth.quota import Quota
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 
 log = logging.getLogger(__name__)
 
@@ -17,11 +17,11 @@ LOOK_S: Final = 0.5
 WHY: Final = "the API key behind this session was revoked or has expired"
 
 
-async def watch(keyring: Keyring, quota: Quota, house: House) -> None:
+async def watch(keyring: KeyCache, quota: Quota, manager: SessionManager) -> None:
     """Until cancelled: ends the sessions of keys that no longer open anything."""
     while True:
         await asyncio.sleep(LOOK_S)
-        owners = {session: quota.owner(session.id) for session in house.sessions}
+        owners = {session: quota.owner(session.id) for session in manager.sessions}
         try:
             ended = {key for key in set(owners.values()) if key and not await keyring.live(key)}
         except KeyStoreError as failure:  # who is here stays: nobody new gets in meanwhile

@@ -16,12 +16,12 @@ from server.auth.quota import Quota
 from server.errors import BadRequest, ServerError, TooLarge, UnsupportedMediaType
 from server.pool import Pool
 from server.recordings.recordings import Recordings
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-HOUSE = web.AppKey("house", House)
+MANAGER = web.AppKey("session_manager", SessionManager)
 SETTINGS = web.AppKey("settings", Settings)
 ACCESS = web.AppKey("access", Access)
 QUOTA = web.AppKey("quota", Quota)

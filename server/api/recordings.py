@@ -13,7 +13,7 @@ from aiohttp import web
 
 from server.api.middleware import RECORDINGS, respond
 from server.auth.access import CALLER, Caller
-from server.auth.keys import Role
+from server.auth.keys import KeyRole
 from server.errors import BadRequest, UnknownRecording
 from server.recordings.store import Card
 
@@ -81,7 +81,7 @@ async def _card(request: web.Request) -> Card:
 
 def may_have(caller: Caller, card: Card) -> bool:
     """Operators have every recording, an application those of its key's sessions."""
-    return caller.role is Role.OPERATOR or caller.key == card.owner != ""
+    return caller.role is KeyRole.OPERATOR or caller.key == card.owner != ""
 
 
 def _limit(text: str) -> int:

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from server.auth.jwt_tokens import Tokens
-from server.auth.key_cache import Keyring
-from server.auth.keys import PREFIX, Role
+from server.auth.key_cache import KeyCache
+from server.auth.keys import PREFIX, KeyRole
 from server.auth.rate_limit import Buckets
 from server.errors import Forbidden, LocalOnly, OriginRefused, Unauthorized
 from server.settings import Settings
@@ -44,10 +44,10 @@ class May(Enum):
 
 
 _ROLES: Final = {
-    Role.OPERATOR: frozenset(May),
-    Role.APPLICATION: frozenset(May) - {May.WATCH, May.ADMINISTER},
-    Role.MONITOR: frozenset({May.ANYBODY, May.WATCH}),
-    Role.USER: frozenset({May.ANYBODY, May.SEE, May.PERFORM}),
+    KeyRole.OPERATOR: frozenset(May),
+    KeyRole.APPLICATION: frozenset(May) - {May.WATCH, May.ADMINISTER},
+    KeyRole.MONITOR: frozenset({May.ANYBODY, May.WATCH}),
+    KeyRole.USER: frozenset({May.ANYBODY, May.SEE, May.PERFORM}),
 }
 _DOORS: Final = {
     "/readyz": May.ANYBODY,
@@ -83,7 +83,7 @@ def asked(method: str, door: str | None) -> May:
 class Caller:
     """Whoever makes a request. ``key`` is empty for a local caller."""
 
-    role: Role
+    role: KeyRole
     key: str = ""
     name: str = ""
     token: str = ""  # an end user's token
@@ -96,8 +96,8 @@ class Caller:
         return f"key {self.key}" if self.key else self.name or "operator"
 
 
-LOCAL: Final = Caller(Role.OPERATOR, name="local")
-NOBODY: Final = Caller(Role.USER, name="nobody")
+LOCAL: Final = Caller(KeyRole.OPERATOR, name="local")
+NOBODY: Final = Caller(KeyRole.USER, name="nobody")
 CALLER: Final = web.RequestKey("caller", Caller)
 
 
@@ -107,7 +107,7 @@ class Access:
     def __init__(
         self,
         settings: Settings,
-        keyring: Keyring | None,
+        keyring: KeyCache | None,
         tokens: Tokens,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -161,7 +161,7 @@ class Access:
         issuer = await self.keyring.live(token.key)
         if issuer is None:
             raise Unauthorized("The key behind this token was revoked or has expired.")
-        return Caller(Role.USER, issuer.id, issuer.name, token.id, token.avatar, issuer.sessions)
+        return Caller(KeyRole.USER, issuer.id, issuer.name, token.id, token.avatar, issuer.sessions)
 
     def address(self, request: web.BaseRequest) -> str:
         """Where a request comes from."""

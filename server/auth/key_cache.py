@@ -23,7 +23,7 @@ MAX_WAITING: Final = 16
 MAX_REMEMBERED: Final = 1024
 
 
-class Keyring:
+class KeyCache:
     """The keys of a store, for the event loop."""
 
     def __init__(self, store: KeyStore) -> None:

@@ -45,7 +45,7 @@ class KeyStoreError(RuntimeError):
     """The file of keys cannot be read or written, or what was asked of it makes no sense."""
 
 
-class Role(StrEnum):
+class KeyRole(StrEnum):
     """What somebody is to this server."""
 
     OPERATOR = "operator"  # runs it: everything
@@ -54,7 +54,7 @@ class Role(StrEnum):
     USER = "user"  # somebody's browser, with a token; never holds a key
 
 
-KEY_ROLES: Final = (Role.OPERATOR, Role.APPLICATION, Role.MONITOR)
+KEY_ROLES: Final = (KeyRole.OPERATOR, KeyRole.APPLICATION, KeyRole.MONITOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Key:
 
     id: str
     name: str
-    role: Role
+    role: KeyRole
     sessions: int
     hash: str
     created_at: float
@@ -117,7 +117,7 @@ class KeyStore:
         self._db: sqlite3.Connection | None = None
 
     def create(
-        self, name: str, role: Role, sessions: int = 0, days: float | None = None
+        self, name: str, role: KeyRole, sessions: int = 0, days: float | None = None
     ) -> tuple[Key, str]:
         """A new key, and the only sight of its text. Raises ``KeyStoreError``."""
         if not name.strip() or len(name) > MAX_NAME:
@@ -208,4 +208,4 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _key(row: tuple[Any, ...]) -> Key:
     key_id, name, role, *rest = row
-    return Key(key_id, name, Role(role), *rest)
+    return Key(key_id, name, KeyRole(role), *rest)

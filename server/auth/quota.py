@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from server.auth.access import Caller
-from server.auth.keys import Role
+from server.auth.keys import KeyRole
 from server.errors import TooManySessions
 
 
@@ -74,9 +74,9 @@ class Quota:
 
     def may_open(self, session: str, caller: Caller) -> bool:
         """Whether the caller's key, without the session's own token, opens it."""
-        if caller.role is Role.OPERATOR:
+        if caller.role is KeyRole.OPERATOR:
             return True
-        return caller.role is Role.APPLICATION and self._owners.get(session) == caller.key
+        return caller.role is KeyRole.APPLICATION and self._owners.get(session) == caller.key
 
     def forget(self, session: str) -> None:
         """The session has ended."""

@@ -72,7 +72,7 @@ class Stored:
             return self.enrolments.picture(self.avatar)
 
 
-class Everybody:
+class AvatarSources:
     """A ``Source`` of bundled and enrolled avatars."""
 
     def __init__(self, bundled: Source, pipeline: Any, gate: ConsentGate, bounds: Bounds) -> None:

@@ -86,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--config", metavar="FILE.toml", help="the server's settings file")
     common.add_argument("--registry", metavar="FILE|URL", help="instead of the settings' one")
     common.add_argument("--json", action="store_true", help="for machines")
-    parser = argparse.ArgumentParser(prog="continuum", description="Runs a Continuum house.")
+    parser = argparse.ArgumentParser(
+        prog="continuum", description="Manages a Continuum installation."
+    )
     parts = parser.add_subparsers(required=True, dest="part", metavar="|".join((*PARTS, "key")))
     for name, (module, text) in PARTS.items():
         module.add_commands(parts.add_parser(name, help=text, description=text), common)

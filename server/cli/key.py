@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from server import settings
-from server.auth.keys import KEY_ROLES, Key, KeyStore, Role
+from server.auth.keys import KEY_ROLES, Key, KeyRole, KeyStore
 
 SHOWN_ONCE = "This is the only time that the key is shown. A server without keys must be restarted."
 
@@ -34,7 +34,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     )
     create = commands.add_parser("create", help="make a key; prints it once")
     create.add_argument("name", help="whose it is")
-    create.add_argument("--role", type=Role, choices=KEY_ROLES, required=True)
+    create.add_argument("--role", type=KeyRole, choices=KEY_ROLES, required=True)
     create.add_argument(
         "--sessions", type=int, default=0, metavar="N", help="at a time; 0: default"
     )

@@ -1,4 +1,4 @@
-"""The desk: what a running server tells the consent registry, and what it hears from it.
+"""What a running server tells the consent registry, and what it hears from it.
 
 Sessions are written into the audit log, in order, by one thread; what cannot be written is kept and
 written when the registry answers again. Several times a second, on another thread, the grants of
@@ -37,7 +37,7 @@ AWAY: Final = "The consent registry cannot be asked; running sessions go on for 
 
 
 class Running(Protocol):
-    """``server.sessions.session.Session``, as far as the desk knows it."""
+    """``server.sessions.session.Session``, as far as the monitor knows it."""
 
     id: str
     grant: Any
@@ -46,7 +46,7 @@ class Running(Protocol):
     def end_soon(self, why: str, code: str = ...) -> None: ...
 
 
-class Desk:
+class ConsentMonitor:
     """One server's side of the registry."""
 
     def __init__(self, registry: Registry, now: Callable[[], float] = time.monotonic) -> None:
@@ -54,8 +54,8 @@ class Desk:
         self.away = ""  # why the registry cannot be asked; empty while it answers
         self._fault = ""  # what the last look failed of, that among it
         self._now = now
-        self._clerk = ThreadPoolExecutor(1, thread_name_prefix="desk")
-        self._lookout = ThreadPoolExecutor(1, thread_name_prefix="desk-watch")
+        self._clerk = ThreadPoolExecutor(1, thread_name_prefix="consent-log")
+        self._lookout = ThreadPoolExecutor(1, thread_name_prefix="consent-watch")
         self._began: dict[str, float] = {}
         self._erased_at = float("-inf")
         self._presence = Presence(registry.vault.folder / "servers" / registry.vault.blobs.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.consent import Registry, Setup
+from pipeline.consent import Registry, RegistryOverrides
 from pipeline.consent.policy import load_policy
 from pipeline.consent.records import DAY_S
 from server.settings import Settings
@@ -18,7 +18,7 @@ def open_registry(settings: Settings) -> Registry:
     """Opens it. Raises the ``ConsentError`` that says what to mend."""
     policy = _path(settings.policy)
     kept = settings.retention_days
-    setup = Setup(
+    setup = RegistryOverrides(
         vault=_path(settings.vault),
         operator_key=_path(settings.operator_key),
         evidence_key=_path(settings.evidence_key),

@@ -1,7 +1,7 @@
 """Microphone to media timeline: packets in, an unbroken stretch of audio out.
 
-Packets are decoded on the media executor as they come, placed by ``Arrivals``, and released at once
-when they follow what has left. What is early waits here, bounded; what is missing is concealed
+Packets are decoded on the media executor as they come, placed by ``RtpTimestamps``, and released at
+once when they follow what has left. What is early waits here, bounded; what is missing is concealed
 only when a chunk can no longer wait for it (``release_to``). Each batch has the decoder that was
 there when it began: an interrupt or a new source brings another one, and what the old one still
 makes is dropped. A packet that fails, fails alone.
@@ -20,10 +20,10 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from numpy.typing import NDArray
 
 from server.media.audio_decoder import Packet, SpeechDecoder
-from server.media.jitter_buffer import GRAIN, Timeline
+from server.media.jitter_buffer import GRAIN, JitterBuffer
 from server.media.resampler import Decimator
-from server.media.rtp_timestamps import BLOCK, Arrivals
-from server.media.vad import Edge, SpeechDetector
+from server.media.rtp_timestamps import BLOCK, RtpTimestamps
+from server.media.vad import SpeechBoundary, VoiceActivityDetector
 
 Pcm = NDArray[np.int16]
 
@@ -36,24 +36,24 @@ TRIM_IN_SPEECH = 10 * BLOCK  # further behind than this, speech is cut to catch 
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class AudioBlock:
     """Audio that has just joined the timeline."""
 
     position: int  # 48 kHz samples
-    wide: Pcm  # 48 kHz
-    narrow: NDArray[np.float32]  # 16 kHz
-    edges: list[Edge]
+    pcm_48k: Pcm  # 48 kHz
+    pcm_16k: NDArray[np.float32]  # 16 kHz
+    edges: list[SpeechBoundary]
     rtp: int | None  # the source's timestamp of the first sample; None for filled-in silence
 
 
-class Intake:
+class AudioReceiver:
     """One session's hearing. Runs in the loop, but for decoding."""
 
     def __init__(
         self,
         executor: Executor,
         now: Callable[[], int],
-        emit: Callable[[Heard], None],
+        emit: Callable[[AudioBlock], None],
         notice: Callable[[str, str], None],
         backlog_s: float = 30.0,
     ) -> None:
@@ -61,11 +61,11 @@ class Intake:
         self._now = now  # position in 48 kHz samples
         self._emit = emit
         self._notice = notice
-        self._timeline = Timeline(int(backlog_s * 50) * BLOCK)
-        self._arrivals = Arrivals()
+        self._timeline = JitterBuffer(int(backlog_s * 50) * BLOCK)
+        self._arrivals = RtpTimestamps()
         self._decoder = SpeechDecoder()
         self._decimate = Decimator()
-        self._speech = SpeechDetector()
+        self._speech = VoiceActivityDetector()
         self._inbox: deque[Packet] = deque(maxlen=INBOX)
         self._arrived = asyncio.Event()
         self._full = self._live = False
@@ -141,7 +141,7 @@ class Intake:
         self._live = live
         self._inbox.clear()
         self._timeline.clear()
-        self._arrivals = Arrivals(clock_rate)
+        self._arrivals = RtpTimestamps(clock_rate)
         self._decoder = SpeechDecoder()
         self._newest = self._interrupted = None
 
@@ -160,7 +160,7 @@ class Intake:
             rtp = None if hole else self.rtp(start)
             self._out(start, self._timeline.fill(start + hole if hole else position), rtp)
 
-    def interrupt(self, media_time: int) -> Edge | None:
+    def interrupt(self, media_time: int) -> SpeechBoundary | None:
         """Forgets everything that was heard; ends an utterance at ``media_time``.
 
         Packets up to the newest that has come belong to what was interrupted, those behind it to
@@ -217,13 +217,13 @@ class Intake:
             self._timeline.drop(-shift)
             self._arrivals.shift(shift)
 
-    def _out(self, start: int, wide: Pcm, rtp: int | None) -> None:
-        if not len(wide):
+    def _out(self, start: int, pcm_48k: Pcm, rtp: int | None) -> None:
+        if not len(pcm_48k):
             return
         if self.muted:
-            wide = np.zeros_like(wide)
-        narrow = self._decimate(wide)
-        self._emit(Heard(start, wide, narrow, self._speech.push(narrow), rtp))
+            pcm_48k = np.zeros_like(pcm_48k)
+        pcm_16k = self._decimate(pcm_48k)
+        self._emit(AudioBlock(start, pcm_48k, pcm_16k, self._speech.push(pcm_16k), rtp))
 
 
 def _follows(sequence: int, other: int) -> bool:

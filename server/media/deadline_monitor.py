@@ -13,7 +13,7 @@ REMEMBERED = 1024  # stretches of audio, of 20 ms or less
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class FrameTiming:
     """A frame that has just been finished: media times of it and of its step."""
 
     media_time: int
@@ -21,7 +21,7 @@ class Made:
     needs: int  # up to where its step had to hear
 
 
-class Lateness:
+class DeadlineMonitor:
     """One stream's account. Positions and media times count 16 kHz samples."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Lateness:
             found = now
         return found
 
-    def observe(self, made: Made, now: int, delay: int) -> tuple[int, int] | None:
+    def observe(self, made: FrameTiming, now: int, delay: int) -> tuple[int, int] | None:
         """A frame is ready at ``now``, to leave ``delay`` after its media time.
 
         Returns when its audio was complete, and how long after that it was ready, counted from

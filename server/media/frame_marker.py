@@ -19,7 +19,7 @@ SOURCE, SPEECH, MUTED = 1, 2, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class FrameMarker:
     """What one frame's strip says."""
 
     media_time: int
@@ -32,7 +32,7 @@ def can_mark(width: int, height: int) -> bool:
     return width // BITS >= MIN_BLOCK and height >= ROWS * (width // BITS)
 
 
-def draw(image: NDArray[np.uint8], mark: Mark) -> None:
+def draw(image: NDArray[np.uint8], mark: FrameMarker) -> None:
     """Draws ``mark`` into ``image`` (H, W, 3), in place."""
     block = image.shape[1] // BITS
     if not can_mark(image.shape[1], image.shape[0]):
@@ -41,7 +41,7 @@ def draw(image: NDArray[np.uint8], mark: Mark) -> None:
     image[image.shape[0] - ROWS * block :, : BITS * block] = cells[..., None]
 
 
-def read(luma: NDArray[np.uint8]) -> Mark | None:
+def read(luma: NDArray[np.uint8]) -> FrameMarker | None:
     """The mark in a luma plane (H, W), or None when there is none or it is damaged."""
     height, width = luma.shape
     block = width // BITS
@@ -51,7 +51,7 @@ def read(luma: NDArray[np.uint8]) -> Mark | None:
     middle = slice(block // 4, block - block // 4)
     bits = strip[:, middle, :, middle].mean(axis=(1, 3)) > 128
     media, rtp, tail = (int.from_bytes(np.packbits(row).tobytes(), "big") for row in bits)
-    mark = Mark(media, rtp, (tail >> 16) & 0xFF)
+    mark = FrameMarker(media, rtp, (tail >> 16) & 0xFF)
     return mark if tail == _tail(mark) else None
 
 
@@ -65,12 +65,12 @@ def crc16(data: bytes) -> int:
     return crc
 
 
-def _tail(mark: Mark) -> int:
+def _tail(mark: FrameMarker) -> int:
     body = b"".join(_word(value) for value in (mark.media_time, mark.rtp_timestamp))
     return MARKER << 24 | mark.flags << 16 | crc16(body + bytes([mark.flags]))
 
 
-def _cells(mark: Mark) -> NDArray[np.uint8]:
+def _cells(mark: FrameMarker) -> NDArray[np.uint8]:
     rows = b"".join(_word(v) for v in (mark.media_time, mark.rtp_timestamp, _tail(mark)))
     bits = np.unpackbits(np.frombuffer(rows, np.uint8)).reshape(ROWS, BITS)
     return (bits * 255).astype(np.uint8)

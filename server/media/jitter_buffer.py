@@ -18,7 +18,7 @@ GRAIN = 3  # samples that leave together: one of the 16 kHz timeline
 FADE = 240  # 5 ms: concealment falls silent without a click
 
 
-class Timeline:
+class JitterBuffer:
     """Pieces in, one unbroken stretch out."""
 
     def __init__(self, capacity: int, head: int = 0) -> None:

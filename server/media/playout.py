@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.media.clock import RATE
-from server.media.deadline_monitor import Made
-from server.media.timing import Beat
+from server.media.deadline_monitor import FrameTiming
+from server.media.timing import StreamTiming
 
 Pcm = NDArray[np.int16]
 
-WIDE = 3  # 48 kHz samples per media-time sample
+RATIO_48K_16K = 3  # 48 kHz samples per media-time sample
 BLOCK = RATE // 50  # media samples in one outgoing audio packet
 SLEW = BLOCK // 25  # how much of a block the delay may grow by while somebody speaks
 FADE = 240
@@ -40,19 +40,19 @@ def ms(milliseconds: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class FinishedFrame:
     """A finished frame, ready to be encoded. ``picture`` is opaque here."""
 
     index: int
-    made: Made
+    made: FrameTiming
     picture: object
 
 
-class Voice:
+class AudioRing:
     """The last seconds of 48 kHz audio, read at any position; what was never written is silence."""
 
     def __init__(self, capacity_s: float = VOICE_S) -> None:
-        self._ring = np.zeros(int(capacity_s * RATE) * WIDE, np.int16)
+        self._ring = np.zeros(int(capacity_s * RATE) * RATIO_48K_16K, np.int16)
         self._end = 0
 
     def write(self, position: int, pcm: Pcm) -> None:
@@ -92,7 +92,7 @@ class DelayLimits:
     least: int = ms(150)
     most: int = ms(450)
     margin: int = ms(12)
-    beat: Beat = field(default_factory=Beat)
+    timing: StreamTiming = field(default_factory=StreamTiming)
 
 
 class Delay:
@@ -104,10 +104,10 @@ class Delay:
                 f"delays must satisfy 0 < least {limits.least} <= start {limits.start}"
                 f" <= most {limits.most}"
             )
-        self._limits, second = limits, round(limits.beat.fps)
+        self._limits, second = limits, round(limits.timing.fps)
         self._enough = second
         self._made: deque[int] = deque(maxlen=8 * second)
-        self._recent: deque[int] = deque(maxlen=max(1, round(RECENT_S * float(limits.beat.fps))))
+        self._recent: deque[int] = deque(maxlen=max(1, round(RECENT_S * float(limits.timing.fps))))
         self.jitter = 0  # how late packets come; set by the session
         self.samples = self.wanted = limits.start
 
@@ -121,7 +121,7 @@ class Delay:
         if len(self._made) < self._enough:
             return
         made = min(int(np.percentile(self._made, 97)), max(self._recent))
-        wanted = self._limits.beat.chunk + self.jitter + made + self._limits.margin
+        wanted = self._limits.timing.chunk + self.jitter + made + self._limits.margin
         self.wanted = min(max(wanted, self._limits.least), self._limits.most)
 
     @property
@@ -147,15 +147,15 @@ class Playout:
 
     def __init__(self, limits: DelayLimits | None = None) -> None:
         limits = limits or DelayLimits()
-        self.beat = limits.beat
+        self.timing = limits.timing
         self.delay = Delay(limits)
-        self.voice = Voice(max(VOICE_S, 2 * limits.most / RATE))
-        steps = 4 * self.beat.step // self.beat.frame
-        self._shots: deque[Shot] = deque(maxlen=max(MAX_SHOTS, steps))
-        self._shown: Shot | None = None
+        self.voice = AudioRing(max(VOICE_S, 2 * limits.most / RATE))
+        steps = 4 * self.timing.step // self.timing.frame
+        self._shots: deque[FinishedFrame] = deque(maxlen=max(MAX_SHOTS, steps))
+        self._shown: FinishedFrame | None = None
         self._spliced = 0  # the position of the last splice
 
-    def add(self, shot: Shot) -> bool:
+    def add(self, shot: FinishedFrame) -> bool:
         """Takes a finished frame; False when a later one has been shown already."""
         if self._shown is not None and shot.index <= self._shown.index:
             return False
@@ -168,13 +168,13 @@ class Playout:
 
     def due(self, index: int) -> int:
         """The position at which frame ``index`` leaves."""
-        return index * self.beat.frame + self.delay.samples
+        return index * self.timing.frame + self.delay.samples
 
     def index_at(self, now: int) -> int:
         """The frame that is due at position ``now``; negative before the first."""
-        return self.playing(now) // self.beat.frame
+        return self.playing(now) // self.timing.frame
 
-    def frame(self, index: int) -> tuple[Shot | None, bool]:
+    def frame(self, index: int) -> tuple[FinishedFrame | None, bool]:
         """The newest frame not after ``index``, and whether it is a new one."""
         new = False
         while self._shots and self._shots[0].index <= index:
@@ -196,12 +196,14 @@ class Playout:
 
     def _alike(self, now: int) -> int:
         """How much may be left out here without being heard; 0 is nothing."""
-        start = self.playing(now) * WIDE
-        wave = self.voice.read(start, SPLICE + PERIODS[-1] * WIDE).astype(np.float64)
+        start = self.playing(now) * RATIO_48K_16K
+        wave = self.voice.read(start, SPLICE + PERIODS[-1] * RATIO_48K_16K).astype(np.float64)
         here = wave[:SPLICE]
         if np.sqrt(np.mean(here**2)) < QUIET:
             return PERIODS[-1]
-        there = np.stack([wave[lag * WIDE : lag * WIDE + SPLICE] for lag in PERIODS])
+        there = np.stack(
+            [wave[lag * RATIO_48K_16K : lag * RATIO_48K_16K + SPLICE] for lag in PERIODS]
+        )
         norms = np.linalg.norm(there, axis=1) * np.linalg.norm(here)
         likeness = there @ here / np.maximum(norms, 1.0)
         best = int(np.argmax(likeness))
@@ -214,16 +216,16 @@ class Playout:
         ended and is stretched to reach where the next one begins. When it has shrunk, the block
         fades from where the last one would have gone on to where it goes on now.
         """
-        start, size = self.playing(now) * WIDE + ahead, BLOCK * WIDE
+        start, size = self.playing(now) * RATIO_48K_16K + ahead, BLOCK * RATIO_48K_16K
         block = self.voice.read(start, size)
         if grew < 0:
-            before = self.voice.read(start + grew * WIDE, SPLICE)
+            before = self.voice.read(start + grew * RATIO_48K_16K, SPLICE)
             fade = np.linspace(0.0, 1.0, SPLICE)
             block[:SPLICE] = (before * (1 - fade) + block[:SPLICE] * fade).astype(np.int16)
         if grew <= 0 or grew > SLEW:
             return block
-        short = size - grew * WIDE
-        source = self.voice.read(start + grew * WIDE, short)
+        short = size - grew * RATIO_48K_16K
+        source = self.voice.read(start + grew * RATIO_48K_16K, short)
         at = np.linspace(0, short, size, endpoint=False)
         return np.interp(at, np.arange(short), source).astype(np.int16)
 
@@ -231,5 +233,5 @@ class Playout:
         """Drops every frame and sample not yet played; returns the media time of the cut."""
         cut = self.playing(now)
         self._shots.clear()
-        self.voice.silence_from(cut * WIDE)
+        self.voice.silence_from(cut * RATIO_48K_16K)
         return cut

@@ -27,5 +27,5 @@ class Decimator:
         joined = np.concatenate([self._tail, pcm.astype(np.float32) / 32768.0])
         self._tail = joined[-(TAPS - 1) :].copy()
         windows = np.lib.stride_tricks.sliding_window_view(joined, TAPS)[::FACTOR]
-        narrow: NDArray[np.float32] = np.clip(windows @ self._kernel, -1.0, 1.0)
-        return narrow
+        pcm_16k: NDArray[np.float32] = np.clip(windows @ self._kernel, -1.0, 1.0)
+        return pcm_16k

@@ -24,7 +24,7 @@ BACK = 8  # packets that must fit the old anchor, in real time, to return to it
 WRAP = 1 << 32
 
 
-class Arrivals:
+class RtpTimestamps:
     """Maps one source's RTP timestamps to timeline positions."""
 
     def __init__(self, clock_rate: int = RATE) -> None:

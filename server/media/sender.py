@@ -39,7 +39,7 @@ OPUS = "audio/opus"
 BEHIND = 5  # blocks of sound; a loop held up for longer does not send them all at once
 
 
-class Cast:
+class EncodedFeed:
     """Everyone who watches one codec of one session, and the encoder that serves them."""
 
     def __init__(self, mime: str, bitrates: Bitrates, rate: Fraction) -> None:
@@ -96,7 +96,7 @@ class Tap(Protocol):
     def sound(self, at: int, pcm: NDArray[np.int16]) -> None: ...
 
 
-class Stage:
+class MediaSender:
     """One session's outgoing media."""
 
     def __init__(
@@ -111,7 +111,7 @@ class Stage:
         self._executor = executor
         self._bitrates = bitrates
         self._on_playing = on_playing  # media time that leaves now, whether its frame is new
-        self._casts: dict[str, Cast] = {}
+        self._casts: dict[str, EncodedFeed] = {}
         self._listeners: set[OutgoingTrack] = set()
         self._voice = AudioEncoder()
         self.speaking: Callable[[], bool] = lambda: False
@@ -128,14 +128,14 @@ class Stage:
 
     def video_track(self, mime: str) -> OutgoingTrack:
         """A new viewer of a codec."""
-        cast_ = self._casts.get(mime) or Cast(mime, self._bitrates, self.playout.beat.fps)
-        self._casts[mime] = cast_
-        track = OutgoingTrack("video", cast_.request_key)
+        feed = self._casts.get(mime) or EncodedFeed(mime, self._bitrates, self.playout.timing.fps)
+        self._casts[mime] = feed
+        track = OutgoingTrack("video", feed.request_key)
         track.mime = mime
-        cast_.tracks.add(track)
+        feed.tracks.add(track)
         return track
 
-    def cast_of(self, mime: str) -> Cast:
+    def cast_of(self, mime: str) -> EncodedFeed:
         """Those who watch ``mime``."""
         return self._casts[mime]
 
@@ -143,15 +143,15 @@ class Stage:
         """A listener or viewer has gone."""
         track.stop()
         self._listeners.discard(track)
-        for mime, cast_ in list(self._casts.items()):
-            cast_.tracks.discard(track)
-            if not cast_.tracks:
+        for mime, feed in list(self._casts.items()):
+            feed.tracks.discard(track)
+            if not feed.tracks:
                 del self._casts[mime]
 
     @property
     def bitrate(self) -> int:
         """Bits per second of video, over all codecs."""
-        return sum(cast_.bitrate for cast_ in self._casts.values())
+        return sum(feed.bitrate for feed in self._casts.values())
 
     def loops(self) -> list[tuple[str, Work]]:
         """What the session runs, by name."""
@@ -189,7 +189,7 @@ class Stage:
 
     async def _show(self, index: int) -> None:
         shot, new = self.playout.frame(index)
-        self._on_playing(index * self.playout.beat.frame, new)
+        self._on_playing(index * self.playout.timing.frame, new)
         if shot is None:
             return
         self.frames += 1
@@ -198,21 +198,23 @@ class Stage:
             self.tap.picture(self.playout.due(index), cast(av.VideoFrame, shot.picture))
         timestamp = self.playout.due(index) * VIDEO_CLOCK // RATE
         started = time.perf_counter()
-        for cast_ in list(self._casts.values()):
-            await self._send(cast_, cast(av.VideoFrame, shot.picture), index, timestamp)
+        for feed in list(self._casts.values()):
+            await self._send(feed, cast(av.VideoFrame, shot.picture), index, timestamp)
         took = time.perf_counter() - started
         self.encode_s += (took - self.encode_s) / 16
         if self._casts:
             self.on_encoded(took)
 
-    async def _send(self, cast_: Cast, picture: av.VideoFrame, index: int, timestamp: int) -> None:
+    async def _send(
+        self, feed: EncodedFeed, picture: av.VideoFrame, index: int, timestamp: int
+    ) -> None:
         now_s = time.monotonic()
-        live = [track for track in cast_.tracks if track.live]
-        made = cast_.shape(picture, index, now_s) if live else None
+        live = [track for track in feed.tracks if track.live]
+        made = feed.shape(picture, index, now_s) if live else None
         if made is None:
-            cast_.left_out()
+            feed.left_out()
             return
-        packet = await self._run(cast_.encode, picture, timestamp, made.scale, now_s)
+        packet = await self._run(feed.encode, picture, timestamp, made.scale, now_s)
         for track in live if packet else ():
             track.offer(packet)
 

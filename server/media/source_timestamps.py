@@ -9,7 +9,7 @@ WRAP = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SourceTimestamp:
     """A stretch of the timeline (media times) and its source's timestamp at the start."""
 
     start: int
@@ -19,18 +19,18 @@ class Origin:
     speaking: bool
 
 
-class Origins:
+class SourceTimestamps:
     """The last few seconds of origins."""
 
     def __init__(self, per_sample: float = 3.0) -> None:
-        self._known: deque[Origin] = deque(maxlen=512)
+        self._known: deque[SourceTimestamp] = deque(maxlen=512)
         self.per_sample = per_sample  # RTP units in a media-time sample
 
-    def add(self, origin: Origin) -> None:
+    def add(self, origin: SourceTimestamp) -> None:
         """The timeline has grown."""
         self._known.append(origin)
 
-    def at(self, media_time: int) -> tuple[int | None, Origin | None]:
+    def at(self, media_time: int) -> tuple[int | None, SourceTimestamp | None]:
         """The RTP timestamp behind a media time, or None, and the stretch it lies in."""
         for origin in reversed(tuple(self._known)):
             if origin.start <= media_time < origin.end:

@@ -25,7 +25,7 @@ class Paced(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class StreamTiming:
     """The default is the bundled model's: 25 fps, two frames a step, one frame heard ahead."""
 
     frame: int = RATE // 25

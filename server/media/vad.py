@@ -23,14 +23,14 @@ HANGOVER = RATE * 2 // 5  # silence that ends an utterance
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class SpeechBoundary:
     """A start or an end of speech, at a media time."""
 
     media_time: int
     speaking: bool
 
 
-class SpeechDetector:
+class VoiceActivityDetector:
     """Speech state of one timeline."""
 
     def __init__(self, aggressiveness: int = 2) -> None:
@@ -42,7 +42,7 @@ class SpeechDetector:
         self._last_voiced = 0
         self.speaking = False
 
-    def push(self, pcm: NDArray[np.float32]) -> list[Edge]:
+    def push(self, pcm: NDArray[np.float32]) -> list[SpeechBoundary]:
         """Hears float32 16 kHz audio that follows what came before; returns the edges found."""
         joined = np.concatenate([self._rest, pcm])
         whole = len(joined) - len(joined) % FRAME_20MS
@@ -50,7 +50,7 @@ class SpeechDetector:
         edges = [self._frame(frame) for frame in joined[:whole].reshape(-1, FRAME_20MS)]
         return [edge for edge in edges if edge]
 
-    def _frame(self, frame: NDArray[np.float32]) -> Edge | None:
+    def _frame(self, frame: NDArray[np.float32]) -> SpeechBoundary | None:
         voiced = self._vad.is_speech((frame * 32767).astype(np.int16).tobytes(), RATE)
         self._recent.append(voiced)
         self._position += FRAME_20MS
@@ -58,12 +58,12 @@ class SpeechDetector:
             self._last_voiced = self._position
         if not self.speaking and sum(self._recent) >= VOICED:
             self.speaking = True
-            return Edge(self._position - FRAME_20MS * len(self._recent), True)
+            return SpeechBoundary(self._position - FRAME_20MS * len(self._recent), True)
         if self.speaking and self._position - self._last_voiced >= HANGOVER:
             return self.stop(self._last_voiced)
         return None
 
-    def interrupt(self, media_time: int) -> Edge | None:
+    def interrupt(self, media_time: int) -> SpeechBoundary | None:
         """Forgets what was heard, the detector's own hangover too; ends an utterance at
         ``media_time``. Positions go on."""
         self._vad = webrtcvad.Vad(self._aggressiveness)
@@ -71,10 +71,10 @@ class SpeechDetector:
         self._recent.clear()
         return self.stop(media_time)
 
-    def stop(self, media_time: int) -> Edge | None:
+    def stop(self, media_time: int) -> SpeechBoundary | None:
         """Ends the utterance, if there is one, at ``media_time``."""
         if not self.speaking:
             return None
         self.speaking = False
         self._recent.clear()
-        return Edge(media_time, False)
+        return SpeechBoundary(media_time, False)

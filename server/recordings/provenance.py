@@ -19,7 +19,7 @@ from server.settings import Settings, SettingsError
 _WHO: Final = ("avatar", "image_sha256", "consent_id")
 
 
-class Marking:
+class RecordingProvenance:
     """Marks of one server. Raises ``SettingsError`` where a setting cannot be used."""
 
     def __init__(self, settings: Settings, pipeline: Any, registry: Registry) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from server.errors import RecordingRefused, RecordingState, Unavailable, UnknownRecording
 from server.recordings.recorder import Recorder, finish
-from server.recordings.store import Card, Shelf
+from server.recordings.store import Card, RecordingStore
 from server.sessions.session import RECORDED, Session
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ FINISHERS: Final = 2  # files that are finished at once, seconds each, on thread
 
 
 class Marker(Protocol):
-    """``server.recordings.provenance.Marking``, as far as recordings know it. Blocking calls."""
+    """``RecordingProvenance``, as far as recordings know it. Blocking calls."""
 
     def admit(self, stream: Any, session: str) -> dict[str, str]: ...
     def seal(self, origin: dict[str, str], path: Path) -> None: ...
@@ -52,10 +52,10 @@ class Running:
 
 
 class Recordings:
-    """At most one a session. Without a ``shelf`` there are none."""
+    """At most one a session. Without a ``store`` there are none."""
 
-    def __init__(self, shelf: Shelf | None, marker: Marker | None) -> None:
-        self._shelf, self.marker = shelf, marker
+    def __init__(self, store: RecordingStore | None, marker: Marker | None) -> None:
+        self._store, self.marker = store, marker
         self._running: dict[str, Running] = {}
         self._begun: dict[str, str] = {}  # sessions whose recording begins, and its name
         self._finishing: dict[str, asyncio.Future[Path | None]] = {}
@@ -63,21 +63,21 @@ class Recordings:
 
     async def recover(self) -> None:
         """Finishes what an earlier process left behind."""
-        if self._shelf is None or self.marker is None:
+        if self._store is None or self.marker is None:
             return
-        for partial in self._shelf.left:
+        for partial in self._store.left:
             loop = asyncio.get_running_loop()
             path = await loop.run_in_executor(self._finishers, finish, partial, self.marker.seal)
             if path is not None:
                 log.info("recording %s was left behind by a crash and is finished", path.name)
-        self._shelf.left = []
-        await asyncio.to_thread(self._shelf.sweep)
+        self._store.left = []
+        await asyncio.to_thread(self._store.sweep)
 
     # -- while a session runs ----------------------------------------------------------------
 
     async def start(self, session: Session, owner: str = "") -> dict[str, object]:
         """Raises ``RecordingRefused``, ``RecordingState``, ``ConsentRequired``, ``Unavailable``."""
-        if self._shelf is None or self.marker is None:
+        if self._store is None or self.marker is None:
             raise RecordingRefused("This server keeps no recordings: set 'recordings' to a folder")
         if session.id in self._running or session.id in self._begun:
             raise RecordingState("This session is recorded already. Delete the recording first.")
@@ -86,9 +86,9 @@ class Recordings:
             origin = await asyncio.to_thread(self.marker.admit, session.stream, session.id)
             card = Card.new(session.id, owner, origin)
             self._begun[session.id] = card.id
-            partial = await asyncio.to_thread(self._shelf.put, card)
+            partial = await asyncio.to_thread(self._store.put, card)
             if not session.running:
-                await asyncio.to_thread(self._shelf.remove, card.id)
+                await asyncio.to_thread(self._store.remove, card.id)
                 raise RecordingState("This session has ended.")
             running = self._roll(session, card, partial)
         except OSError as failure:
@@ -107,7 +107,7 @@ class Recordings:
 
         running = Running(card, session, Recorder(partial, card.origin, failed))
         self._running[session.id] = running
-        session.stage.tap = running.recorder
+        session.media_sender.tap = running.recorder
         session.notice("recording_started", RECORDED)
         log.info("recording %s begins", card.id, extra={"session": session.id})
         return running
@@ -145,7 +145,7 @@ class Recordings:
 
     def _end(self, running: Running) -> asyncio.Future[Path | None]:
         del self._running[running.session.id]
-        running.session.stage.tap = None
+        running.session.media_sender.tap = None
         running.session.notice("recording_stopped", "this session is not recorded any more")
         loop = asyncio.get_running_loop()
         task = loop.run_in_executor(self._finishers, self._finish, running)
@@ -155,26 +155,26 @@ class Recordings:
 
     def _finish(self, running: Running) -> Path | None:
         assert self.marker is not None
-        assert self._shelf is not None
+        assert self._store is not None
         running.recorder.close()
         path = running.recorder.path
         found = finish(path, self.marker.seal) if path.exists() else None
         if found is None:
-            self._shelf.remove(running.card.id)
+            self._store.remove(running.card.id)
         return found
 
     # -- afterwards --------------------------------------------------------------------------
 
     def card(self, name: str) -> Card:
         """Blocking. Raises ``UnknownRecording``."""
-        if self._shelf is None:
+        if self._store is None:
             raise UnknownRecording("This server keeps no recordings.")
-        return self._shelf.card(name)
+        return self._store.card(name)
 
     def cards(self) -> list[Card]:
         """Newest first; blocking. A card that cannot be read is left out."""
         found = []
-        for name in self._shelf.names() if self._shelf else []:
+        for name in self._store.names() if self._store else []:
             try:
                 found.append(self.card(name))
             except UnknownRecording:
@@ -183,14 +183,14 @@ class Recordings:
 
     def about(self, card: Card) -> dict[str, object]:
         """A recording as JSON; blocking."""
-        assert self._shelf is not None
+        assert self._store is not None
         return {
             "id": card.id,
             "session": card.session,
             "avatar": card.origin.get("avatar", ""),
             "began_at": round(card.began_at, 3),
             "state": self._state(card.id),
-            "bytes": self._shelf.size(card.id),
+            "bytes": self._store.size(card.id),
             "file": f"/v1/recordings/{card.id}/file",
         }
 
@@ -199,19 +199,19 @@ class Recordings:
 
         Raises ``RecordingState`` before it is finished, ``ConsentRequired`` without consent.
         """
-        assert self._shelf is not None
+        assert self._store is not None
         if (state := self._state(card.id)) != "finished":
             raise RecordingState(f"This recording cannot be fetched: it is {state}.", state=state)
         self._marks().lend(card.origin, card.id, actor)
-        return self._shelf.final(card.id)
+        return self._store.final(card.id)
 
     def delete(self, card: Card, actor: str) -> None:
         """Removes a recording, audited first; blocking. Raises ``RecordingState``."""
-        assert self._shelf is not None
+        assert self._store is not None
         if (state := self._state(card.id)) in ("recording", "finishing"):
             raise RecordingState(f"This recording is {state}: end it first.", state=state)
         self._marks().deleted(card.origin, card.id, actor)
-        self._shelf.remove(card.id)
+        self._store.remove(card.id)
         log.info("recording %s is deleted", card.id)
 
     def _marks(self) -> Marker:
@@ -220,13 +220,13 @@ class Recordings:
         return self.marker
 
     def _state(self, name: str) -> str:
-        assert self._shelf is not None
+        assert self._store is not None
         running = [running.card.id for running in list(self._running.values())]
         if name in running or name in list(self._begun.values()):
             return "recording"
-        left = {partial.name for partial in self._shelf.left}
-        if name in self._finishing or self._shelf.partial(name).name in left:
+        left = {partial.name for partial in self._store.left}
+        if name in self._finishing or self._store.partial(name).name in left:
             return "finishing"
-        if self._shelf.final(name).exists():
+        if self._store.final(name).exists():
             return "finished"
-        return "unsigned" if self._shelf.partial(name).exists() else "lost"
+        return "unsigned" if self._store.partial(name).exists() else "lost"

@@ -27,7 +27,7 @@ _CARD: Final = ".json"
 _NAME: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}")
 
 
-class ShelfTaken(Exception):
+class StoreTaken(Exception):
     """The folder cannot be this server's; the message names it and says what to do."""
 
 
@@ -57,7 +57,7 @@ class Card:
         return cls(**content)
 
 
-class Shelf:
+class RecordingStore:
     """One folder of recordings. Methods block; they raise ``OSError`` where nothing is said."""
 
     def __init__(self, folder: Path | str) -> None:
@@ -67,18 +67,18 @@ class Shelf:
         self._held: int | None = None
 
     def claim(self) -> None:
-        """Holds the folder until ``release`` or the end of the process. Raises ``ShelfTaken``."""
+        """Holds the folder until ``release`` or the end of the process. Raises ``StoreTaken``."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             held = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as failure:
-            raise ShelfTaken(f"{self.folder} cannot be used: {failure.strerror}") from failure
+            raise StoreTaken(f"{self.folder} cannot be used: {failure.strerror}") from failure
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as failure:
             holder = os.pread(held, 100, 0).decode("utf-8", "replace").strip()
             os.close(held)
-            raise ShelfTaken(_taken(self.folder, holder, failure)) from failure
+            raise StoreTaken(_taken(self.folder, holder, failure)) from failure
         os.ftruncate(held, 0)
         os.pwrite(held, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         self._held = held

@@ -13,7 +13,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
 from server.media.tracks import OutgoingTrack
 from server.rtc import aiortc_adapter, data_channel
-from server.rtc.sdp_offer import Offer, Role
+from server.rtc.sdp_offer import Offer, PeerRole
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +21,13 @@ CHANNEL_HIGH_WATER = 64 * 1024  # bytes a slow reader may leave unread before we
 SILENT_S = 1.0  # without a packet; then whoever feeds may be replaced
 
 
-class Member:
+class Participant:
     """A peer and what belongs to it. Made by signalling, owned by the session."""
 
     def __init__(
         self,
         name: str,
-        role: Role,
+        role: PeerRole,
         peer: aiortc_adapter.Peer,
         ufrag: str,
         messages: tuple[float, float] = (data_channel.RATE_PER_S, data_channel.BURST),
@@ -120,7 +120,7 @@ class Member:
             return
         try:
             command = data_channel.parse(message)
-            if self.role is Role.VIEWER and not isinstance(command, data_channel.Ping):
+            if self.role is PeerRole.VIEWER and not isinstance(command, data_channel.Ping):
                 raise data_channel.Refused("not_allowed", "a viewer may only send ping")
         except data_channel.Refused as refusal:
             self._refuse(refusal.code, str(refusal), now)

@@ -21,7 +21,7 @@ MAX_SECTIONS = 16
 SENDS, RECEIVES = ("sendrecv", "sendonly"), ("sendrecv", "recvonly")
 
 
-class Role(Enum):
+class PeerRole(Enum):
     """What a peer does in a session."""
 
     CALLER = "call"
@@ -31,14 +31,14 @@ class Role(Enum):
     @property
     def speaks(self) -> bool:
         """Whether its audio drives the avatar."""
-        return self is not Role.VIEWER
+        return self is not PeerRole.VIEWER
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """An offer that a door can serve."""
 
-    role: Role
+    role: PeerRole
     sections: tuple[Section, ...]
     bundle: tuple[str, ...]
     """The mids that share one transport, as offered, without what is rejected."""
@@ -86,7 +86,7 @@ class Offer:
         return section.mid
 
 
-def parse(sdp: str, role: Role) -> Offer:
+def parse(sdp: str, role: PeerRole) -> Offer:
     """Raises ``BadSdp`` when it is no offer, ``UnusableOffer`` when the door cannot serve it."""
     description = _description(sdp)
     if len(description.media) > MAX_SECTIONS:
@@ -118,14 +118,14 @@ def _group(description: Description, judged: Sequence[Section]) -> list[str]:
     return next((list(dict.fromkeys(group)) for group in groups if group), [])
 
 
-def _wanted(role: Role, judged: Sequence[Section]) -> dict[int, str]:
+def _wanted(role: PeerRole, judged: Sequence[Section]) -> dict[int, str]:
     """The direction that we answer with, of each section that carries what the door is for."""
     hears = _first(judged, "audio", SENDS) if role.speaks else None
     says = None
-    if role is not Role.FEEDER:
+    if role is not PeerRole.FEEDER:
         both = hears is not None and hears.offered in RECEIVES
         says = hears if both else _first(judged, "audio", RECEIVES)
-    shows = _first(judged, "video", RECEIVES) if role is not Role.FEEDER else None
+    shows = _first(judged, "video", RECEIVES) if role is not PeerRole.FEEDER else None
     _require(role, judged, hears, says, shows)
     wanted = {section.index: "sendonly" for section in (says, shows) if section is not None}
     if hears is not None:
@@ -141,7 +141,7 @@ def _first(judged: Sequence[Section], kind: str, directions: Sequence[str]) -> S
 
 
 def _require(
-    role: Role,
+    role: PeerRole,
     judged: Sequence[Section],
     hears: Section | None,
     says: Section | None,
@@ -149,12 +149,12 @@ def _require(
 ) -> None:
     if role.speaks and hears is None:
         _refuse("The offer must send audio: add the microphone before createOffer().", judged)
-    if role is Role.CALLER and shows is None:
+    if role is PeerRole.CALLER and shows is None:
         _refuse(
             'The offer must receive video: pc.addTransceiver("video", {direction: "recvonly"}).',
             judged,
         )
-    if role is Role.VIEWER and says is None and shows is None:
+    if role is PeerRole.VIEWER and says is None and shows is None:
         _refuse("The offer receives neither audio nor video that can be sent.", judged)
 
 

@@ -27,7 +27,7 @@ class Cost:
         return max(1, math.floor(min(by_engine, by_cores)))
 
 
-class Door(Enum):
+class AdmissionState(Enum):
     """Whether sessions are let in."""
 
     WARMING = "warming"
@@ -39,7 +39,7 @@ class Slots:
     """Counts sessions in and out. One slot is one session, whoever watches it."""
 
     def __init__(self) -> None:
-        self.door = Door.WARMING
+        self.door = AdmissionState.WARMING
         self.total = 0
         self._taken: set[str] = set()
         self._parked: dict[str, None] = {}  # nobody is there; whoever came first goes first
@@ -51,19 +51,19 @@ class Slots:
 
     def open(self, total: int) -> None:
         """Warm-up is over and ``total`` sessions fit."""
-        if self.door is not Door.WARMING:
-            raise ValueError(f"expected {Door.WARMING}, got {self.door}")
-        self.total, self.door = total, Door.OPEN
+        if self.door is not AdmissionState.WARMING:
+            raise ValueError(f"expected {AdmissionState.WARMING}, got {self.door}")
+        self.total, self.door = total, AdmissionState.OPEN
 
     def drain(self) -> None:
         """Nobody else comes in."""
-        self.door = Door.DRAINING
+        self.door = AdmissionState.DRAINING
 
     def check(self) -> None:
         """Raises ``NotReady`` or ``Draining`` unless the door is open."""
-        if self.door is Door.WARMING:
+        if self.door is AdmissionState.WARMING:
             raise NotReady("The model is warming up; ask again in a moment.", retry_after_s=2)
-        if self.door is Door.DRAINING:
+        if self.door is AdmissionState.DRAINING:
             raise Draining("This server is shutting down; ask another one.", retry_after_s=10)
 
     def take(self, session: str) -> str | None:

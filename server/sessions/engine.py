@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, TypeVar
 
-from server.sessions.stream_runner import Frame, Performer, Stream
+from server.sessions.stream_runner import Frame, Stream, StreamRunner
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Engine:
         self._batch, self._now = batch, now
         self._on_tick = on_tick  # streams stepped together, seconds
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._performers: dict[Performer, Callable[[float], int]] = {}
+        self._runners: dict[StreamRunner, Callable[[float], int]] = {}
         self._wake = asyncio.Event()
 
     async def stop(self) -> None:
@@ -70,16 +70,16 @@ class Engine:
         if not opening.cancelled() and opening.exception() is None:
             self.drop(opening.result())
 
-    def add(self, performer: Performer, playing_in: Callable[[float], int]) -> None:
+    def add(self, runner: StreamRunner, playing_in: Callable[[float], int]) -> None:
         """Steps ``performer`` from now on; ``playing_in(s)`` is what leaves in s seconds."""
-        self._performers[performer] = playing_in
+        self._runners[runner] = playing_in
         self._wake.set()
 
-    async def remove(self, performer: Performer) -> None:
+    async def remove(self, runner: StreamRunner) -> None:
         """Stops stepping it and closes its stream."""
-        if self._performers.pop(performer, None) is not None:
-            performer.closed = True
-            await self.call(performer.stream.close)
+        if self._runners.pop(runner, None) is not None:
+            runner.closed = True
+            await self.call(runner.stream.close)
 
     def wake(self) -> None:
         """Audio or an order has come."""
@@ -103,23 +103,23 @@ class Engine:
 
     async def _round(self, post: Post) -> int:
         """One step of everybody who is due; returns how many made something."""
-        due = [performer for performer in self._performers if performer.due]
+        due = [runner for runner in self._runners if runner.due]
         return await self.call(lambda: self._step(due, post)) if due else 0
 
-    def _step(self, due: list[Performer], post: Post) -> int:
+    def _step(self, due: list[StreamRunner], post: Post) -> int:
         ready = [p for p in due if not p.closed and self._guard(p, partial(self._take_in, p), post)]
         started = self._now()
-        for performer, made in zip(ready, self._made(ready), strict=True):
-            self._guard(performer, partial(self._deliver, performer, made, post, started), post)
+        for runner, made in zip(ready, self._made(ready), strict=True):
+            self._guard(runner, partial(self._deliver, runner, made, post, started), post)
         if ready:
             self._on_tick(len(ready), self._now() - started)
         return len(ready)
 
-    def _take_in(self, performer: Performer) -> bool:
-        playing_in = self._performers.get(performer)
-        return playing_in is not None and performer.take_in(playing_in(performer.pace.generate_s))
+    def _take_in(self, runner: StreamRunner) -> bool:
+        playing_in = self._runners.get(runner)
+        return playing_in is not None and runner.take_in(playing_in(runner.pace.generate_s))
 
-    def _made(self, ready: list[Performer]) -> list[Callable[[], Iterable[Frame]]]:
+    def _made(self, ready: list[StreamRunner]) -> list[Callable[[], Iterable[Frame]]]:
         """How to get at each one's frames."""
         alone: list[Callable[[], Iterable[Frame]]] = [p.stream.step for p in ready]
         if len(ready) < 2:
@@ -132,19 +132,23 @@ class Engine:
             return alone
 
     def _deliver(
-        self, performer: Performer, made: Callable[[], Iterable[Frame]], post: Post, started: float
+        self,
+        runner: StreamRunner,
+        made: Callable[[], Iterable[Frame]],
+        post: Post,
+        started: float,
     ) -> None:
-        performer.deliver(made(), post)
-        performer.pace.observe(self._now() - started)
+        runner.deliver(made(), post)
+        runner.pace.observe(self._now() - started)
 
-    def _guard(self, performer: Performer, work: Callable[[], T], post: Post) -> T | None:
+    def _guard(self, runner: StreamRunner, work: Callable[[], T], post: Post) -> T | None:
         """What ``work`` returns; a failure ends this performer alone."""
         try:
             return work()
         except Exception as failure:
             log.exception("a stream failed")
-            performer.closed = True
-            post(partial(performer.on_failure, failure))
+            runner.closed = True
+            post(partial(runner.on_failure, failure))
             return None
 
 

@@ -20,25 +20,25 @@ from typing import Any, Final
 
 from server.auth import session_tokens
 from server.media import frame_marker
-from server.media.audio_receiver import Heard, Intake
+from server.media.audio_receiver import AudioBlock, AudioReceiver
 from server.media.clock import RATE, SessionClock
-from server.media.deadline_monitor import Lateness
+from server.media.deadline_monitor import DeadlineMonitor
 from server.media.encoders import Bitrates
-from server.media.playout import WIDE, DelayLimits, Playout, Shot, ms
-from server.media.sender import Stage
-from server.media.source_timestamps import Origin, Origins
-from server.media.timing import Beat
-from server.media.vad import Edge
+from server.media.playout import RATIO_48K_16K, DelayLimits, FinishedFrame, Playout, ms
+from server.media.sender import MediaSender
+from server.media.source_timestamps import SourceTimestamp, SourceTimestamps
+from server.media.timing import StreamTiming
+from server.media.vad import SpeechBoundary
 from server.metrics import Metrics
 from server.rtc import data_channel
-from server.rtc.participant import Member
-from server.rtc.sdp_offer import Role
+from server.rtc.participant import Participant
+from server.rtc.sdp_offer import PeerRole
 from server.rtc.udp import ANY, Network
 from server.sessions.engine import Engine
-from server.sessions.members import Members
+from server.sessions.participants import Members
 from server.sessions.state import ALLOWED, State, ended_code
-from server.sessions.stats import Quality
-from server.sessions.stream_runner import Performer, Stream
+from server.sessions.stats import SessionStats
+from server.sessions.stream_runner import Stream, StreamRunner
 from server.tasks import Tasks, Work
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Session:
         self.monotonic = monotonic
         self.clock = SessionClock(monotonic)
         self.playout = Playout(limits.delay)
-        self.members = Members(self)
+        self.participants = Members(self)
         self.on_parked: Callable[[Session], None] = lambda session: None  # its slot may be taken
         self._away = False  # who was here last has not left, the network has
         self.on_joined: Callable[[], None] = lambda: None  # somebody is connected
@@ -107,24 +107,32 @@ class Session:
         self.size = (0, 0)
         self.level = 0  # the governor's
         self._engine, self._metrics = engine, metrics
-        self._performer: Performer | None = None
-        self._origins = Origins()
-        self._edges: deque[Edge] = deque(maxlen=MAX_EDGES)
+        self._runner: StreamRunner | None = None
+        self._origins = SourceTimestamps()
+        self._edges: deque[SpeechBoundary] = deque(maxlen=MAX_EDGES)
         self._audible = False  # between speaking_started and speaking_finished, as sent
         self._loops = Tasks(lambda name, why: self.end_soon(BROKEN, "generation_failed"))
         self._ending: asyncio.Task[None] | None = None
         self._lonely_since = self._since = self._active_s = monotonic()
         self._played = 0
         self._skipped = 0  # frames, when ``missed`` was asked last
-        self._lateness = Lateness()
-        self.stage = Stage(self.clock, self.playout, media, limits.bitrates, self._playing)
-        self.stage.on_encoded = lambda seconds: self._observe("encode", seconds)
-        self.intake = Intake(
-            media, lambda: self.clock.now() * WIDE, self._heard, self.notice, limits.backlog_s
+        self._lateness = DeadlineMonitor()
+        self.media_sender = MediaSender(
+            self.clock, self.playout, media, limits.bitrates, self._playing
         )
-        self.intake.on_placed = lambda samples: self._observe("intake", samples / WIDE / RATE)
-        self.stage.speaking = lambda: self._audible or self.intake.speaking
-        self._quality = Quality(self.stage, self.intake, metrics)
+        self.media_sender.on_encoded = lambda seconds: self._observe("encode", seconds)
+        self.receiver = AudioReceiver(
+            media,
+            lambda: self.clock.now() * RATIO_48K_16K,
+            self._heard,
+            self.notice,
+            limits.backlog_s,
+        )
+        self.receiver.on_placed = lambda samples: self._observe(
+            "intake", samples / RATIO_48K_16K / RATE
+        )
+        self.media_sender.speaking = lambda: self._audible or self.receiver.speaking
+        self._quality = SessionStats(self.media_sender, self.receiver, metrics)
 
     # -- life --------------------------------------------------------------------------------
 
@@ -132,11 +140,11 @@ class Session:
         """Begins to perform; the first frames are made before anybody has connected."""
         self.clock.begin()  # to make an avatar ready may have taken seconds
         mark = self._mark if self.options.measure else None
-        self._performer = Performer(stream, self._shot, self._failed, mark)
-        self._engine.add(self._performer, self._playing_in)
+        self._runner = StreamRunner(stream, self._shot, self._failed, mark)
+        self._engine.add(self._runner, self._playing_in)
         loops: list[tuple[str, Work]] = [
-            *self.stage.loops(),
-            ("intake", self.intake.run),
+            *self.media_sender.loops(),
+            ("intake", self.receiver.run),
             ("pump", self._pump),
             ("seconds", self._seconds),
             ("watch", self._watch),
@@ -163,9 +171,9 @@ class Session:
         self._become(State.ENDING)
         try:
             await self._loops.close()
-            await self.members.close()
-            if self._performer is not None:
-                await self._engine.remove(self._performer)
+            await self.participants.close()
+            if self._runner is not None:
+                await self._engine.remove(self._runner)
         finally:
             self._become(State.ENDED)
             self.on_ended(self)
@@ -183,16 +191,18 @@ class Session:
     @property
     def stream(self) -> Stream | None:
         """What performs; None before it does."""
-        return self._performer.stream if self._performer else None
+        return self._runner.stream if self._runner else None
 
     # -- peers -------------------------------------------------------------------------------
 
-    def greet(self, member: Member) -> None:
+    def greet(self, participant: Participant) -> None:
         """First of all: what will be seen, that nobody was filmed, and whether it is recorded."""
-        member.send(self._ready())
-        member.send(data_channel.build("notice", code="ai_generated", message=AI_GENERATED))
-        if self.stage.tap is not None:
-            member.send(data_channel.build("notice", code="recording_started", message=RECORDED))
+        participant.send(self._ready())
+        participant.send(data_channel.build("notice", code="ai_generated", message=AI_GENERATED))
+        if self.media_sender.tap is not None:
+            participant.send(
+                data_channel.build("notice", code="recording_started", message=RECORDED)
+            )
 
     def attended(self, present: bool, last_s: float, left: bool) -> None:
         """Whether somebody is here now; if not, the last one was at ``last_s``, and has ``left`` or
@@ -204,52 +214,54 @@ class Session:
             self._lonely_since, self._away = last_s, not left
             self._become(State.WAITING)
 
-    def listen_to(self, member: Member) -> None:
+    def listen_to(self, participant: Participant) -> None:
         """Hears this peer from now on, and nobody else."""
-        self.intake.new_source(member.clock_rate, live=member.role is Role.CALLER)
-        self._origins.per_sample = member.clock_rate / RATE
-        member.on_packet = self.intake.packet
+        self.receiver.new_source(participant.clock_rate, live=participant.role is PeerRole.CALLER)
+        self._origins.per_sample = participant.clock_rate / RATE
+        participant.on_packet = self.receiver.packet
 
     # -- speech in ---------------------------------------------------------------------------
 
-    def command(self, command: data_channel.Command, member: Member) -> None:
+    def command(self, command: data_channel.Command, participant: Participant) -> None:
         """Obeys a message of a peer."""
         if not isinstance(command, data_channel.Ping):
             self._active_s = self.monotonic()
         if isinstance(command, data_channel.Interrupt):
             self.interrupt()
         elif isinstance(command, data_channel.Mute):
-            self.intake.muted = command.muted
+            self.receiver.muted = command.muted
         elif isinstance(command, data_channel.Prompt):
-            self._order(lambda performer: performer.set_prompt(command.text))
+            self._order(lambda runner: runner.set_prompt(command.text))
         else:
-            member.send(data_channel.build("pong", id=command.id, media_time=self._played))
+            participant.send(data_channel.build("pong", id=command.id, media_time=self._played))
 
     def interrupt(self) -> None:
         """Empties every stage; the avatar goes back to listening."""
         cut = self.playout.clear(self.clock.now())
-        self.intake.interrupt(cut)
-        self._order(lambda performer: performer.interrupt())
+        self.receiver.interrupt(cut)
+        self._order(lambda runner: runner.interrupt())
         self._edges.clear()
         if self._audible:
             self._finished(cut, interrupted=True)
 
-    def _order(self, order: Callable[[Performer], None]) -> None:
-        if self._performer is not None:
-            order(self._performer)
+    def _order(self, order: Callable[[StreamRunner], None]) -> None:
+        if self._runner is not None:
+            order(self._runner)
             self._engine.wake()
 
-    def _heard(self, heard: Heard) -> None:
-        start = heard.position // WIDE
-        self.playout.voice.write(heard.position, heard.wide)
-        end = start + len(heard.narrow)
-        self._origins.add(Origin(start, end, heard.rtp, self.intake.muted, self.intake.speaking))
+    def _heard(self, heard: AudioBlock) -> None:
+        start = heard.position // RATIO_48K_16K
+        self.playout.voice.write(heard.position, heard.pcm_48k)
+        end = start + len(heard.pcm_16k)
+        self._origins.add(
+            SourceTimestamp(start, end, heard.rtp, self.receiver.muted, self.receiver.speaking)
+        )
         self._edges.extend(heard.edges)
         self._lateness.heard(end, self.clock.now())
-        performer = self._performer
-        if performer is not None:
-            performer.hear(heard.narrow)
-            if performer.due:
+        runner = self._runner
+        if runner is not None:
+            runner.hear(heard.pcm_16k)
+            if runner.due:
                 self._engine.wake()
 
     async def _pump(self) -> None:
@@ -257,33 +269,33 @@ class Session:
         while True:
             deadline = self._deadline()
             await asyncio.sleep(min(max(self.clock.until(deadline), 0.001), PUMP_S))
-            self.intake.release()
+            self.receiver.release()
             late = self.clock.now() - deadline
-            if late >= 0 and (late >= PATIENCE or not self.intake.awaited):
-                self.intake.release_to(self._need() * WIDE)
+            if late >= 0 and (late >= PATIENCE or not self.receiver.awaited):
+                self.receiver.release_to(self._need() * RATIO_48K_16K)
 
     @property
-    def beat(self) -> Beat:
+    def timing(self) -> StreamTiming:
         """The model's."""
-        return self.playout.beat
+        return self.playout.timing
 
     def _need(self) -> int:
         """Up to which media time the first step that lacks audio must hear."""
-        needs = self._performer.needs if self._performer else self.beat.chunk
-        return self.beat.next_need(needs, self.intake.head // WIDE)
+        needs = self._runner.needs if self._runner else self.timing.chunk
+        return self.timing.next_need(needs, self.receiver.head // RATIO_48K_16K)
 
     def _deadline(self) -> int:
         """The position at which the next step must have its audio."""
-        cost = int(self._performer.pace.generate_s * RATE) if self._performer else 0
-        leaves = max(0, self._need() - self.beat.chunk) + self.playout.delay.samples
-        return leaves - min(cost, self.beat.step) - SLACK
+        cost = int(self._runner.pace.generate_s * RATE) if self._runner else 0
+        leaves = max(0, self._need() - self.timing.chunk) + self.playout.delay.samples
+        return leaves - min(cost, self.timing.step) - SLACK
 
     # -- frames out --------------------------------------------------------------------------
 
     def _playing_in(self, seconds: float) -> int:
         return self.playout.playing(self.clock.now()) + int(seconds * RATE)
 
-    def _shot(self, shot: Shot) -> None:
+    def _shot(self, shot: FinishedFrame) -> None:
         self.playout.add(shot)
         now, delay, made = self.clock.now(), self.playout.delay, shot.made
         observed = self._lateness.observe(made, now, delay.samples)
@@ -300,21 +312,21 @@ class Session:
 
     def missed(self) -> int:
         """Frames that the model made too late, or never, since this was asked last."""
-        skipped = self._performer.skipped if self._performer else 0
+        skipped = self._runner.skipped if self._runner else 0
         never, self._skipped = skipped - self._skipped, skipped
         return self._lateness.take() + never
 
     def _observe(self, stage: str, seconds: float) -> None:
         self._metrics.stage.labels(stage).observe(max(0.0, seconds))
 
-    def _mark(self, media_time: int) -> frame_marker.Mark:
+    def _mark(self, media_time: int) -> frame_marker.FrameMarker:
         rtp, origin = self._origins.at(media_time)
         flags = frame_marker.SOURCE if rtp is not None else 0
         if origin is not None:
             flags |= (frame_marker.SPEECH if origin.speaking else 0) | (
                 frame_marker.MUTED if origin.muted else 0
             )
-        return frame_marker.Mark(media_time, rtp or 0, flags)
+        return frame_marker.FrameMarker(media_time, rtp or 0, flags)
 
     def _playing(self, media_time: int, new: bool) -> None:
         self._played = max(0, media_time)
@@ -340,8 +352,8 @@ class Session:
 
     def tell(self, message: str) -> None:
         """Sends an event to every peer."""
-        for member in self.members:
-            member.send(message)
+        for participant in self.participants:
+            participant.send(message)
 
     def notice(self, code: str, message: str) -> None:
         """Something a person may want to know."""
@@ -350,18 +362,18 @@ class Session:
     def set_level(self, level: int, scale: float) -> None:
         """The governor has moved; pictures are encoded smaller by ``scale``."""
         self.level = level
-        if self._performer is not None:
-            self._performer.scale = scale
+        if self._runner is not None:
+            self._runner.scale = scale
 
     async def _seconds(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             self._adapt()
-            quality = self._quality.second(self._performer, self._played, self.level)
+            quality = self._quality.second(self._runner, self._played, self.level)
             self.tell(data_channel.build("quality", **quality))
 
     def _adapt(self) -> None:
-        self.playout.delay.jitter = self.intake.jitter // WIDE
+        self.playout.delay.jitter = self.receiver.jitter // RATIO_48K_16K
         self.playout.delay.reckon()
 
     async def _watch(self) -> None:
@@ -373,7 +385,7 @@ class Session:
     def _watch_peers(self, now: float) -> None:
         """Lets go of peers that never connected, and of a session that nobody comes back to."""
         grace = self.limits.grace_s
-        self.members.part_from_strangers(now - grace)
+        self.participants.part_from_strangers(now - grace)
         if self.state is not State.WAITING or now - self._lonely_since <= grace:
             return
         self.on_parked(self)
@@ -383,7 +395,7 @@ class Session:
 
     def _watch_limits(self, now: float) -> None:
         """Ends a session that has lasted, or been silent, for as long as it may."""
-        if self.intake.speaking:
+        if self.receiver.speaking:
             self._active_s = now
         if 0 < self.limits.longest_s <= now - self._since:
             self.end_soon(f"a session may last {self.limits.longest_s:.0f} s")
@@ -403,14 +415,15 @@ class Session:
             "media_time": self._played,
             "measure": self.options.measure,
             "peers": [
-                {"id": m.name, "role": m.role.value, "connected": m.connected} for m in self.members
+                {"id": m.name, "role": m.role.value, "connected": m.connected}
+                for m in self.participants
             ],
             "intake": {
-                "packets": self.intake.packets,
-                "late_samples": self.intake.late,
-                "dropped_samples": self.intake.dropped,
-                "concealed_samples": self.intake.concealed,
-                "backlog_s": self.intake.backlog / RATE / WIDE,
+                "packets": self.receiver.packets,
+                "late_samples": self.receiver.late,
+                "dropped_samples": self.receiver.dropped,
+                "concealed_samples": self.receiver.concealed,
+                "backlog_s": self.receiver.backlog / RATE / RATIO_48K_16K,
             },
             "delay_ms": round(self.playout.delay.samples / RATE * 1e3, 1),
         }
@@ -422,7 +435,7 @@ class Session:
             avatar=self.options.avatar,
             width=self.size[0],
             height=self.size[1],
-            fps=float(self.beat.fps),
+            fps=float(self.timing.fps),
             sample_rate=RATE,
             measure=self.options.measure,
             media_time=self._played,

@@ -1,4 +1,4 @@
-"""The house: one model, its engine, its slots, and every session in it."""
+"""The session manager: one model, its engine, its slots, and every session in it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from server.avatars.catalog import Avatars
-from server.consent.monitor import Desk
+from server.consent.monitor import ConsentMonitor
 from server.errors import CannotMeasure, Unavailable, UnknownSession
 from server.media import frame_marker
 from server.media.encoders import Bitrates, Converter, VideoEncoder, h264_encoder
 from server.media.playout import DelayLimits, ms
-from server.media.timing import Beat
+from server.media.timing import StreamTiming
 from server.metrics import Metrics
 from server.rtc import aiortc_adapter, udp
 from server.sessions.admission import Cost, Slots
@@ -52,7 +52,7 @@ class Pipeline(Protocol):
     def open(self, avatar: Any, grant: Any, prompt: str = "", seed: int = 0) -> Any: ...
 
 
-class House:
+class SessionManager:
     """Made in the running loop; ``close`` ends everything."""
 
     def __init__(
@@ -60,7 +60,7 @@ class House:
         settings: Settings,
         pipeline: Pipeline,
         avatars: Avatars,
-        desk: Desk | None = None,
+        monitor: ConsentMonitor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings, self.avatars = settings, avatars
@@ -69,13 +69,13 @@ class House:
         self.slots = Slots()
         self.governor = Governor(ladder(pipeline.efforts))
         self.cost: Cost | None = None
-        self.beat = Beat()  # the model's, once a stream has said so
+        self.timing = StreamTiming()  # the model's, once a stream has said so
         self.marker: Any = None  # server.marking: who may be recorded, how files are signed
         self.problem: str | None = None  # why warm-up failed
         self.h264 = ("", "not looked for yet")  # its encoder, and why that one
         self.tasks = Tasks()
         self._pipeline = pipeline
-        self.desk = desk
+        self.monitor = monitor
         self._monotonic = monotonic
         self._busy_s = 0.0
         self._collecting: asyncio.TimerHandle | None = None
@@ -101,14 +101,14 @@ class House:
         self.slots.open(total)
         self.metrics.slots.set(total)
         self.tasks.start("load", self._watch, restart=True)
-        if (desk := self.desk) is not None:
-            watch = lambda: desk.watch(lambda: self.sessions, self.renew)  # noqa: E731
+        if (monitor := self.monitor) is not None:
+            watch = lambda: monitor.watch(lambda: self.sessions, self.renew)  # noqa: E731
             self.tasks.start("consent", watch, restart=True)
         log.info(
             "ready: %d slots; %g fps; a step of %.0f ms takes %.0f ms to generate, %.0f of media",
             total,
-            self.beat.fps,
-            self.beat.step_s * 1e3,
+            self.timing.fps,
+            self.timing.step_s * 1e3,
             self.cost.generate_s * 1e3,
             self.cost.media_s * 1e3,
         )
@@ -136,8 +136,8 @@ class House:
             self._collecting.cancel()
         await self._engine.stop()
         await asyncio.to_thread(self._media.shutdown)
-        if self.desk is not None:
-            await asyncio.to_thread(self.desk.close)
+        if self.monitor is not None:
+            await asyncio.to_thread(self.monitor.close)
 
     # -- sessions ----------------------------------------------------------------------------
 
@@ -154,8 +154,8 @@ class House:
 
     async def stands(self, session: Session) -> None:
         """Whether a running session may still be joined; ends it and raises when it may not."""
-        if self.desk is not None:
-            await self.desk.stands(session)
+        if self.monitor is not None:
+            await self.monitor.stands(session)
 
     async def renew(self) -> None:
         """Reads anew who is on offer; sessions of whoever no longer is end."""
@@ -196,8 +196,8 @@ class House:
         self._sessions[session.id] = session
         if options.avatar not in self.avatars:
             session.end_soon(REMOVED)
-        if self.desk is not None:
-            self.desk.began(session, options.avatar)
+        if self.monitor is not None:
+            self.monitor.began(session, options.avatar)
         self.metrics.sessions.set(self.slots.taken)
         log.info("session opens: avatar %s", options.avatar, extra={"session": session.id})
         return session
@@ -217,8 +217,8 @@ class House:
     def check(self) -> None:
         """Raises ``NotReady``, ``Draining`` or ``RegistryDown`` while nobody would be let in."""
         self.slots.check()
-        if self.desk is not None:
-            self.desk.check()
+        if self.monitor is not None:
+            self.monitor.check()
 
     async def _start(self, session: Session) -> None:
         options = session.options
@@ -258,19 +258,19 @@ class House:
 
     def _delays(self) -> DelayLimits:
         """As configured; a model of long steps cannot be sooner than a step and its making."""
-        s, beat = self.settings, self.beat
-        most = max(ms(s.delay_max_ms), beat.chunk + beat.step + ROOM)
+        s, timing = self.settings, self.timing
+        most = max(ms(s.delay_max_ms), timing.chunk + timing.step + ROOM)
         least = ms(s.delay_min_ms)
         generate_s = self.cost.generate_s if self.cost else 0.05
-        first = beat.chunk + ms(1300 * generate_s) + ms(25)
-        return DelayLimits(min(max(least, first), most), least, most, beat=beat)
+        first = timing.chunk + ms(1300 * generate_s) + ms(25)
+        return DelayLimits(min(max(least, first), most), least, most, timing=timing)
 
     def _ended(self, session: Session) -> None:
         self._sessions.pop(session.id, None)
         self.slots.give_back(session.id)
         self.metrics.ended.inc()
-        if self.desk is not None:
-            self.desk.ended(session, session.options.avatar, *session.ended_because)
+        if self.monitor is not None:
+            self.monitor.ended(session, session.options.avatar, *session.ended_because)
         if self._collecting is None:  # once for all that end together
             self._collecting = asyncio.get_running_loop().call_later(COLLECT_S, self._collect)
         if not self._sessions:
@@ -284,7 +284,7 @@ class House:
 
     def describe_health(self) -> dict[str, object]:
         """For ``/healthz``: failed where no call can be served, degraded where not all can."""
-        tasks, registry = self.tasks.describe(), self.desk.problem if self.desk else ""
+        tasks, registry = self.tasks.describe(), self.monitor.problem if self.monitor else ""
         status = "degraded" if registry else "ok"
         if self.problem is not None or self.tasks.dead:
             status = "failed"
@@ -300,8 +300,8 @@ class House:
             "license": getattr(pipeline, "license", ""),
             "notices": list(getattr(pipeline, "notices", ())),
             "runtime": getattr(pipeline, "describe_runtime", dict)(),
-            "fps": float(self.beat.fps),
-            "step_ms": round(self.beat.step_s * 1e3, 1),
+            "fps": float(self.timing.fps),
+            "step_ms": round(self.timing.step_s * 1e3, 1),
         }
 
     def describe_cost(self) -> dict[str, float] | None:
@@ -333,13 +333,13 @@ class House:
             delays = [s.playout.delay.samples / 16_000 for s in self.sessions]
             self.metrics.delay.set(max(delays, default=0.0))
             self.metrics.backlog.set(
-                max((s.intake.backlog / 48_000 for s in self.sessions), default=0)
+                max((s.receiver.backlog / 48_000 for s in self.sessions), default=0)
             )
 
     def _late(self, elapsed_s: float) -> float:
         """Share of the frames due that came too late, of the session that has it worst."""
         missed = max((session.missed() for session in self.sessions), default=0)
-        return min(1.0, missed / (float(self.beat.fps) * elapsed_s))
+        return min(1.0, missed / (float(self.timing.fps) * elapsed_s))
 
     async def _govern(self, late: float) -> None:
         change = self.governor.second(late)
@@ -362,7 +362,7 @@ class House:
         """Runs one stream flat out for some steps of speech-like noise."""
         default = self.avatars.cards()[0].id
         stream, *_ = await self._stream(Options(default), "warm-up")
-        self.beat = Beat.of(stream)
+        self.timing = StreamTiming.of(stream)
         try:
             return await self._engine.call(lambda: measure(stream, cores()))
         finally:
@@ -371,8 +371,8 @@ class House:
 
 def measure(stream: Stream, available: int) -> Cost:
     """What a step of ``stream`` costs here, the first few not counted."""
-    rng, beat = np.random.default_rng(0), Beat.of(stream)
-    encoder, convert = VideoEncoder("video/VP8", 1_500_000, beat.fps), Converter()
+    rng, timing = np.random.default_rng(0), StreamTiming.of(stream)
+    encoder, convert = VideoEncoder("video/VP8", 1_500_000, timing.fps), Converter()
     generate, media, began = list[float](), list[float](), time.perf_counter()
     while len(generate) < WARM_STEPS and not _warm(len(generate), began):
         lacking = stream.needs - stream.samples_pushed
@@ -387,7 +387,7 @@ def measure(stream: Stream, available: int) -> Cost:
         media.append(time.perf_counter() - made + PACKETS_S * len(frames))
     settled = slice(len(generate) // 3, None)
     generate_s, media_s = (float(np.median(row[settled])) for row in (generate, media))
-    return Cost(generate_s, media_s, available, beat.step_s)
+    return Cost(generate_s, media_s, available, timing.step_s)
 
 
 def _warm(steps: int, began_s: float) -> bool:

@@ -14,7 +14,7 @@ from server.media.tracks import OutgoingTrack
 from server.rtc import aiortc_adapter, sdp_answer
 from server.rtc.ice import Fragment
 from server.rtc.paced_sender import PacedSender
-from server.rtc.participant import Member
+from server.rtc.participant import Participant
 from server.rtc.sdp_offer import Offer
 from server.rtc.sdp_transport import MAX_CANDIDATES, reachable
 from server.rtc.send_path import SendPath
@@ -25,51 +25,51 @@ AUDIO_CODECS = ("audio/opus", "audio/G722", "audio/PCMU", "audio/PCMA")
 
 async def answer(
     session: Session, offer: Offer, ice_servers: Sequence[RTCIceServer]
-) -> tuple[str, Member]:
+) -> tuple[str, Participant]:
     """The SDP answer, and the member that has joined; a predecessor is hung up only then.
 
     Peers join one at a time. Raises ``BadSdp``, ``UnusableOffer``, ``SourceTaken`` or
     ``UnknownSession``; then nothing is left of the peer, and nothing has changed for others.
     """
-    async with session.members.joining:
-        session.members.admit(offer.role)
+    async with session.participants.joining:
+        session.participants.admit(offer.role)
         peer = aiortc_adapter.Peer(ice_servers, offer.bundled)
         name, messages = secrets.token_hex(6), session.limits.messages
-        member = Member(name, offer.role, peer, offer.ufrag, messages, session.monotonic)
-        member.offer = offer
+        participant = Participant(name, offer.role, peer, offer.ufrag, messages, session.monotonic)
+        participant.offer = offer
         try:
-            sdp = await _negotiate(session, member, offer)
-            session.members.join(member)
+            sdp = await _negotiate(session, participant, offer)
+            session.participants.join(participant)
         except BaseException:
-            for track in member.tracks:
-                session.stage.leave(track)
-            await member.close()
+            for track in participant.tracks:
+                session.media_sender.leave(track)
+            await participant.close()
             raise
-    return sdp, member
+    return sdp, participant
 
 
-async def trickle(member: Member, fragment: Fragment) -> None:
+async def trickle(participant: Participant, fragment: Fragment) -> None:
     """Adds candidates. Raises ``IceRestart`` when the fragment is of another ICE session, and
     ``BadRequest`` when the peer has named too many: each is kept, and a place that we knock at."""
-    offer = member.offer
+    offer = participant.offer
     if offer is None or not offer.ufrags.issuperset(fragment.ufrags):
         raise IceRestart("ICE restarts are not supported. Post a new offer to come back.")
-    if member.candidates + len(fragment.candidates) > MAX_CANDIDATES:
+    if participant.candidates + len(fragment.candidates) > MAX_CANDIDATES:
         raise BadRequest(f"a peer may name {MAX_CANDIDATES} candidates, and this one did so")
-    member.candidates += len(fragment.candidates)
+    participant.candidates += len(fragment.candidates)
     for candidate in fragment.candidates:
         mid = offer.place(candidate.sdpMid, candidate.sdpMLineIndex or 0)
         if mid is not None and reachable(candidate):
-            await aiortc_adapter.add_candidate(member.peer, mid, candidate)
+            await aiortc_adapter.add_candidate(participant.peer, mid, candidate)
     for ended, index in fragment.ended:
         everywhere = ended is None and index < 0
         mids = [s.mid for s in offer.served] if everywhere else [offer.place(ended, index)]
         for mid in mids:
-            await aiortc_adapter.end_candidates(member.peer, mid)
+            await aiortc_adapter.end_candidates(participant.peer, mid)
 
 
-async def _negotiate(session: Session, member: Member, offer: Offer) -> str:
-    peer = member.peer
+async def _negotiate(session: Session, participant: Participant, offer: Offer) -> str:
+    peer = participant.peer
     transceivers = []
     for section in offer.media:
         transceiver = peer.addTransceiver(section.kind, section.direction)
@@ -83,37 +83,37 @@ async def _negotiate(session: Session, member: Member, offer: Offer) -> str:
     except (ValueError, KeyError, IndexError, AssertionError, AttributeError) as failure:
         raise BadSdp(f"The offer cannot be used: {failure}") from failure
     for transceiver in transceivers:
-        _wire(session, member, transceiver)
+        _wire(session, participant, transceiver)
     peer.use(session.limits.network)
     await peer.setLocalDescription(await peer.createAnswer())
     return sdp_answer.answer(offer, peer.localDescription.sdp)
 
 
-def _wire(session: Session, member: Member, transceiver: RTCRtpTransceiver) -> None:
+def _wire(session: Session, participant: Participant, transceiver: RTCRtpTransceiver) -> None:
     codec = aiortc_adapter.negotiated(transceiver)
     if transceiver.direction in ("sendrecv", "sendonly"):
-        _wire_sender(session, member, transceiver, codec.mimeType)
+        _wire_sender(session, participant, transceiver, codec.mimeType)
     if transceiver.kind == "audio" and transceiver.direction in ("sendrecv", "recvonly"):
-        member.clock_rate = codec.clockRate
-        aiortc_adapter.listen(transceiver.receiver, member.packet)
+        participant.clock_rate = codec.clockRate
+        aiortc_adapter.listen(transceiver.receiver, participant.packet)
     else:
         aiortc_adapter.ignore(transceiver.receiver)
 
 
 def _wire_sender(
-    session: Session, member: Member, transceiver: RTCRtpTransceiver, mime: str
+    session: Session, participant: Participant, transceiver: RTCRtpTransceiver, mime: str
 ) -> None:
     sender = cast(PacedSender, transceiver.sender)
     sender.clock = session.clock
     if transceiver.kind == "audio":
-        track = session.stage.audio_track()
+        track = session.media_sender.audio_track()
         track.mime = mime
     else:
-        track = session.stage.video_track(mime)
-        cast_ = session.stage.cast_of(mime)
-        sender.on_key_request = cast_.request_key
+        track = session.media_sender.video_track(mime)
+        feed = session.media_sender.cast_of(mime)
+        sender.on_key_request = feed.request_key
         sender.on_path = lambda path: _take_room(track, path, session.limits.bitrates.most)
-    member.tracks.append(track)
+    participant.tracks.append(track)
     sender.replaceTrack(track)
 
 

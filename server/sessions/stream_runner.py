@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from server.media import frame_marker
 from server.media.clock import RATE
-from server.media.deadline_monitor import Made
+from server.media.deadline_monitor import FrameTiming
 from server.media.encoders import Converter
-from server.media.playout import Shot
-from server.media.timing import Beat, Paced
+from server.media.playout import FinishedFrame
+from server.media.timing import Paced, StreamTiming
 
 Audio = NDArray[np.float32]
 
@@ -64,7 +64,7 @@ class Stream(Paced, Protocol):
 
 
 @dataclass(slots=True)
-class Pace:
+class StepCost:
     """What the engine has measured of one stream, in seconds; the newest sixteenth counts."""
 
     generate_s: float = 0.05
@@ -83,22 +83,22 @@ class Passed:
     interrupt: bool = False
 
 
-class Performer:
+class StreamRunner:
     """A stream and everything that is on its way to it."""
 
     def __init__(
         self,
         stream: Stream,
-        on_shot: Callable[[Shot], None],
+        on_shot: Callable[[FinishedFrame], None],
         on_failure: Callable[[Exception], None],
-        mark: Callable[[int], frame_marker.Mark] | None = None,
+        mark: Callable[[int], frame_marker.FrameMarker] | None = None,
     ) -> None:
         self.stream = stream
         self.on_shot = on_shot
         self.on_failure = on_failure
         self.scale = 1.0  # of the picture that is encoded; the governor's
-        self.pace = Pace()
-        self.beat = Beat.of(stream)
+        self.pace = StepCost()
+        self.timing = StreamTiming.of(stream)
         self.heard = 0  # samples given to the engine; the loop writes it
         self.made = 0  # the stream's media time; the engine writes it
         self.needs = stream.needs  # what must be heard for the next step; the engine writes it
@@ -172,7 +172,7 @@ class Performer:
             post(lambda shot=shot: self._show(shot, begun))  # type: ignore[misc]
         self._note()
 
-    def _show(self, shot: Shot, begun: int) -> None:
+    def _show(self, shot: FinishedFrame, begun: int) -> None:
         """In the loop: what was begun before an interrupt is of what was interrupted."""
         if begun == self._interrupts:
             self.on_shot(shot)
@@ -192,7 +192,7 @@ class Performer:
             size = min(PIECE, passed.samples - start)
             self.stream.push(np.zeros(size, np.float32))
             dropped = self.stream.skip(size)
-            self.skipped += 0 if passed.interrupt else dropped // self.beat.frame
+            self.skipped += 0 if passed.interrupt else dropped // self.timing.frame
         if passed.interrupt:
             self.stream.interrupt()
 
@@ -202,20 +202,20 @@ class Performer:
         The newest step that is complete is made, however late: to skip it would not make the next
         one sooner, and a model that is never in time would show nothing at all.
         """
-        step = self.beat.step
+        step = self.timing.step
         late = playing - (self.stream.media_time + step)
         spare = self.stream.samples_pushed - self.stream.needs
         steps = min(-(-late // step), spare // step)
         if late > 0 and steps > 0:
-            self.skipped += self.stream.skip(steps * step) // self.beat.frame
+            self.skipped += self.stream.skip(steps * step) // self.timing.frame
 
     def _note(self) -> None:
         self.made, self.needs = self.stream.media_time, self.stream.needs
 
-    def _shot(self, frame: Frame, start: int, needs: int) -> Shot:
+    def _shot(self, frame: Frame, start: int, needs: int) -> FinishedFrame:
         image = frame.image
         if self._mark is not None:
             image = image if image.flags.writeable else image.copy()
             frame_marker.draw(image, self._mark(frame.media_time))
-        made = Made(frame.media_time, start, needs)
-        return Shot(frame.index, made, self._convert(image, self.scale))
+        made = FrameTiming(frame.media_time, start, needs)
+        return FinishedFrame(frame.index, made, self._convert(image, self.scale))

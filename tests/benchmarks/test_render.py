@@ -38,13 +38,13 @@ def test_time_inside_an_inner_stage_is_not_counted_twice() -> None:
 
 
 def test_every_stage_has_a_place_in_the_pipeline_and_is_left_as_it_was() -> None:
-    from pipeline.models.mini.painter import Painter
+    from pipeline.models.mini.painter import FrameRenderer
 
-    paint = Painter.paint
+    paint = FrameRenderer.paint
     clocks = Clocks()
     with clocks.wound():
-        assert Painter.paint is not paint
-    assert Painter.paint is paint
+        assert FrameRenderer.paint is not paint
+    assert FrameRenderer.paint is paint
 
 
 def test_made_up_speech_is_loud_and_pauses(tmp_path: Path) -> None:

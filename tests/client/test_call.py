@@ -33,7 +33,7 @@ async def test_a_call_comes_back_as_a_recording(
     result = await call.call(url(served), "mira", speech, out, "calm", None)
     assert result.pictures > 10 and result.sound_s > 0.5 and result.record == str(out)
     assert result.events["ready"] == 1 and (result.width, result.height) == (256, 256)
-    assert served.pipeline.streams[-1].closed and not served.house.sessions
+    assert served.pipeline.streams[-1].closed and not served.manager.sessions
     with av.open(str(out)) as file:
         kinds = {stream.type: float(stream.duration * stream.time_base) for stream in file.streams}
     assert kinds.keys() == {"video", "audio"} and kinds["video"] > 1
@@ -73,7 +73,7 @@ async def test_an_unknown_avatar_is_refused_with_those_there_are(
 
 
 async def test_a_full_house_says_when_to_come_again(served: Served, speech: Path) -> None:
-    served.house.slots.drain()
+    served.manager.slots.drain()
     with pytest.raises(Refused, match=r"503 draining: .* Try again in \d+ s"):
         await call.call(url(served), "mira", speech, None, "", None)
 

@@ -8,7 +8,7 @@ import pytest
 from client import budgets, onsets, report, voice
 from client.receive import SenderClock, Sound
 from client.trace import GRID, Seen, Trace
-from server.media.frame_marker import SOURCE, Mark
+from server.media.frame_marker import SOURCE, FrameMarker
 from tests.client.conftest import RATE, babble
 
 NTP = 2_208_988_800
@@ -16,13 +16,13 @@ EMPTY = np.zeros((GRID, GRID), np.float32)
 
 
 def seen(
-    index: int, delay_s: float, mark: Mark | None = None, cells: np.ndarray | None = None
+    index: int, delay_s: float, mark: FrameMarker | None = None, cells: np.ndarray | None = None
 ) -> Seen:
     """Frame ``index`` of a stream whose microphone began at second 100."""
     at = 100 + index / 25 + delay_s
     sample = index * 1920
     drawn = np.zeros((GRID, GRID), np.float32) if cells is None else cells
-    mark = mark or Mark(index * 640, sample, SOURCE)
+    mark = mark or FrameMarker(index * 640, sample, SOURCE)
     return Seen(index * 3600, at - 0.004, at, 6000, mark, sample, drawn)
 
 
@@ -53,7 +53,7 @@ def test_a_jump_is_counted_in_frames_and_a_long_gap_is_a_freeze() -> None:
 
 def test_frames_are_counted_at_the_models_own_rate() -> None:
     frames = [
-        Seen(i * 5625, 100 + i / 16, 100 + i / 16, 6000, Mark(i * 1000, 0, SOURCE), 0, EMPTY)
+        Seen(i * 5625, 100 + i / 16, 100 + i / 16, 6000, FrameMarker(i * 1000, 0, SOURCE), 0, EMPTY)
         for i in range(64)
         if not 20 <= i < 25
     ]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.auth.keys import KeyStore, Role
+from server.auth.keys import KeyRole, KeyStore
 from tests.e2e.conftest import serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -250,7 +250,7 @@ def test_another_site_embeds_the_element_and_the_frame(browser: Any) -> None:
 
 def test_a_server_with_keys_is_called_with_a_token(browser: Any, tmp_path: Path) -> None:
     store = KeyStore(tmp_path / "keys.sqlite")
-    _, key = store.create("shop", Role.APPLICATION)
+    _, key = store.create("shop", KeyRole.APPLICATION)
     store.close()
     with serving("-m", "tests.serve_fake", "--drain-s", "1", CONTINUUM_KEYS=str(store.path)) as url:
         with opened(browser, url) as page:

@@ -43,7 +43,7 @@ class Chrome:
     def __init__(self) -> None:
         self.webrtc = engine()
         self.peer = self.webrtc.RTCPeerConnection()
-        self.frames: list[frame_marker.Mark | None] = []
+        self.frames: list[frame_marker.FrameMarker | None] = []
         self.events: list[dict[str, Any]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._gathered, self._seen = asyncio.Event(), asyncio.Event()
@@ -112,7 +112,7 @@ class Chrome:
                 self._seen.set()
             result.value.close()
 
-    async def _read(self, frame: Any) -> frame_marker.Mark | None:
+    async def _read(self, frame: Any) -> frame_marker.FrameMarker | None:
         data = bytearray(frame.allocation_size())
         await frame.copy_to(data)
         size = frame.coded_width * frame.coded_height

@@ -34,8 +34,8 @@ from server.api.app import build
 from server.avatars.catalog import Avatars
 from server.avatars.sources import Bundled
 from server.bootstrap import Performers
-from server.recordings.provenance import Marking
-from server.sessions.session_manager import House
+from server.recordings.provenance import RecordingProvenance
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings, SettingsError
 from tests.fakes_own import FakeOwn
 from tests.server.caller import calling, voice
@@ -181,20 +181,20 @@ def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
 
 @pytest_asyncio.fixture
 async def http(settings: Settings, pipeline: AvatarPipeline) -> AsyncIterator[TestClient[Any, Any]]:
-    """The server as ``server.bootstrap.open_house`` makes it, around random weights."""
-    houses: list[House] = []
+    """The server as ``server.bootstrap.open_server`` makes it, around random weights."""
+    managers: list[SessionManager] = []
     registry = Registry(settings.registry)
 
-    async def open_house(settings: Settings) -> House:
+    async def open_server(settings: Settings) -> SessionManager:
         source = Bundled(pipeline, registry)
         avatars = Avatars(source, FakeOwn(source))  # type: ignore[arg-type]
-        houses.append(House(settings, Performers(pipeline), avatars))
-        houses[0].marker = Marking(settings, pipeline, registry)
-        return houses[0]
+        managers.append(SessionManager(settings, Performers(pipeline), avatars))
+        managers[0].marker = RecordingProvenance(settings, pipeline, registry)
+        return managers[0]
 
-    client = TestClient(TestServer(build(settings, open_house)))
+    client = TestClient(TestServer(build(settings, open_server)))
     await client.start_server()
-    await asyncio.wait_for(houses[0].settled.wait(), 100)
+    await asyncio.wait_for(managers[0].settled.wait(), 100)
     yield client
     await client.close()
     registry.close()
@@ -232,7 +232,7 @@ def test_a_server_without_a_reason_does_not_start(
 ) -> None:
     registry = Registry(tmp_path / "consents.sqlite")
     with pytest.raises(SettingsError, match="say why"):
-        Marking(Settings(label_removed=words), pipeline, registry)
+        RecordingProvenance(Settings(label_removed=words), pipeline, registry)
     registry.close()
     assert removals(tmp_path / "consents.sqlite") == []
     assert not pipeline.label.declaration
@@ -243,7 +243,7 @@ def test_the_declaration_reads_the_same_in_log_and_export(tmp_path: Path) -> Non
         label: Label
 
     registry = Registry(tmp_path / "consents.sqlite")
-    Marking(Settings(label_removed=WHY), Model(), registry)
+    RecordingProvenance(Settings(label_removed=WHY), Model(), registry)
     lines = [entry.line() for entry in registry.log.entries()]
     registry.close()
     (line,) = (line for line in lines if "label.removed" in line)

@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from server.api.app import build
 from server.avatars.catalog import Avatars
 from server.serve import HTTP
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_own import FakeOwn
 from tests.fakes_server import FakePipeline, FakeSource
@@ -27,7 +27,7 @@ class Served:
     """A running server, seen from both sides."""
 
     http: TestClient
-    house: House
+    manager: SessionManager
     pipeline: FakePipeline
     source: FakeSource
 
@@ -52,17 +52,17 @@ async def served(settings: Settings, pipeline: FakePipeline) -> AsyncIterator[Se
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, pipeline: Any, source: Any) -> AsyncIterator[Served]:
     """A server that is ready, until the block ends."""
-    houses: list[House] = []
+    managers: list[SessionManager] = []
 
-    async def open_house(settings: Settings) -> House:
-        houses.append(House(settings, pipeline, Avatars(source, FakeOwn(source))))
-        return houses[0]
+    async def open_server(settings: Settings) -> SessionManager:
+        managers.append(SessionManager(settings, pipeline, Avatars(source, FakeOwn(source))))
+        return managers[0]
 
-    server = TestServer(build(settings, open_house))
+    server = TestServer(build(settings, open_server))
     await server.start_server(**HTTP)
     client = TestClient(server)
-    await asyncio.wait_for(houses[0].settled.wait(), 30)
+    await asyncio.wait_for(managers[0].settled.wait(), 30)
     try:
-        yield Served(client, houses[0], pipeline, source)
+        yield Served(client, managers[0], pipeline, source)
     finally:
         await client.close()

@@ -15,13 +15,13 @@ import pytest
 
 from server.media.clock import RATE
 from server.media.encoders import stamped
-from server.media.playout import BLOCK, WIDE, DelayLimits, Playout, ms
+from server.media.playout import BLOCK, RATIO_48K_16K, DelayLimits, Playout, ms
 from server.media.tracks import DEPTH, OutgoingTrack
 from server.rtc import data_channel
 from server.rtc.aiortc_adapter import Peer
-from server.rtc.participant import CHANNEL_HIGH_WATER, Member
-from server.rtc.sdp_offer import Role
-from server.sessions.stream_runner import Performer
+from server.rtc.participant import CHANNEL_HIGH_WATER, Participant
+from server.rtc.sdp_offer import PeerRole
+from server.sessions.stream_runner import StreamRunner
 from server.settings import Settings
 from tests.fakes_server import Behaviour, FakeStream, Rhythm
 from tests.server.caller import calling, silence, tone
@@ -38,17 +38,17 @@ async def test_silence_for_minutes_with_a_clock_that_drifts_piles_nothing_up(ben
     for block in range(15_000):
         while sent <= block * 1.0003:
             if sent % 20 == 0 or sent < 50:
-                bench.intake.packet(OPUS, sent % 65536, sent * 960, quiet)
+                bench.receiver.packet(OPUS, sent % 65536, sent * 960, quiet)
             sent += 1
         await bench.settle()
         bench.advance()
-        bench.intake.release_to(int(bench.at - 10) * 960)  # as playout asks, 200 ms late
-        late = max(late, int(bench.at * 960) - bench.intake.head)
-        early = max(early, bench.intake.head + bench.intake.backlog - int(bench.at * 960))
+        bench.receiver.release_to(int(bench.at - 10) * 960)  # as playout asks, 200 ms late
+        late = max(late, int(bench.at * 960) - bench.receiver.head)
+        early = max(early, bench.receiver.head + bench.receiver.backlog - int(bench.at * 960))
         bench.heard[:-5] = []
     assert early <= 3 * 960, "speech that follows is not held up by what the clock gained"
     assert late <= 11 * 960, "the timeline keeps up with time"
-    assert not bench.notices and not bench.intake.speaking
+    assert not bench.notices and not bench.receiver.speaking
     assert not any(heard.edges for heard in bench.heard)
 
 
@@ -80,14 +80,14 @@ def channel() -> Channel:
     return Channel()
 
 
-async def member(channel: Channel, role: Role = Role.CALLER) -> Member:
-    made = Member("p", role, Peer([], True), "ufrag")
+async def participant(channel: Channel, role: PeerRole = PeerRole.CALLER) -> Participant:
+    made = Participant("p", role, Peer([], True), "ufrag")
     made._channel_opened(channel)  # type: ignore[arg-type]
     return made
 
 
 async def test_events_for_a_peer_that_does_not_read_are_dropped(channel: Channel) -> None:
-    reader = await member(channel)
+    reader = await participant(channel)
     for _ in range(3000):
         reader.send(data_channel.build("quality", text="x" * 500))
     assert channel.bufferedAmount < CHANNEL_HIGH_WATER + 1000
@@ -97,7 +97,7 @@ async def test_events_for_a_peer_that_does_not_read_are_dropped(channel: Channel
 async def test_a_channel_that_goes_on_after_hundreds_of_refusals_is_closed(
     channel: Channel,
 ) -> None:
-    talker = await member(channel)
+    talker = await participant(channel)
     for _ in range(400):
         channel.heard("{")
     assert channel.closed
@@ -146,12 +146,12 @@ class TestVanishing:
         ended = asyncio.Event()
         async with calling(served.http, silence) as caller:
             await caller.until(lambda: caller.pictures)
-            session = served.house.sessions[0]
+            session = served.manager.sessions[0]
             inner = session.on_ended
             session.on_ended = lambda s: (inner(s), ended.set())  # type: ignore[func-returns-value]
             unplug(caller.peer)
             await asyncio.wait_for(ended.wait(), 20)
-            assert served.house.slots.taken == 0
+            assert served.manager.slots.taken == 0
 
 
 def unplug(peer: Any) -> None:
@@ -168,7 +168,7 @@ class Stalled:
     def __init__(self, step_s: float) -> None:
         self.playout = Playout(DelayLimits())
         self.stream = FakeStream(16, Behaviour(), Rhythm())
-        self.performer = Performer(self.stream, self._made, lambda failure: None)
+        self.runner = StreamRunner(self.stream, self._made, lambda failure: None)
         self.now = self._free = 0
         self.heard: list[np.ndarray] = []
         self.behind: list[int] = []
@@ -179,11 +179,11 @@ class Stalled:
         for _ in range(seconds * 50):
             self.now += BLOCK
             self._hear()
-            while self.performer.due and self._free <= self.now:
+            while self.runner.due and self._free <= self.now:
                 self._free = self.now + self._cost
                 playing = self.playout.playing(self._free)
-                if self.performer.take_in(playing):
-                    self.performer.deliver(self.stream.step(), lambda post: post())
+                if self.runner.take_in(playing):
+                    self.runner.deliver(self.stream.step(), lambda post: post())
             self.playout.delay.reckon()
             grew = self.playout.delay.move(speaking=True)
             self.heard.append(self.playout.audio(self.now, grew))
@@ -193,10 +193,10 @@ class Stalled:
 
     def _hear(self) -> None:
         start = self.now - BLOCK
-        at = np.arange(start * WIDE, self.now * WIDE) / 48_000
+        at = np.arange(start * RATIO_48K_16K, self.now * RATIO_48K_16K) / 48_000
         wave = (8000 * np.sin(2 * np.pi * 200 * at)).astype(np.int16)
-        self.playout.voice.write(start * WIDE, wave)
-        self.performer.hear(np.zeros(BLOCK, np.float32))
+        self.playout.voice.write(start * RATIO_48K_16K, wave)
+        self.runner.hear(np.zeros(BLOCK, np.float32))
 
     def _made(self, shot: Any) -> None:
         self.playout.add(shot)
@@ -211,7 +211,7 @@ def test_a_model_at_half_its_speed_or_less_is_never_later_than_the_bound(step_s:
     assert len(settled) > 1000
     assert max(settled) <= (step_s + 0.24) * RATE, "pictures keep up with the sound"
     assert slow.playout.delay.samples <= ms(450)
-    assert slow.performer.skipped > 0 and len(slow.performer._inbox) <= step_s * 50 + 1
+    assert slow.runner.skipped > 0 and len(slow.runner._inbox) <= step_s * 50 + 1
     steps = np.abs(np.diff(np.concatenate(slow.heard[100:]).astype(int)))
     assert steps.max() <= 8000 * 2 * np.pi * 200 / 48_000 * 1.05 + 5, "sound is unbroken"
 
@@ -233,4 +233,4 @@ async def test_half_a_character_is_no_prompt_over_http_either(served: Served) ->
     made = await served.http.post(
         "/v1/sessions", data=body, headers={"Content-Type": "application/json"}
     )
-    assert made.status == 400 and served.house.slots.taken == 0
+    assert made.status == 400 and served.manager.slots.taken == 0

@@ -8,10 +8,10 @@ import pytest
 from server.errors import Draining, NoSlot, NotReady
 from server.media.encoders import Bitrates
 from server.media.resampler import Decimator
-from server.media.source_timestamps import Origin, Origins
-from server.media.vad import SpeechDetector
+from server.media.source_timestamps import SourceTimestamp, SourceTimestamps
+from server.media.vad import VoiceActivityDetector
 from server.rtc import ice
-from server.sessions.admission import Cost, Door, Slots
+from server.sessions.admission import AdmissionState, Cost, Slots
 from tests.server.caller import voice
 
 
@@ -30,7 +30,7 @@ class TestSlots:
         slots.drain()
         with pytest.raises(Draining):
             slots.take("b")
-        assert slots.door is Door.DRAINING and slots.taken == 1
+        assert slots.door is AdmissionState.DRAINING and slots.taken == 1
 
     def test_a_slot_given_back_twice_is_one_slot(self) -> None:
         slots = Slots()
@@ -57,9 +57,9 @@ def test_turn_credentials_are_what_coturn_computes() -> None:
 
 
 def test_an_origin_is_found_by_media_time() -> None:
-    origins = Origins()
-    origins.add(Origin(0, 640, 1000, False, False))
-    origins.add(Origin(640, 1280, None, False, False))
+    origins = SourceTimestamps()
+    origins.add(SourceTimestamp(0, 640, 1000, False, False))
+    origins.add(SourceTimestamp(640, 1280, None, False, False))
     assert origins.at(10)[0] == 1030
     assert origins.at(700)[0] is None and origins.at(5000) == (None, None)
 
@@ -82,7 +82,7 @@ class TestHearing:
             Decimator()(np.zeros(4, np.int16))
 
     def test_speech_has_one_start_and_one_end_near_the_truth(self) -> None:
-        detector, decimate = SpeechDetector(), Decimator()
+        detector, decimate = VoiceActivityDetector(), Decimator()
         quiet = np.zeros(960, np.int16)
         edges = []
         for block in range(150):
@@ -91,5 +91,5 @@ class TestHearing:
         assert abs(edges[0].media_time / 320 - 50) < 10 and 70 < edges[1].media_time / 320 < 100
 
     def test_silence_has_no_edges(self) -> None:
-        detector = SpeechDetector()
+        detector = VoiceActivityDetector()
         assert detector.push(np.zeros(16_000 * 5, np.float32)) == []

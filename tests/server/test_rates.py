@@ -17,7 +17,7 @@ from pipeline.models.wan.run_options import Manner
 from server.avatars.sources import Bundled
 from server.bootstrap import Performers
 from server.media import frame_marker
-from server.media.timing import Beat
+from server.media.timing import StreamTiming
 from server.settings import Settings
 from tests.client.conftest import babble
 from tests.fakes_server import FakePipeline, FakeSource, Rhythm
@@ -28,7 +28,7 @@ from tests.server.conftest import Served, serving
 SIXTEEN = Rhythm(fps=16, step=8, ahead=0)
 
 
-def read(picture: object) -> frame_marker.Mark | None:
+def read(picture: object) -> frame_marker.FrameMarker | None:
     return frame_marker.read(picture.to_ndarray()[: picture.height])  # type: ignore[attr-defined]
 
 
@@ -78,14 +78,20 @@ ONE, TWO = Schedule(1, 5.0, "renoise", "float32"), Schedule(2, 5.0, "renoise", "
 @pytest.mark.parametrize(
     ("name", "recipe", "schedule", "beat"),
     [
-        ("livetalk-1.3b", Recipe("ring", block=2, window=4, sink=2), ONE, Beat(1000, 8000, 0)),
+        ("livetalk-1.3b", Recipe("ring", block=2, window=4, sink=2), ONE,
+         StreamTiming(1000, 8000, 0)),
         ("avatarforcing-1.3b", Recipe("rolling", block=2, window=6, sink=1), TWO,
-         Beat(640, 5120, 5120)),
+         StreamTiming(640, 5120, 5120)),
     ],
     ids=["ring", "rolling"],
 )  # fmt: skip
 async def test_a_published_checkpoint_is_called_at_its_own_rate(
-    settings: Settings, tmp_path: Path, name: str, recipe: Recipe, schedule: Schedule, beat: Beat
+    settings: Settings,
+    tmp_path: Path,
+    name: str,
+    recipe: Recipe,
+    schedule: Schedule,
+    timing: StreamTiming,
 ) -> None:
     """Tiny random weights, from a microphone to a peer's screen."""
     parts = model(name, sizes=((64, 64),), schedule=schedule, recipe=recipe)
@@ -93,13 +99,13 @@ async def test_a_published_checkpoint_is_called_at_its_own_rate(
     source = Bundled(pipeline, registry)
     try:
         async with serving(settings, Performers(pipeline), source) as served:
-            assert served.house.beat == beat
+            assert served.manager.timing == timing
             told = (await (await served.http.get("/healthz")).json())["model"]
-            assert "CONFLICT" in told["license"] and told["fps"] == float(beat.fps)
+            assert "CONFLICT" in told["license"] and told["fps"] == float(timing.fps)
             async with calling(served.http, tone) as caller:
                 await caller.until(lambda: len(caller.pictures) > 40, 60)
                 pictures = [f for _, f in caller.pictures[20:]]
-                assert np.median(np.diff([f.pts for f in pictures])) == 90_000 / float(beat.fps)
+                assert np.median(np.diff([f.pts for f in pictures])) == 90_000 / float(timing.fps)
                 shown = np.stack([f.to_ndarray()[:64] for f in pictures]).astype(int)
                 assert np.abs(np.diff(shown, axis=0)).mean() > 0.5, "it moves"
                 stamps = np.diff([f.pts for _, f in caller.sounds])

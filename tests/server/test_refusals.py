@@ -14,7 +14,7 @@ from pipeline.errors import ContinuumError
 from server.avatars import sources
 from server.avatars.pipeline_errors import translated
 from server.avatars.sources import Bundled
-from server.bootstrap import CannotStart, Performers, open_house
+from server.bootstrap import CannotStart, Performers, open_server
 from server.errors import ServerError
 from server.settings import Settings
 from tests.fakes_server import FakePipeline, FakeSource
@@ -60,7 +60,7 @@ async def test_a_picture_replaced_under_a_running_server_is_403(settings: Settin
         answer = await served.http.post("/v1/sessions", json={"avatar": "mira"})
         problem = await answer.json(content_type="application/problem+json")
         assert (answer.status, problem["code"]) == (403, "consent_mismatch")
-        assert served.house.slots.taken == 0
+        assert served.manager.slots.taken == 0
 
 
 def test_a_registry_that_cannot_be_asked_is_503_and_worth_another_try(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_registry_that_cannot_be_asked_is_503_and_worth_another_try(tmp_path: 
 def opening(tmp_path: Path, model: str) -> str:
     settings = Settings(model=model, registry=str(tmp_path / "consents.sqlite"))
     with pytest.raises(CannotStart) as told:
-        open_house(settings)
+        open_server(settings)
     return str(told.value)
 
 
@@ -115,7 +115,7 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path: Path) -> None:
         model=str(tmp_path), device="cuda", registry=str(tmp_path / "consents.sqlite")
     )
     with pytest.raises(CannotStart, match="no GPU"):
-        open_house(settings)
+        open_server(settings)
 
 
 def test_nobody_is_told_twice_of_a_forced_use(

@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from server import tls
 from server.api.security_headers import HSTS
-from server.auth.keys import KeyStore, Role
+from server.auth.keys import KeyRole, KeyStore
 from server.settings import Settings, SettingsError
 from tests.client.conftest import speech
 from tests.fakes_server import FakePipeline, FakeSource
@@ -155,7 +155,7 @@ def test_the_headless_client_calls_over_https(
 
 async def test_names_that_are_ours_are_https_for_ever(pair: Pair, tmp_path: Path) -> None:
     store = KeyStore(tmp_path / "keys.sqlite")
-    _, key = store.create("ops", Role.OPERATOR)
+    _, key = store.create("ops", KeyRole.OPERATOR)
     store.close()
     told = {"Host": "avatar.example.net", "Authorization": f"Bearer {key}"}
     for base, wanted in ((pair.settings, HSTS), (Settings(), None)):

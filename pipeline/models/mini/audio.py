@@ -255,7 +255,7 @@ class AudioEncoder(nn.Module):
         return self.norm(x), kept
 
 
-class Ears(Protocol):
+class SpeechEncoder(Protocol):
     """What a stream asks of an audio encoder, whatever runs it."""
 
     look_ahead: int
@@ -269,7 +269,7 @@ class Ears(Protocol):
 class AudioStream:
     """Embeddings of a growing recording, each computed once, when its look-ahead has arrived."""
 
-    def __init__(self, encoder: Ears, mel_bands: int) -> None:
+    def __init__(self, encoder: SpeechEncoder, mel_bands: int) -> None:
         self._encoder = encoder
         self._features = SpeechFeatures(mel_bands)
         self.reset()

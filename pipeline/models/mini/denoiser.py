@@ -1,10 +1,10 @@
 """One arithmetic for both schedules: chunks in, clean latents out.
 
-A ``Performance`` is what the generator remembers of one speaker: speech heard, latents made, what
-the last speculation left. ``denoise`` takes the chunks of any number of performances as one batch,
-harmonises the chunks of each after every step, and changes none of them; ``Performance.commit``
-remembers what was made, one performance at a time. The causal schedule hands it two chunks
-per performance, the parallel one a window of them; nothing else differs.
+A ``GenerationState`` is what the generator remembers of one speaker: speech heard, latents made,
+what the last speculation left. ``denoise`` takes the chunks of any number of performances as one
+batch, harmonises the chunks of each after every step, and changes none of them;
+``GenerationState.commit`` remembers what was made, one performance at a time. The causal schedule
+hands it two chunks per performance, the parallel one a window of them; nothing else differs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor
 
 from pipeline.diffusion.chunks import Chunk, plan
 from pipeline.diffusion.context import Timeline
-from pipeline.diffusion.continuum import Trace, harmonise
+from pipeline.diffusion.continuum import OverlapTrace, harmonise
 from pipeline.diffusion.guidance import CfgCache, guide
 from pipeline.diffusion.sampling import euler, latent_noise, predict_x0, renoise
 from pipeline.models.mini.config import ModelConfig
 from pipeline.models.mini.dit import Condition
 
 
-class Performance:
+class GenerationState:
     """The generator's memory of one speaker. ``reference`` (R,), ``prompt`` (tokens, D), ``spread``
     (P,) of the noise of each part."""
 
@@ -35,7 +35,7 @@ class Performance:
         reference: Tensor,
         prompt: Tensor,
         seed: int,
-        trace: Trace,
+        trace: OverlapTrace,
         spread: Sequence[float] = (1.0,),
     ) -> None:
         chunks = config.chunks
@@ -138,13 +138,15 @@ class Denoiser:
         self._together = self._guided and not any(self._thresholds)
         self.forwards = self.reused = 0
 
-    def advance(self, performances: Sequence[Performance], plans: Sequence[Plan]) -> list[Tensor]:
+    def advance(
+        self, performances: Sequence[GenerationState], plans: Sequence[Plan]
+    ) -> list[Tensor]:
         """The new clean latents (C, emit, 1, P) of each performance, which remembers them."""
         made = self.denoise(performances, plans)
         return [p.commit(new) for p, new in zip(performances, made, strict=True)]
 
     @torch.inference_mode()
-    def denoise(self, performances: Sequence[Performance], plans: Sequence[Plan]) -> list[Made]:
+    def denoise(self, performances: Sequence[GenerationState], plans: Sequence[Plan]) -> list[Made]:
         """What each performance is to remember next; none of them is changed."""
         pairs = [(p, chunk) for p, plan in zip(performances, plans, strict=True)
                  for chunk in plan.chunks]  # fmt: skip
@@ -164,7 +166,7 @@ class Denoiser:
                 x = renoise(x0, fresh, t_next)
         return self._split(x, performances, plans, left)
 
-    def _condition(self, pairs: Sequence[tuple[Performance, Chunk]]) -> Condition:
+    def _condition(self, pairs: Sequence[tuple[GenerationState, Chunk]]) -> Condition:
         past = self._config.chunks.context
         contexts = [p.latents.read(c.start - past, past) for p, c in pairs]
         audio = [p.audio.read(c.start - past, past + c.length) for p, c in pairs]
@@ -183,7 +185,7 @@ class Denoiser:
             c.audio, torch.zeros_like(c.audio_known),
         )  # fmt: skip
 
-    def _noise(self, p: Performance, chunk: Chunk, draw: int) -> Tensor:
+    def _noise(self, p: GenerationState, chunk: Chunk, draw: int) -> Tensor:
         shape = (self._config.vae.channels, chunk.length, 1, self._dit.parts)
         return latent_noise(p.seed, chunk.start, shape, draw) * p.spread
 
@@ -228,7 +230,7 @@ class Denoiser:
     def _agree(
         x0: Tensor,
         level: int,
-        performances: Sequence[Performance],
+        performances: Sequence[GenerationState],
         plans: Sequence[Plan],
         left: list[list[Tensor]],
     ) -> Tensor:
@@ -247,7 +249,7 @@ class Denoiser:
     @staticmethod
     def _split(
         x: Tensor,
-        performances: Sequence[Performance],
+        performances: Sequence[GenerationState],
         plans: Sequence[Plan],
         left: list[list[Tensor]],
     ) -> list[Made]:

@@ -12,11 +12,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.diffusion.continuum import Trace
+from pipeline.diffusion.continuum import OverlapTrace
 from pipeline.interface import SCHEDULES
 from pipeline.models.mini.audio import AudioStream
 from pipeline.models.mini.config import SAMPLES_PER_FRAME, ModelConfig
-from pipeline.models.mini.denoiser import Denoiser, Performance, Plan, causal_plan, parallel_plan
+from pipeline.models.mini.denoiser import (
+    Denoiser,
+    GenerationState,
+    Plan,
+    causal_plan,
+    parallel_plan,
+)
 from pipeline.models.mini.onnx.runtime import Networks
 from pipeline.models.mini.vae import MotionDecoder
 
@@ -25,20 +31,20 @@ Speech = NDArray[np.float32]
 State = NDArray[np.float32]
 
 
-def trace_for(config: ModelConfig, schedule: str) -> Trace:
+def trace_for(config: ModelConfig, schedule: str) -> OverlapTrace:
     """What one call of the denoiser leaves for the next: all of a window's tail, whose speech was
     known, but of a speculation only what ``continuum.trace`` says."""
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
     if schedule == "parallel":
-        return Trace((1.0,) * config.schedule.steps)
-    return Trace(config.continuum.trace, config.continuum.hold)
+        return OverlapTrace((1.0,) * config.schedule.steps)
+    return OverlapTrace(config.continuum.trace, config.continuum.hold)
 
 
 def states(
     model: Networks,
     denoiser: Denoiser,
-    performance: Performance,
+    performance: GenerationState,
     speech: Iterable[Speech],
     schedule: str = "parallel",
     check: Callable[[], None] = lambda: None,
@@ -50,7 +56,7 @@ def states(
     """
     config, decoder, index = model.config, MotionDecoder(model.vae, model.config.motion.ease), 0
     causal = schedule == "causal"
-    ears = Ears(model, speech, config.samples_per_latent if causal else PIECE)
+    ears = SpeechReader(model, speech, config.samples_per_latent if causal else PIECE)
     reach = config.chunks.live_hop if causal else parallel_plan(config, 0, None).chunks[-1].stop
     while True:
         remaining = ears.hear(performance, performance.position + reach)
@@ -66,14 +72,14 @@ def states(
 
 
 def _plan(
-    config: ModelConfig, performance: Performance, remaining: int | None, causal: bool
+    config: ModelConfig, performance: GenerationState, remaining: int | None, causal: bool
 ) -> Plan:
     if causal:
         return causal_plan(config, performance.position)
     return parallel_plan(config, performance.position, remaining)
 
 
-class Ears:
+class SpeechReader:
     """Pulls speech just far enough ahead of a performance, ``piece`` samples at a time."""
 
     def __init__(self, model: Networks, speech: Iterable[Speech], piece: int) -> None:
@@ -92,7 +98,7 @@ class Ears:
         """Latents of all speech so far, the last one perhaps begun only."""
         return -(-self._samples // self._config.samples_per_latent)
 
-    def hear(self, performance: Performance, until: int) -> int | None:
+    def hear(self, performance: GenerationState, until: int) -> int | None:
         """Embed speech up to latent ``until``; at its end, returns how many latents remain."""
         while performance.audio.end < until and not self._ended:
             piece = next(self._pieces, None)

@@ -1,4 +1,4 @@
-"""``Painter``: a body state becomes a frame.
+"""``FrameRenderer``: a body state becomes a frame.
 
 Poses the person, projects and relights the surface, settles what it surely covers, draws the sheet
 over the background between that, and the surface's fringe over both.
@@ -73,7 +73,7 @@ def _hide(rows, follow, more, seen, out):  # type: ignore[no-untyped-def]
         out[rows[k]] = seen[rows[k]] * (one - min(max(away / _FOLDED, zero), one))
 
 
-class Painter:
+class FrameRenderer:
     """Draws frames of one anchor, at its size."""
 
     def __init__(self, anchor: IdentityAnchor, body: Body | None = None) -> None:

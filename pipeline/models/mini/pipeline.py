@@ -26,13 +26,13 @@ from pipeline.isolation import attempt, batched, then
 from pipeline.media.image_file import Picture, hash_picture, load_picture
 from pipeline.media.label import Label
 from pipeline.models.mini.config import SAMPLES_PER_FRAME, ModelConfig, load_config
-from pipeline.models.mini.denoiser import Denoiser, Made, Performance, Plan, causal_plan
+from pipeline.models.mini.denoiser import Denoiser, GenerationState, Made, Plan, causal_plan
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import fit_landmarks
 from pipeline.models.mini.generator import Generator, load_generator
 from pipeline.models.mini.offline import Speech, states, trace_for
 from pipeline.models.mini.onnx.runtime import accelerate
-from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.rig.fit import Fit, Landmarks
 from pipeline.models.mini.rig.reference import REF_DIM
 from pipeline.models.mini.stream import Avatar, AvatarStream
@@ -62,12 +62,12 @@ class AvatarEngine:
         made = batched(self._denoise, heard)
         return [then(new, stream.show) for stream, new in zip(streams, made, strict=True)]
 
-    def _hear(self, stream: AvatarStream) -> tuple[Performance, Plan]:
+    def _hear(self, stream: AvatarStream) -> tuple[GenerationState, Plan]:
         stream.grant.check()
         stream.hear()
         return stream.performance, causal_plan(self._config, stream.performance.position)
 
-    def _denoise(self, due: Sequence[tuple[Performance, Plan]]) -> list[Made]:
+    def _denoise(self, due: Sequence[tuple[GenerationState, Plan]]) -> list[Made]:
         performances, plans = zip(*due, strict=True)
         return self._denoiser.denoise(performances, plans)
 
@@ -162,7 +162,7 @@ class AvatarPipeline:
         """A live stream of the avatar (causal schedule). Raises a ``ConsentError``."""
         admit(grant, avatar.image_sha256)
         performance = self._performance(avatar, prompt, seed, "causal")
-        painter = Painter(avatar.anchor)
+        painter = FrameRenderer(avatar.anchor)
         return AvatarStream(
             avatar, grant, self.networks, performance, painter, self.engine.step, self.label
         )
@@ -188,11 +188,13 @@ class AvatarPipeline:
         )
         return _painted(avatar.anchor, made, self.label)
 
-    def _performance(self, avatar: Avatar, prompt: str, seed: int, schedule: str) -> Performance:
+    def _performance(
+        self, avatar: Avatar, prompt: str, seed: int, schedule: str
+    ) -> GenerationState:
         with torch.inference_mode():
             tokens = self.model.text([prompt])[0]
         reference = torch.from_numpy(avatar.anchor.reference)
-        return Performance(
+        return GenerationState(
             self.config, reference, tokens, seed,
             trace_for(self.config, schedule), self.config.motion.spread(schedule),
         )  # fmt: skip
@@ -202,7 +204,7 @@ def _painted(
     anchor: IdentityAnchor, poses: Iterable[NDArray[np.float32]], label: Label
 ) -> Iterator[AvatarFrame]:
     """Paint states in order on two threads of one painter each (the kernels release the GIL)."""
-    painters = [Painter(anchor), Painter(anchor)]
+    painters = [FrameRenderer(anchor), FrameRenderer(anchor)]
     pools = [ThreadPoolExecutor(1, f"paint-{i}") for i in range(len(painters))]
     queue: deque[Future[NDArray[np.uint8]]] = deque()
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, bundled_body
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
 from pipeline.models.mini.enrolment.photo_limits import corrections
-from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer.rasterizer import Buffer, rasterise
 from pipeline.models.mini.rig.body import Person
 from pipeline.models.mini.rig.fit import Fit, Landmarks
@@ -42,7 +42,7 @@ def sheet(
         ("what it covers", masked(picture, fit)),
     ]
     if anchor is not None:
-        painter = Painter(anchor)
+        painter = FrameRenderer(anchor)
         for number, (name, _) in enumerate(MOMENTS):
             cells.append((name, painter.paint(moment(fit.state, number))))
     return _laid_out(cells, notes)

@@ -24,9 +24,9 @@ from pipeline.models.mini.vae import MotionDecoder
 from pipeline.speech_backlog import SpeechBacklog
 
 if TYPE_CHECKING:
-    from pipeline.models.mini.denoiser import Made, Performance
+    from pipeline.models.mini.denoiser import GenerationState, Made
     from pipeline.models.mini.onnx.runtime import Networks
-    from pipeline.models.mini.painter import Painter
+    from pipeline.models.mini.painter import FrameRenderer
 
 State = NDArray[np.float32]
 
@@ -56,8 +56,8 @@ class AvatarStream:
         avatar: Avatar,
         grant: ConsentGrant,
         model: Networks,
-        performance: Performance,
-        painter: Painter,
+        performance: GenerationState,
+        painter: FrameRenderer,
         tick: Callable[[list[AvatarStream]], list[Iterable[AvatarFrame]]],
         label: Label | None = None,
     ) -> None:

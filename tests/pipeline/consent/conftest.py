@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.consent import ConsentGate, ConsentGrant, ConsentRecord, Kind, Registry, Scope, Setup
+from pipeline.consent import (
+    ConsentGate,
+    ConsentGrant,
+    ConsentRecord,
+    Kind,
+    Registry,
+    RegistryOverrides,
+    Scope,
+)
 from pipeline.consent.image_fingerprint import PLAIN
 from pipeline.consent.records import new_record, sha256_of
 
@@ -116,7 +124,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     def open_office(where: Path | str = tmp_path / "consents.sqlite", **setup: object) -> Office:
         clock = Clock()
         setup.setdefault("vault", tmp_path / "vault")
-        made.append(Registry(where, clock, Setup(**setup)))  # type: ignore[arg-type]
+        made.append(Registry(where, clock, RegistryOverrides(**setup)))  # type: ignore[arg-type]
         return Office(made[-1], clock)
 
     yield open_office

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings, strategies as st
 
-from pipeline.consent import ConsentGate, Registry, Scope, Setup
+from pipeline.consent import ConsentGate, Registry, RegistryOverrides, Scope
 from pipeline.consent.database import HEAD
 from pipeline.consent.options import main as consent_command
 from pipeline.consent.policy import Demand, Policy, examine, load_policy
@@ -45,7 +45,7 @@ policies = st.builds(
 
 def again(office: Office, **setup: object) -> Office:
     """The same registry, as another process opens it that was told nothing."""
-    made = Setup(**setup)  # type: ignore[arg-type]
+    made = RegistryOverrides(**setup)  # type: ignore[arg-type]
     return Office(Registry(office.registry.where, office.clock, made), office.clock)
 
 
@@ -215,7 +215,9 @@ def test_an_older_policy_cannot_be_brought_back(office: Office) -> None:
 
 
 def test_a_policy_of_another_registry_is_no_policy(office: Office, tmp_path: Path) -> None:
-    other = Registry(tmp_path / "other.sqlite", setup=Setup(vault=office.registry.vault.folder))
+    other = Registry(
+        tmp_path / "other.sqlite", setup=RegistryOverrides(vault=office.registry.vault.folder)
+    )
     foreign = other.policies.set(Policy())
     row = {column.name: getattr(foreign, column.name) for column in orders.c}
     change(office, orders.insert().values(row))

@@ -12,7 +12,7 @@ from types import MethodType
 
 import pytest
 
-from pipeline.consent import ConsentGrant, Registry, Setup
+from pipeline.consent import ConsentGrant, Registry, RegistryOverrides
 from pipeline.consent.changes import STALE_S, WatchedChanges
 from pipeline.consent.validator import KEPT_S
 from pipeline.errors import ConsentExpired, ConsentRevoked, RegistryUnavailable
@@ -81,7 +81,7 @@ def hole() -> Iterator[BlackHole]:
 def far(tmp_path: Path, monotonic: Monotonic, hole: BlackHole) -> Iterator[Office]:
     """A registry that is asked by a thread of its own, as one on another machine is."""
     clock = Clock()
-    registry = Registry(tmp_path / "r.sqlite", clock, Setup(grace_s=30.0))
+    registry = Registry(tmp_path / "r.sqlite", clock, RegistryOverrides(grace_s=30.0))
     registry.database._changes.close()
     registry.database._changes = WatchedChanges(
         hole.through(registry.database.changes), monotonic, look_s=0.001
@@ -249,7 +249,7 @@ def test_a_file_that_cannot_be_read_has_the_same_grace(
     tmp_path: Path, monotonic: Monotonic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    office = Office(Registry(tmp_path / "r.sqlite", clock, Setup(grace_s=30.0)), clock)
+    office = Office(Registry(tmp_path / "r.sqlite", clock, RegistryOverrides(grace_s=30.0)), clock)
     grant: ConsentGrant = office.ask(office.write())
     grant.check()
     gone(office, monkeypatch)
@@ -320,7 +320,7 @@ def test_a_postgresql_server_that_stalls_holds_up_nobody_and_is_asked_again(
     proxy = Proxy(f"{folder}/.s.PGSQL.5432")
     where = url.replace("@/", f"@127.0.0.1:{proxy.port}/").split("?")[0]
     clock = Clock()
-    setup = Setup(vault=tmp_path / "vault", grace_s=60.0)
+    setup = RegistryOverrides(vault=tmp_path / "vault", grace_s=60.0)
     office = Office(Registry(where, clock, setup), clock)
     try:
         record = office.write()

@@ -19,10 +19,10 @@ import torch
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline import AvatarPipeline
-from pipeline.consent import ConsentGrant, Kind, Outcome, Registry, Scope, Setup
+from pipeline.consent import ConsentGrant, Kind, Outcome, Registry, RegistryOverrides, Scope
 from pipeline.consent.grant import ConsentGrant as Forgeable
 from pipeline.consent.policy import Demand, Policy
-from pipeline.consent.validator import Judge
+from pipeline.consent.validator import RecordValidator
 from pipeline.errors import ConsentError
 from pipeline.media.image_file import Picture
 from pipeline.models.mini.config import load_config
@@ -35,8 +35,8 @@ from pipeline.models.mini.rig.state import state as body_state
 from pipeline.models.mini.stream import Avatar
 from server.api.app import build
 from server.avatars.catalog import Avatars
-from server.consent.monitor import Desk
-from server.sessions.session_manager import House
+from server.consent.monitor import ConsentMonitor
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_server import FakePipeline
 from tests.pipeline.consent.conftest import Clock, Office
@@ -135,7 +135,7 @@ def _hand_made(office: Office) -> ConsentGrant:
     names = ("consent_id", "avatar", "image_sha256", "scope", "session", "begin_by", "expires_at")
     for name, value in zip(names, values, strict=True):
         object.__setattr__(made, name, value)
-    object.__setattr__(made, "judge", Judge(office.registry))
+    object.__setattr__(made, "judge", RecordValidator(office.registry))
     object.__setattr__(made, "seal", b"\0" * 32)
     return made
 
@@ -274,7 +274,7 @@ def test_the_gate_mints_nothing_from_such_a_record(
 
 def test_the_gate_mints_nothing_that_the_policy_does_not_allow(tmp_path: Path) -> None:
     clock = Clock()
-    registry = Registry(tmp_path / "r.sqlite", clock, Setup(policy=STRICT))
+    registry = Registry(tmp_path / "r.sqlite", clock, RegistryOverrides(policy=STRICT))
     strict = Office(registry, clock)
     for scope in (Scope.LIVE, Scope.RECORDING):
         with pytest.raises(ConsentError):
@@ -290,7 +290,7 @@ STATES = (*NEVER, "revoked", "expired", "registry closed", "no record", "tampere
 @dataclass
 class Served:
     http: TestClient[Any, Any]
-    house: House
+    house: SessionManager
     source: GatedSource
     pipeline: FakePipeline
     clock: Clock
@@ -324,12 +324,12 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     registry = Registry(tmp_path / "consents.sqlite", clock)
     source, pipeline, houses = GatedSource(registry), FakePipeline(), []
 
-    async def open_house(settings: Settings) -> House:
-        houses.append(House(settings, pipeline, Avatars(source), Desk(registry)))
+    async def open_server(settings: Settings) -> SessionManager:
+        houses.append(SessionManager(settings, pipeline, Avatars(source), ConsentMonitor(registry)))
         return houses[0]
 
     settings = Settings(slots=3, grace_s=30.0, drain_s=0.2, keys=str(tmp_path / "keys.sqlite"))
-    client = TestClient(TestServer(build(settings, open_house)))
+    client = TestClient(TestServer(build(settings, open_server)))
     await client.start_server()
     await asyncio.wait_for(houses[0].settled.wait(), 30)
     yield Served(client, houses[0], source, pipeline, clock)

@@ -18,7 +18,7 @@ from pipeline.consent import ConsentGate, ConsentGrant, ConsentRecord, Kind, Reg
 from pipeline.consent.image_fingerprint import PLAIN
 from pipeline.consent.options import main
 from pipeline.consent.registry import new_record, sha256_of
-from pipeline.consent.validator import Judge
+from pipeline.consent.validator import RecordValidator
 from pipeline.errors import (
     AvatarDamaged,
     ConsentError,
@@ -183,7 +183,15 @@ def test_nobody_but_the_gate_makes_a_grant(registry: Registry) -> None:
     far = registry.clock() + 1e9
     with pytest.raises(GrantForged):
         ConsentGrant(
-            "c-1", "ada", PICTURE, Scope.LIVE, "s", far, far, Judge(registry), seal=b"guess"
+            "c-1",
+            "ada",
+            PICTURE,
+            Scope.LIVE,
+            "s",
+            far,
+            far,
+            RecordValidator(registry),
+            seal=b"guess",
         )
 
 
@@ -213,7 +221,7 @@ def test_a_grant_cannot_be_moved_to_another_registry(registry: Registry, tmp_pat
     grant = ask(registry, write(registry).id)
     other = Registry(tmp_path / "other.sqlite")
     with pytest.raises(GrantForged):
-        replace(grant, judge=Judge(other))
+        replace(grant, judge=RecordValidator(other))
     other.close()
 
 

@@ -20,9 +20,9 @@ from pipeline.consent import Kind, Outcome, Registry
 from server.api.app import build
 from server.api.middleware import RECORDINGS
 from server.avatars.catalog import Avatars
-from server.consent.monitor import Desk
+from server.consent.monitor import ConsentMonitor
 from server.sessions.session import Options, Session
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_server import FakeFrame, FakePipeline, FakeStream
 from tests.pipeline.consent.conftest import Clock
@@ -62,12 +62,12 @@ class Live:
     """A server whose avatar ``tomo`` is Ada, who agreed until tomorrow and a day."""
 
     http: TestClient[Any, Any]
-    house: House
+    manager: SessionManager
     registry: Registry
     clock: Clock
 
     async def session(self) -> Session:
-        return await self.house.create(Options("tomo"))
+        return await self.manager.create(Options("tomo"))
 
     async def post(self, session: Session, door: str) -> ClientResponse:
         """Offers at a door, as a real peer would; the answer is not taken."""
@@ -120,7 +120,7 @@ def _tampered(live: Live) -> None:
 
 
 def _changed(live: Live) -> None:
-    for session in live.house.sessions:
+    for session in live.manager.sessions:
         object.__setattr__(session.grant, "avatar", "eve")
 
 
@@ -142,25 +142,27 @@ async def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setattr("server.consent.monitor.LOOK_S", 3600.0)
     clock = Clock()
     registry = Registry(tmp_path / "consents.sqlite", clock)
-    source, houses = GatedSource(registry), list[House]()
+    source, managers = GatedSource(registry), list[SessionManager]()
     ada = {"id": RECORD, "subject": "Ada Example", "kind": Kind.SELF}
     ends = {"expires_at": clock.now + 2 * DAY_S}
     source.records["tomo"] = registry.add(
         replace(registry.get(source.records["tomo"]), **(ada | ends))  # type: ignore[arg-type]
     ).id
 
-    async def open_house(settings: Settings) -> House:
-        houses.append(House(settings, AskingPipeline(), Avatars(source), Desk(registry)))
-        return houses[0]
+    async def open_server(settings: Settings) -> SessionManager:
+        managers.append(
+            SessionManager(settings, AskingPipeline(), Avatars(source), ConsentMonitor(registry))
+        )
+        return managers[0]
 
     folder, keys = str(tmp_path / "recordings"), str(tmp_path / "keys.sqlite")
     settings = Settings(slots=12, grace_s=30.0, drain_s=0.2, keys=keys, recordings=folder)
-    client = TestClient(TestServer(build(settings, open_house)))
+    client = TestClient(TestServer(build(settings, open_server)))
     await client.start_server()
-    await asyncio.wait_for(houses[0].settled.wait(), 30)
+    await asyncio.wait_for(managers[0].settled.wait(), 30)
     assert client.app is not None
     client.app[RECORDINGS].marker = FakeMarker()
-    yield Live(client, houses[0], registry, clock)
+    yield Live(client, managers[0], registry, clock)
     await client.close()
 
 
@@ -207,7 +209,7 @@ async def test_without_it_no_door_opens_and_the_session_ends(
 ) -> None:
     monkeypatch.setattr(AskingStream, "asks", False)  # only the door itself is left to ask
     opened = await doors(live)
-    members = {name: list(session.members) for name, (session, _) in opened.items()}
+    participants = {name: list(session.participants) for name, (session, _) in opened.items()}
     LOST[lost](live)
     for name, (session, knock) in opened.items():
         answer = await knock()
@@ -215,8 +217,8 @@ async def test_without_it_no_door_opens_and_the_session_ends(
         assert answer.status == status, (name, await answer.text())
         await session.end("the test waits for its end")
         assert session.ended_because[0] == code, name
-        assert set(session.members) <= set(members[name])
-    assert not any(session in live.house.sessions for session, _ in opened.values())
+        assert set(session.participants) <= set(participants[name])
+    assert not any(session in live.manager.sessions for session, _ in opened.values())
 
 
 # -- data channel --------------------------------------------------------------------------------
@@ -254,7 +256,7 @@ async def test_an_order_on_the_data_channel_makes_no_frame(live: Live, lost: str
         await session.end("the test waits for its end")
         assert streams[order].made - before[order] <= 2, "no more than the step that was under way"
         await caller.close()
-    assert not live.house.sessions
+    assert not live.manager.sessions
 
 
 def test_how_many_combinations_of_live_doors_there_are(

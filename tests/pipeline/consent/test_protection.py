@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import ImageOps
 
 from pipeline.consent import Kind, Outcome, Scope
-from pipeline.consent.face_models import Senses, load_senses
+from pipeline.consent.face_models import FaceModels, load_senses
 from pipeline.consent.policy import Policy, load_policy
 from pipeline.consent.records import sha256_of
 from pipeline.errors import (
@@ -230,7 +230,7 @@ def brightness_model(folder: Path, name: str, weights: list[list[float]], card: 
 
 
 @pytest.fixture
-def senses(tmp_path: Path) -> Senses:
+def senses(tmp_path: Path) -> FaceModels:
     eye = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     face = brightness_model(tmp_path, "face", eye, 'output = "embedding"\nsame = 0.995\n')
     age = brightness_model(tmp_path, "age", [[30.0], [30.0], [0.0]], 'output = "years"\n')
@@ -243,7 +243,7 @@ def coloured(red: int, green: int, blue: int) -> bytes:
 
 
 def test_a_face_model_recognises_another_picture_of_a_protected_person(
-    opened: Opened, senses: Senses
+    opened: Opened, senses: FaceModels
 ) -> None:
     office = opened(senses=senses)
     office.registry.denials.add("Somebody Else", picture=coloured(200, 40, 40))
@@ -253,7 +253,7 @@ def test_a_face_model_recognises_another_picture_of_a_protected_person(
 
 
 def test_an_age_model_is_asked_where_the_policy_says_so(
-    opened: Opened, senses: Senses, tmp_path: Path
+    opened: Opened, senses: FaceModels, tmp_path: Path
 ) -> None:
     rule = policy(tmp_path, "[live]\nleast_age = 21\n")
     office = opened(senses=senses, policy=rule)

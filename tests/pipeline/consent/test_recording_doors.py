@@ -14,10 +14,10 @@ import pytest_asyncio
 
 from pipeline.consent import Scope
 from pipeline.media.provenance import read_manifest
-from server.api.app import SHELF
+from server.api.app import STORE
 from server.api.middleware import RECORDINGS, SETTINGS
 from server.errors import ConsentRequired, RegistryDown
-from server.recordings.provenance import Marking
+from server.recordings.provenance import RecordingProvenance
 from server.recordings.recorder import PARTIAL, Recorder, finish
 from server.recordings.store import Card
 from tests.pipeline.consent.test_live_doors import LOST, RECORD, Live, live
@@ -29,9 +29,9 @@ OF_SESSIONS = ("grant too old", "grant changed")  # a finished recording has no 
 ENDS = {name: how for name, how in LOST.items() if name not in OF_SESSIONS}
 
 
-def marking_of(live: Live) -> Marking:
+def marking_of(live: Live) -> RecordingProvenance:
     app: Any = live.http.app
-    return Marking(app[SETTINGS], live.house._pipeline, live.registry)
+    return RecordingProvenance(app[SETTINGS], live.manager._pipeline, live.registry)
 
 
 async def taped(live: Live) -> Card:
@@ -47,8 +47,8 @@ async def taped(live: Live) -> Card:
 
 def write(live: Live, card: Card) -> None:
     app: Any = live.http.app
-    app[SHELF].put(card)
-    app[SHELF].final(card.id).write_bytes(CONTENT)
+    app[STORE].put(card)
+    app[STORE].final(card.id).write_bytes(CONTENT)
 
 
 @pytest_asyncio.fixture
@@ -105,9 +105,9 @@ async def test_it_is_deleted_whatever_became_of_consent(live: Live, card: Card, 
     answer = await live.http.delete(f"/v1/recordings/{card.id}")
     app: Any = live.http.app
     if lost == "registry closed":  # nobody could say afterwards that it was there
-        assert answer.status == 503 and app[SHELF].final(card.id).exists()
+        assert answer.status == 503 and app[STORE].final(card.id).exists()
         return
-    assert answer.status == 204 and not app[SHELF].final(card.id).exists()
+    assert answer.status == 204 and not app[STORE].final(card.id).exists()
     (entry,) = told(live, "recording.deleted")
     assert entry["detail"] == {"recording": card.id} and entry["consent_id"] == RECORD
 

@@ -11,10 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from pipeline.consent import Registry, Setup
+from pipeline.consent import Registry, RegistryOverrides
 from pipeline.consent.options import main as consent_command
 from pipeline.consent.policy import Policy
-from pipeline.consent.registry_config import NONE, Premises
+from pipeline.consent.registry_config import NONE, RegistryConfig
 from pipeline.consent.schema import orders
 from pipeline.errors import (
     ConsentDenied,
@@ -34,7 +34,7 @@ Open = Callable[..., Office]
     "document", ["", "{", "[]", "3", '{"vault": 3}', '{"walls": "thick"}', "[" * 9999]
 )
 def test_a_document_that_is_none_is_refused_and_not_a_crash(document: str) -> None:
-    for read in (Premises.read, Policy.read):
+    for read in (RegistryConfig.read, Policy.read):
         if document == "[]" and read == Policy.read:
             continue  # an empty policy is the default, however it is written
         with pytest.raises(PolicyInvalid):
@@ -47,7 +47,7 @@ def house(tmp_path: Path) -> Iterator[Open]:
     made, clock = list[Registry](), Clock()
 
     def opened(**setup: object) -> Office:
-        made.append(Registry(tmp_path / "r.sqlite", clock, Setup(**setup)))  # type: ignore[arg-type]
+        made.append(Registry(tmp_path / "r.sqlite", clock, RegistryOverrides(**setup)))  # type: ignore[arg-type]
         return Office(made[-1], clock)
 
     yield opened
@@ -178,7 +178,7 @@ def test_the_servers_settings_are_remembered(tmp_path: Path) -> None:
     named = {"registry": str(tmp_path / "r.sqlite"), "vault": str(tmp_path / "v")}
     open_registry(Settings(**named, retention_days=2.0)).close()  # type: ignore[arg-type]
     bare = open_registry(Settings(registry=named["registry"]))
-    held = Premises(vault=str(tmp_path / "v"), retention_s=2 * 86_400.0)
+    held = RegistryConfig(vault=str(tmp_path / "v"), retention_s=2 * 86_400.0)
     assert bare.premises == held
     bare.close()
     broken = Settings(registry=named["registry"], face_model=str(tmp_path / "no.onnx"))
@@ -194,7 +194,7 @@ def test_premises_that_were_changed_in_the_database_open_nothing(
 ) -> None:
     office = house(retention_s=1000.0)
     with office.registry.database.write() as connection:
-        connection.execute(orders.update().values(document=Premises().document()))
+        connection.execute(orders.update().values(document=RegistryConfig().document()))
     with pytest.raises(ConsentTampered, match="premises number 1"):
         house()
     with pytest.raises(ConsentTampered):

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pipeline.avatars import BundledAvatar, write_consent
-from pipeline.consent import Kind, Outcome, Registry, Scope, Setup
+from pipeline.consent import Kind, Outcome, Registry, RegistryOverrides, Scope
 from pipeline.consent.image_fingerprint import PLAIN
 from pipeline.consent.policy import Demand, Policy
 from pipeline.consent.records import new_record
@@ -104,7 +104,7 @@ def test_such_a_record_renders_nothing(room: Room, never: str) -> None:
 
 
 def test_the_registrys_policy_and_vault_count_without_being_named(room: Room) -> None:
-    served = Registry(room.registry, setup=Setup(vault=room.folder / "far"))
+    served = Registry(room.registry, setup=RegistryOverrides(vault=room.folder / "far"))
     served.policies.set(VOICE)
     room.write()
     assert "voice" in room.ask()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.consent import Kind, Outcome, Registry, Scope, Setup
+from pipeline.consent import Kind, Outcome, Registry, RegistryOverrides, Scope
 from pipeline.consent.policy import Demand, Policy
 from pipeline.consent.records import ConsentRecord, sha256_of
 from pipeline.errors import (
@@ -62,7 +62,7 @@ def opened_again() -> Iterator[list[Registry]]:
 def again(office: Office, made: list[Registry], where: Path | None = None, **setup: Path) -> Office:
     """The registry as another process opens it, after this one was closed."""
     office.registry.close()
-    made.append(Registry(where or office.registry.path, office.clock, Setup(**setup)))
+    made.append(Registry(where or office.registry.path, office.clock, RegistryOverrides(**setup)))
     return Office(made[-1], office.clock)
 
 
@@ -338,7 +338,7 @@ def test_a_copy_erases_nothing_and_says_that_it_may_only_be_read(
     tmp_path: Path, opened_again: list[Registry], age: str, named: bool, caplog: object
 ) -> None:
     path, clock, vault = tmp_path / "live.sqlite", Clock(), {"vault": tmp_path / "vault"}
-    live = Office(Registry(path, clock, Setup(**vault)), clock)
+    live = Office(Registry(path, clock, RegistryOverrides(**vault)), clock)
     opened_again.append(live.registry)
     first = live.registry.add(live.draft(), evidence=b"a recording")
     if age == "an old copy":
@@ -348,7 +348,10 @@ def test_a_copy_erases_nothing_and_says_that_it_may_only_be_read(
     if age != "an old copy":
         with closing(sqlite3.connect(path)) as file:
             file.execute(f"VACUUM INTO '{tmp_path / 'copy.sqlite'}'")
-    copy = Office(Registry(tmp_path / "copy.sqlite", clock, Setup(**vault if named else {})), clock)
+    copy = Office(
+        Registry(tmp_path / "copy.sqlite", clock, RegistryOverrides(**vault if named else {})),
+        clock,
+    )
     opened_again.append(copy.registry)
     assert "reading alone" in copy.registry.fault
     assert copy.registry.get(first.id) == first and copy.registry.evidence(first.id)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from pipeline.diffusion.chunks import Chunk, plan
-from pipeline.diffusion.continuum import Trace, blend, harmonise, ramp
+from pipeline.diffusion.continuum import OverlapTrace, blend, harmonise, ramp
 
 
 @given(st.integers(0, 10**9), st.integers(1, 400), st.integers(1, 40), st.data())
@@ -59,21 +59,21 @@ def test_blend_at_zero_keeps_the_first_to_the_bit():
 
 
 def test_a_trace_pulls_where_it_covers_and_fades_out():
-    trace = Trace([0.5, 0.0])
+    trace = OverlapTrace([0.5, 0.0])
     trace.leave(10, [torch.ones(2, 4, 1, 5), torch.ones(2, 4, 1, 5)])
     pulled = trace.pull(torch.zeros(2, 6, 1, 5), 11, level=0)[0, :, 0, 0]
     assert 0.4 < pulled[0] < 0.5 and (pulled.diff()[:2] < 0).all() and (pulled[3:] == 0).all()
 
 
 def test_a_trace_weighs_nothing_at_the_last_level():
-    trace = Trace([0.5, 0.0])
+    trace = OverlapTrace([0.5, 0.0])
     trace.leave(10, [torch.ones(2, 4, 1, 5)] * 2)
     field = torch.randn(2, 4, 1, 5)
     assert torch.equal(trace.pull(field, 10, level=1), field)
 
 
 def test_a_trace_holds_the_columns_it_is_told_to_and_frees_the_others():
-    trace = Trace([0.5, 0.0], hold=[0.0, 1.0])
+    trace = OverlapTrace([0.5, 0.0], hold=[0.0, 1.0])
     trace.leave(0, [torch.ones(3, 4, 1, 2)] * 2)
     field = torch.zeros(3, 4, 1, 2)
     pulled = trace.pull(field, 0, level=0)
@@ -81,7 +81,7 @@ def test_a_trace_holds_the_columns_it_is_told_to_and_frees_the_others():
 
 
 def test_a_cleared_trace_leaves_the_field_alone():
-    trace = Trace([1.0])
+    trace = OverlapTrace([1.0])
     trace.leave(0, [torch.ones(2, 4, 1, 5)])
     trace.clear()
     field = torch.randn(2, 4, 1, 5)

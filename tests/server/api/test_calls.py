@@ -15,7 +15,7 @@ from tests.server.caller import BLOCK, Caller, calling, silence, tone, voice
 from tests.server.conftest import Served
 
 
-def read(picture: object) -> frame_marker.Mark | None:
+def read(picture: object) -> frame_marker.FrameMarker | None:
     luma = picture.to_ndarray()[: picture.height]  # type: ignore[attr-defined]
     return frame_marker.read(luma)
 
@@ -52,7 +52,7 @@ async def test_time_begins_with_the_performance_however_long_it_took_to_make_rea
     served.source.enrol = slowly  # type: ignore[method-assign,assignment]
     made = await served.http.post("/v1/sessions", json={"avatar": "tomo"})
     assert made.status == 201
-    session = served.house.sessions[0]
+    session = served.manager.sessions[0]
     assert session.clock.now() < 16_000 * 0.9 and session.missed() == 0
 
 
@@ -79,10 +79,10 @@ async def test_every_measured_frame_names_the_source_sample_behind_it(served: Se
 async def test_both_sender_reports_name_the_same_moment_for_the_same_media(served: Served) -> None:
     async with calling(served.http, tone, measure="1") as caller:
         await caller.until(lambda: len(caller.pictures) >= 10)
-        member = served.house.sessions[0].members.source
-        assert member is not None
+        participant = served.manager.sessions[0].participants.source
+        assert participant is not None
         clocks = {}
-        for sender in member.peer.getSenders():
+        for sender in participant.peer.getSenders():
             rate = 48_000 if sender.kind == "audio" else 90_000
             sent = sender._last_s
             clocks[sender.kind] = (sender._RTCRtpSender__ntp_timestamp / (1 << 32), sent, rate)
@@ -177,9 +177,9 @@ async def test_a_flood_of_messages_is_limited_and_costs_nobody_anything(served: 
 async def test_hanging_up_frees_the_slot_and_closes_the_stream(served: Served) -> None:
     async with calling(served.http) as caller:
         await caller.until(lambda: caller.pictures)
-        assert served.house.slots.taken == 1
+        assert served.manager.slots.taken == 1
         assert (await served.http.delete(caller.session, headers=caller.auth)).status == 200
-        assert served.house.slots.taken == 0
+        assert served.manager.slots.taken == 0
         assert served.pipeline.streams[-1].closed
         assert (await served.http.delete(caller.session, headers=caller.auth)).status == 404
 
@@ -201,7 +201,7 @@ class TestComingAndGoing:
     async def test_a_caller_comes_back_within_the_grace_period(self, served: Served) -> None:
         async with calling(served.http) as caller:
             await caller.until(lambda: caller.pictures)
-            session = served.house.sessions[0]
+            session = served.manager.sessions[0]
             await caller.peer.close()
             again = Caller()
             again.speak(tone)
@@ -210,7 +210,7 @@ class TestComingAndGoing:
             try:
                 assert response.status == 201 and again.location == caller.session
                 await again.until(lambda: again.pictures)
-                assert served.house.sessions == [session] and session.state is State.LIVE
+                assert served.manager.sessions == [session] and session.state is State.LIVE
             finally:
                 await again.close()
 
@@ -220,22 +220,22 @@ class TestComingAndGoing:
         ended = asyncio.Event()
         async with calling(served.http) as caller:
             await caller.until(lambda: caller.pictures)
-            session = served.house.sessions[0]
+            session = served.manager.sessions[0]
             inner = session.on_ended
             session.on_ended = lambda s: (inner(s), ended.set())  # type: ignore[func-returns-value]
         await asyncio.wait_for(ended.wait(), 6)
-        assert served.house.slots.taken == 0
+        assert served.manager.slots.taken == 0
 
     async def test_a_session_that_nobody_joins_ends_after_the_grace_period(
         self, served: Served
     ) -> None:
         ended = asyncio.Event()
         await served.http.post("/v1/sessions", json={"avatar": "mira"})
-        session = served.house.sessions[0]
+        session = served.manager.sessions[0]
         inner = session.on_ended
         session.on_ended = lambda s: (inner(s), ended.set())  # type: ignore[func-returns-value]
         await asyncio.wait_for(ended.wait(), 6)
-        assert served.house.slots.taken == 0
+        assert served.manager.slots.taken == 0
 
     async def test_an_offer_whose_peer_never_connects_is_given_up(self, served: Served) -> None:
         ended = asyncio.Event()
@@ -249,11 +249,11 @@ class TestComingAndGoing:
                 "/v1/calls?avatar=mira", data=offer, headers={"Content-Type": "application/sdp"}
             )
             assert response.status == 201
-            session = served.house.sessions[0]
+            session = served.manager.sessions[0]
             inner = session.on_ended
             session.on_ended = lambda s: (inner(s), ended.set())  # type: ignore[func-returns-value]
             await asyncio.wait_for(ended.wait(), 8)
-            assert served.house.slots.taken == 0
+            assert served.manager.slots.taken == 0
         finally:
             await caller.close()
 
@@ -267,7 +267,7 @@ class TestOverload:
             served.pipeline.behaviour.tick_s = 0.16
             count = len(caller.sounds)
             await caller.until(lambda: len(caller.sounds) >= count + 150)
-            session = served.house.sessions[0]
+            session = served.manager.sessions[0]
             _, picture = caller.pictures[-1]
             mark = read(picture)
             assert mark is not None
@@ -289,7 +289,7 @@ class TestOverload:
             assert "broken" in error["message"]
             count = len(other.pictures)
             await other.until(lambda: len(other.pictures) > count + 25)
-            assert served.house.slots.taken == 1
+            assert served.manager.slots.taken == 1
 
 
 async def test_two_calls_are_stepped_and_both_get_their_frames(served: Served) -> None:

@@ -28,9 +28,9 @@ from server.api.app import build
 from server.api.consents import MAX_PAGE
 from server.avatars.catalog import Avatars, Card
 from server.avatars.pipeline_errors import translated
-from server.consent.monitor import Desk
+from server.consent.monitor import ConsentMonitor
 from server.sessions.session import Options
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_server import FakePipeline, FakeSource
 from tests.pipeline.consent.conftest import photo, png
@@ -74,7 +74,7 @@ class GatedSource(FakeSource):
 @dataclass
 class Office:
     http: TestClient[Any, Any]
-    house: House
+    manager: SessionManager
     registry: Registry
     source: GatedSource
     pipeline: FakePipeline
@@ -87,7 +87,7 @@ class Office:
         return response.status, await response.json()
 
     async def session(self) -> Any:
-        return await self.house.create(Options("mira"))
+        return await self.manager.create(Options("mira"))
 
     def actions(self) -> list[str]:
         return [entry.action for entry in self.registry.log.entries()]
@@ -96,17 +96,19 @@ class Office:
 @pytest_asyncio.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     registry = Registry(tmp_path / "consents.sqlite")
-    source, pipeline, houses = GatedSource(registry), FakePipeline(), []
+    source, pipeline, managers = GatedSource(registry), FakePipeline(), []
 
-    async def open_house(settings: Settings) -> House:
-        houses.append(House(settings, pipeline, Avatars(source), Desk(registry)))
-        return houses[0]
+    async def open_server(settings: Settings) -> SessionManager:
+        managers.append(
+            SessionManager(settings, pipeline, Avatars(source), ConsentMonitor(registry))
+        )
+        return managers[0]
 
     settings = Settings(slots=3, grace_s=30.0, drain_s=0.5, keys=str(tmp_path / "keys.sqlite"))
-    client = TestClient(TestServer(build(settings, open_house)))
+    client = TestClient(TestServer(build(settings, open_server)))
     await client.start_server()
-    await asyncio.wait_for(houses[0].settled.wait(), 30)
-    yield Office(client, houses[0], registry, source, pipeline)
+    await asyncio.wait_for(managers[0].settled.wait(), 30)
+    yield Office(client, managers[0], registry, source, pipeline)
     await client.close()
 
 
@@ -219,7 +221,7 @@ async def test_revoking_elsewhere_ends_a_running_session_within_a_second(office:
     elsewhere = Registry(office.registry.path)
     await asyncio.to_thread(elsewhere.revoke, session.grant.consent_id)
     began = time.monotonic()
-    while office.house.sessions:
+    while office.manager.sessions:
         assert time.monotonic() - began < 5.0
         await asyncio.sleep(0.01)  # a session ends in a task of its own
     assert time.monotonic() - began < 1.0
@@ -249,10 +251,10 @@ async def test_a_grant_of_one_session_is_no_good_for_another(office: Office) -> 
     assert one.grant.session == one.id != other.grant.session
     other.grant = one.grant
     for _ in range(200):
-        if other not in office.house.sessions:
+        if other not in office.manager.sessions:
             break
         await asyncio.sleep(0.01)
-    assert office.house.sessions == [one]
+    assert office.manager.sessions == [one]
 
 
 async def test_a_challenge_can_be_signed_over_http(office: Office) -> None:

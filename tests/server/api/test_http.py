@@ -36,7 +36,7 @@ async def refused(served: Served, path: str, data: object, **headers: str) -> di
     body = await response.json(content_type="application/problem+json")
     assert response.status == body["status"] >= 400
     assert body["detail"] and body["title"] and str(body["type"]).startswith("/problems/")
-    assert served.house.slots.taken == 0 and not served.house.sessions
+    assert served.manager.slots.taken == 0 and not served.manager.sessions
     return body
 
 
@@ -218,7 +218,7 @@ class TestFullHouse:
             assert (await served.http.delete(caller.session, headers=caller.auth)).status == 200
             again = await served.http.post("/v1/sessions", json={"avatar": "mira"})
             assert again.status == 201
-        assert "continuum_admission_refusals_total 1.0" in served.house.metrics.text().decode()
+        assert "continuum_admission_refusals_total 1.0" in served.manager.metrics.text().decode()
 
 
 class TestOrigins:
@@ -274,7 +274,7 @@ async def test_a_new_calls_grant_does_not_wait_behind_uploads(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
-    monkeypatch.setattr(served.house.avatars.own, "find", lambda data: go.wait(20) and {})
+    monkeypatch.setattr(served.manager.avatars.own, "find", lambda data: go.wait(20) and {})
     headers = {"Content-Type": "image/png"}
     uploads = [
         asyncio.create_task(served.http.post("/v1/enrolments", data=b"x", headers=headers))
@@ -293,6 +293,6 @@ async def test_health_names_a_task_that_has_died(served: Served) -> None:
     async def dies() -> None:
         raise ValueError("no bread")
 
-    await served.house.tasks.start("bakery", dies)
+    await served.manager.tasks.start("bakery", dies)
     health = await (await served.http.get("/healthz")).json()
     assert health["status"] == "failed" and "no bread" in health["tasks"]["dead"]["bakery"]

@@ -61,7 +61,7 @@ async def test_what_is_fed_by_whip_is_seen_and_heard_by_every_whep_viewer(served
             await viewer.until(lambda v=viewer: len(v.pictures) > 25 and len(v.sounds) > 100)
             heard = np.concatenate([f.to_ndarray().ravel() for _, f in viewer.sounds[-20:]])
             assert np.abs(heard).max() > 4000
-        casts = served.house.sessions[0].stage._casts
+        casts = served.manager.sessions[0].media_sender._casts
         assert [len(c.tracks) for c in casts.values()] == [2], "one encode serves both"
     finally:
         for peer in (feeder, one, two):

@@ -13,7 +13,7 @@ from aiohttp import ClientResponse
 
 from server.api import app, key_watch
 from server.auth.access import May, asked, check_local, is_loopback
-from server.auth.keys import KeyStore, Role
+from server.auth.keys import KeyRole, KeyStore
 from server.errors import LocalOnly, OriginRefused
 from server.logs import Machines, People
 from server.sessions.session import Session
@@ -27,18 +27,20 @@ NEW = '{"avatar": "mira"}'
 
 
 @pytest.fixture(scope="module")
-def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Role, str]]:
+def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[KeyRole, str]]:
     """A file with a key of every role; in place of a user's, another application's."""
     path = tmp_path_factory.mktemp("keys") / "keys.sqlite"
     store = KeyStore(path)
-    made = {role: store.create(f"a {role}", role)[1] for role in Role if role is not Role.USER}
-    made[Role.USER] = store.create("another application", Role.APPLICATION)[1]
+    made = {
+        role: store.create(f"a {role}", role)[1] for role in KeyRole if role is not KeyRole.USER
+    }
+    made[KeyRole.USER] = store.create("another application", KeyRole.APPLICATION)[1]
     store.close()
     return path, made
 
 
 @pytest.fixture
-def keys(tmp_path: Path, cut: tuple[Path, dict[Role, str]]) -> dict[Role, str]:
+def keys(tmp_path: Path, cut: tuple[Path, dict[KeyRole, str]]) -> dict[KeyRole, str]:
     """Keys that the server finds when it starts."""
     shutil.copy(cut[0], tmp_path / "keys.sqlite")
     return cut[1]
@@ -109,7 +111,7 @@ async def token(served: Served, key: str, **fields: object) -> ClientResponse:
     ],
 )
 async def test_with_keys_nothing_but_the_page_is_open(
-    served: Served, keys: dict[Role, str], method: str, path: str
+    served: Served, keys: dict[KeyRole, str], method: str, path: str
 ) -> None:
     for headers in ({}, bearer("ck_000000000000_" + "x" * 43), bearer("a.b.c"), bearer("c_x")):
         response = await served.http.request(method, path, headers=headers)
@@ -119,21 +121,21 @@ async def test_with_keys_nothing_but_the_page_is_open(
         if wanted == 401:
             assert await problem(response) == "unauthorized"
             assert response.headers["WWW-Authenticate"] == "Bearer"
-    assert served.house.slots.taken == 0
+    assert served.manager.slots.taken == 0
 
 
 @pytest.mark.parametrize("path", ["/", "/call.js", "/readyz", "/openapi.json"])
 async def test_page_and_readiness_need_no_key(
-    served: Served, keys: dict[Role, str], path: str
+    served: Served, keys: dict[KeyRole, str], path: str
 ) -> None:
     assert (await served.http.get(path)).status == 200
 
 
-async def test_each_role_opens_its_own_doors(served: Served, keys: dict[Role, str]) -> None:
+async def test_each_role_opens_its_own_doors(served: Served, keys: dict[KeyRole, str]) -> None:
     may = {
-        Role.OPERATOR: {"/v1/avatars": 200, "/metrics": 200, "/healthz": 200},
-        Role.APPLICATION: {"/v1/avatars": 200, "/metrics": 403, "/healthz": 403},
-        Role.MONITOR: {"/v1/avatars": 403, "/metrics": 200, "/healthz": 200},
+        KeyRole.OPERATOR: {"/v1/avatars": 200, "/metrics": 200, "/healthz": 200},
+        KeyRole.APPLICATION: {"/v1/avatars": 200, "/metrics": 403, "/healthz": 403},
+        KeyRole.MONITOR: {"/v1/avatars": 403, "/metrics": 200, "/healthz": 200},
     }
     for role, doors in may.items():
         for path, status in doors.items():
@@ -151,21 +153,21 @@ def test_a_door_that_nobody_listed_is_for_operators() -> None:
 
 
 async def test_a_session_is_open_to_its_token_its_key_and_operators(
-    served: Served, keys: dict[Role, str]
+    served: Served, keys: dict[KeyRole, str]
 ) -> None:
-    made = await (await create(served, keys[Role.APPLICATION])).json()
+    made = await (await create(served, keys[KeyRole.APPLICATION])).json()
     path = f"/v1/sessions/{made['id']}"
-    allowed = (made["token"], keys[Role.APPLICATION], keys[Role.OPERATOR])
+    allowed = (made["token"], keys[KeyRole.APPLICATION], keys[KeyRole.OPERATOR])
     for text in allowed:
         assert (await served.http.get(path, headers=bearer(text))).status == 200
-    for text in (keys[Role.USER], keys[Role.MONITOR], "c_wrong"):
+    for text in (keys[KeyRole.USER], keys[KeyRole.MONITOR], "c_wrong"):
         assert (await served.http.get(path, headers=bearer(text))).status in (401, 403)
 
 
 async def test_a_revoked_key_opens_nothing_from_that_moment(
-    served: Served, keys: dict[Role, str], tmp_path: Path
+    served: Served, keys: dict[KeyRole, str], tmp_path: Path
 ) -> None:
-    key = keys[Role.APPLICATION]
+    key = keys[KeyRole.APPLICATION]
     handed = await (await token(served, key)).json()
     assert (await served.http.get("/v1/avatars", headers=bearer(key))).status == 200
     revoke(tmp_path / "keys.sqlite", key)
@@ -186,32 +188,32 @@ def told_when_ended(session: Session) -> asyncio.Event:
 
 
 async def test_a_revoked_key_takes_its_sessions_and_those_of_its_tokens_with_it(
-    served: Served, keys: dict[Role, str], tmp_path: Path
+    served: Served, keys: dict[KeyRole, str], tmp_path: Path
 ) -> None:
-    key = keys[Role.APPLICATION]
+    key = keys[KeyRole.APPLICATION]
     handed = await (await token(served, key)).json()
-    for text, more in ((key, {}), (handed["token"], {"Origin": SHOP}), (keys[Role.USER], {})):
+    for text, more in ((key, {}), (handed["token"], {"Origin": SHOP}), (keys[KeyRole.USER], {})):
         assert (await create(served, text, **more)).status == 201
-    *lost, kept = served.house.sessions
+    *lost, kept = served.manager.sessions
     over = [told_when_ended(session) for session in lost]
     revoke(tmp_path / "keys.sqlite", key)
     async with asyncio.timeout(10):
         for event in over:
             await event.wait()
     assert {session.ended_because for session in lost} == {("session_ended", key_watch.WHY)}
-    assert served.house.sessions == [kept] and kept.running
+    assert served.manager.sessions == [kept] and kept.running
 
 
 @pytest.mark.parametrize("changes", [{"sessions_per_key": 1}])
 async def test_a_key_has_so_many_sessions_and_no_more(
-    served: Served, keys: dict[Role, str], changes: dict[str, object]
+    served: Served, keys: dict[KeyRole, str], changes: dict[str, object]
 ) -> None:
-    key = keys[Role.APPLICATION]
+    key = keys[KeyRole.APPLICATION]
     made = await (await create(served, key)).json()
     refused = await create(served, key)
     assert refused.status == 429 and await problem(refused) == "too-many-sessions"
     assert int(refused.headers["Retry-After"]) > 0
-    assert (await create(served, keys[Role.USER])).status == 201
+    assert (await create(served, keys[KeyRole.USER])).status == 201
     await served.http.delete(f"/v1/sessions/{made['id']}", headers=bearer(made["token"]))
     assert (await create(served, key)).status == 201
 
@@ -220,9 +222,9 @@ async def test_a_key_has_so_many_sessions_and_no_more(
 
 
 async def test_a_browser_calls_with_the_token_of_an_application(
-    served: Served, keys: dict[Role, str]
+    served: Served, keys: dict[KeyRole, str]
 ) -> None:
-    handed = await token(served, keys[Role.APPLICATION], avatar="mira", ttl_s=60)
+    handed = await token(served, keys[KeyRole.APPLICATION], avatar="mira", ttl_s=60)
     assert handed.status == 201 and handed.headers["Cache-Control"] == "no-store"
     text = (await handed.json())["token"]
     made = await create(served, text, Origin=SHOP)
@@ -232,21 +234,21 @@ async def test_a_browser_calls_with_the_token_of_an_application(
 
 
 async def test_a_token_is_for_one_origin_and_one_avatar(
-    served: Served, keys: dict[Role, str]
+    served: Served, keys: dict[KeyRole, str]
 ) -> None:
-    text = (await (await token(served, keys[Role.APPLICATION], avatar="tomo")).json())["token"]
+    text = (await (await token(served, keys[KeyRole.APPLICATION], avatar="tomo")).json())["token"]
     for headers in ({"Origin": "https://evil.example"}, {"Origin": SHOP + ".evil.example"}, {}):
         response = await create(served, text, **headers)
         assert response.status == 403 and await problem(response) == "origin-refused"
     response = await create(served, text, Origin=SHOP)
     assert response.status == 403 and await problem(response) == "forbidden"
-    assert served.house.slots.taken == 0
+    assert served.manager.slots.taken == 0
 
 
 async def test_a_token_hands_out_no_tokens_and_administers_nothing(
-    served: Served, keys: dict[Role, str]
+    served: Served, keys: dict[KeyRole, str]
 ) -> None:
-    text = (await (await token(served, keys[Role.APPLICATION])).json())["token"]
+    text = (await (await token(served, keys[KeyRole.APPLICATION])).json())["token"]
     response = await served.http.post(
         "/v1/tokens", json={"origin": SHOP}, headers=bearer(text, Origin=SHOP)
     )
@@ -269,16 +271,16 @@ async def test_a_token_hands_out_no_tokens_and_administers_nothing(
     ],
 )
 async def test_a_token_that_makes_no_sense_is_not_made(
-    served: Served, keys: dict[Role, str], fields: dict[str, object]
+    served: Served, keys: dict[KeyRole, str], fields: dict[str, object]
 ) -> None:
-    response = await token(served, keys[Role.APPLICATION], **fields)
+    response = await token(served, keys[KeyRole.APPLICATION], **fields)
     assert response.status == 400 and await problem(response) == "bad-request"
 
 
 async def test_a_token_for_nobody_we_know_is_not_made(
-    served: Served, keys: dict[Role, str]
+    served: Served, keys: dict[KeyRole, str]
 ) -> None:
-    response = await token(served, keys[Role.APPLICATION], avatar="nobody")
+    response = await token(served, keys[KeyRole.APPLICATION], avatar="nobody")
     assert response.status == 404
 
 
@@ -287,7 +289,7 @@ async def test_a_token_for_nobody_we_know_is_not_made(
 
 @pytest.mark.parametrize("changes", [{"address_rate": 0.01, "address_burst": 3}])
 async def test_an_address_that_asks_too_often_is_told_when_to_come_back(
-    served: Served, keys: dict[Role, str], changes: dict[str, object]
+    served: Served, keys: dict[KeyRole, str], changes: dict[str, object]
 ) -> None:
     seen = [(await served.http.get("/readyz")).status for _ in range(3)]
     refused = await served.http.get("/readyz")
@@ -298,23 +300,23 @@ async def test_an_address_that_asks_too_often_is_told_when_to_come_back(
 
 @pytest.mark.parametrize("changes", [{"key_rate": 0.01, "key_burst": 2}])
 async def test_a_key_that_asks_too_often_is_refused_and_no_other(
-    served: Served, keys: dict[Role, str], changes: dict[str, object]
+    served: Served, keys: dict[KeyRole, str], changes: dict[str, object]
 ) -> None:
-    async def ask(role: Role) -> int:
+    async def ask(role: KeyRole) -> int:
         return (await served.http.get("/v1/avatars", headers=bearer(keys[role]))).status
 
-    assert [await ask(Role.APPLICATION) for _ in range(3)] == [200, 200, 429]
-    assert await ask(Role.OPERATOR) == 200
+    assert [await ask(KeyRole.APPLICATION) for _ in range(3)] == [200, 200, 429]
+    assert await ask(KeyRole.OPERATOR) == 200
 
 
 @pytest.mark.parametrize("changes", [{"failures_per_minute": 2}])
 async def test_whoever_guesses_keys_is_refused_before_anything_is_hashed(
-    served: Served, keys: dict[Role, str], changes: dict[str, object]
+    served: Served, keys: dict[KeyRole, str], changes: dict[str, object]
 ) -> None:
     guess = bearer("ck_000000000000_" + "x" * 43)
     seen = [(await served.http.get("/v1/avatars", headers=guess)).status for _ in range(4)]
     assert seen == [401, 401, 429, 429]
-    right = await served.http.get("/v1/avatars", headers=bearer(keys[Role.OPERATOR]))
+    right = await served.http.get("/v1/avatars", headers=bearer(keys[KeyRole.OPERATOR]))
     assert right.status == 429, "the address is under suspicion, whatever it sends next"
 
 
@@ -339,7 +341,7 @@ async def test_without_keys_nobody_else_may(served: Served) -> None:
         assert response.status == 403 and await problem(response) == "local-only"
     response = await create(served, Origin="https://evil.example")
     assert response.status == 403 and await problem(response) == "origin-refused"
-    assert served.house.slots.taken == 0
+    assert served.manager.slots.taken == 0
 
 
 async def test_without_keys_there_are_no_tokens(served: Served) -> None:
@@ -352,7 +354,7 @@ def test_a_server_that_others_reach_does_not_start_without_keys(tmp_path: Path, 
     with pytest.raises(SettingsError, match=r"holds no API key.*continuum key create"):
         app.doorkeeper(settings)
     store = KeyStore(tmp_path / "keys.sqlite")
-    key, _ = store.create("me", Role.OPERATOR)
+    key, _ = store.create("me", KeyRole.OPERATOR)
     access = app.doorkeeper(settings)
     assert access.keyring is not None
     access.keyring.close()
@@ -396,10 +398,10 @@ def test_an_address_is_believed_only_from_our_own_proxies(
 
 
 async def test_no_secret_reaches_a_log(
-    served: Served, keys: dict[Role, str], caplog: pytest.LogCaptureFixture
+    served: Served, keys: dict[KeyRole, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        key = keys[Role.APPLICATION]
+        key = keys[KeyRole.APPLICATION]
         text = (await (await token(served, key)).json())["token"]
         made = await (await create(served, text, Origin=SHOP)).json()
         caller = Caller()

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from server.api.security_headers import policy
 from server.auth.access import Caller
-from server.auth.keys import Key, KeyStore, KeyStoreError, Role, parse, verify
+from server.auth.keys import Key, KeyRole, KeyStore, KeyStoreError, parse, verify
 from server.auth.quota import Quota
 from server.auth.rate_limit import MAX_NAMES, Bucket, Buckets
 from server.errors import RateLimited, TooManySessions
@@ -65,27 +65,27 @@ def test_a_rate_of_zero_limits_nobody() -> None:
 
 def test_a_quota_is_given_back_once_and_counts_keys_and_tokens_apart() -> None:
     quota = Quota(per_key=2)
-    app = Caller(Role.APPLICATION, "k1")
-    user = Caller(Role.USER, "k1", token="t1")
+    app = Caller(KeyRole.APPLICATION, "k1")
+    user = Caller(KeyRole.USER, "k1", token="t1")
     claim = quota.take(user)
     with pytest.raises(TooManySessions, match="token"):
         quota.take(user)
     quota.take(app)
     with pytest.raises(TooManySessions, match="key has 2 of 2"):
         quota.take(app)
-    quota.take(Caller(Role.APPLICATION, "k2"))
+    quota.take(Caller(KeyRole.APPLICATION, "k2"))
     claim.give_back()
     claim.give_back()  # the same one once more is no second place
     quota.take(app)
     with pytest.raises(TooManySessions, match="key has 2 of 2"):
         quota.take(app)
-    local = Caller(Role.OPERATOR)
+    local = Caller(KeyRole.OPERATOR)
     for _ in range(100):
         quota.take(local)
 
 
 def test_sessions_that_nobody_has_joined_are_counted_for_each_client() -> None:
-    quota, local = Quota(per_key=0), Caller(Role.OPERATOR)
+    quota, local = Quota(per_key=0), Caller(KeyRole.OPERATOR)
     first = quota.take(local, "10.0.0.1", waiting=2)
     quota.take(local, "10.0.0.1", waiting=2)
     with pytest.raises(TooManySessions, match="wait to be joined"):
@@ -105,7 +105,7 @@ def test_sessions_that_nobody_has_joined_are_counted_for_each_client() -> None:
 def test_the_file_never_holds_a_secret_and_only_the_owner_reads_it(tmp_path: Path) -> None:
     store = KeyStore(tmp_path / "folder" / "keys.sqlite")
     assert not store.any_live() and not store.path.exists(), "asking makes no file"
-    key, text = store.create("shop", Role.APPLICATION)
+    key, text = store.create("shop", KeyRole.APPLICATION)
     store.close()
     secret = text.rsplit("_", 1)[1]
     for file in store.path.parent.iterdir():
@@ -122,11 +122,11 @@ def test_the_file_never_holds_a_secret_and_only_the_owner_reads_it(tmp_path: Pat
 def test_a_key_lives_from_its_making_to_its_end(tmp_path: Path) -> None:
     now = [1000.0]
     store = KeyStore(tmp_path / "keys.sqlite", lambda: now[0])
-    key, _ = store.create("trial", Role.APPLICATION, days=1)
+    key, _ = store.create("trial", KeyRole.APPLICATION, days=1)
     assert store.any_live()
     now[0] += 86_401
     assert not store.any_live() and not key.live(now[0])
-    other, _ = store.create("ops", Role.OPERATOR)
+    other, _ = store.create("ops", KeyRole.OPERATOR)
     first = store.revoke(other.id)
     now[0] += 100
     assert store.revoke(other.id) == first and not store.any_live()
@@ -139,15 +139,15 @@ def test_a_key_lives_from_its_making_to_its_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "role", "sessions", "days"),
     [
-        ("", Role.OPERATOR, 0, None),
-        ("x" * 101, Role.OPERATOR, 0, None),
-        ("x", Role.USER, 0, None),
-        ("x", Role.OPERATOR, -1, None),
-        ("x", Role.OPERATOR, 0, 0.0),
+        ("", KeyRole.OPERATOR, 0, None),
+        ("x" * 101, KeyRole.OPERATOR, 0, None),
+        ("x", KeyRole.USER, 0, None),
+        ("x", KeyRole.OPERATOR, -1, None),
+        ("x", KeyRole.OPERATOR, 0, 0.0),
     ],
 )
 def test_a_key_that_makes_no_sense_is_not_made(
-    tmp_path: Path, name: str, role: Role, sessions: int, days: float | None
+    tmp_path: Path, name: str, role: KeyRole, sessions: int, days: float | None
 ) -> None:
     store = KeyStore(tmp_path / "keys.sqlite")
     with pytest.raises(KeyStoreError):
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
 
 
 def test_a_key_is_described_without_its_hash() -> None:
-    key = Key("ab", "x", Role.OPERATOR, 0, "$argon2id$secret", 1.0)
+    key = Key("ab", "x", KeyRole.OPERATOR, 0, "$argon2id$secret", 1.0)
     assert "secret" not in str(key.describe())
 
 
@@ -227,18 +227,18 @@ def test_only_listed_origins_may_frame_the_call_and_nobody_the_page() -> None:
 async def test_a_session_ends_when_it_has_lasted_as_long_as_it_may(served: Served) -> None:
     async with calling(served.http) as caller:
         await caller.event("ready")
-        (session,) = served.house.sessions
+        (session,) = served.manager.sessions
         session.limits = dataclasses.replace(session.limits, longest_s=0.001)
         told = await caller.event("error", code="session_ended")
         assert "may last" in told["message"]
         await session.end("it is waited for")
-    assert served.house.slots.taken == 0
+    assert served.manager.slots.taken == 0
 
 
 async def test_a_session_in_which_nobody_speaks_ends(served: Served) -> None:
     async with calling(served.http) as caller:
         await caller.event("ready")
-        (session,) = served.house.sessions
+        (session,) = served.manager.sessions
         session.limits = dataclasses.replace(session.limits, idle_s=0.001)
         assert "nobody spoke" in (await caller.event("error"))["message"]
 

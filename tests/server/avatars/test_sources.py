@@ -14,18 +14,18 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from pipeline.consent import ConsentGate, Registry, Setup
+from pipeline.consent import ConsentGate, Registry, RegistryOverrides
 from pipeline.errors import RegistryUnavailable
 from pipeline.media.image_file import Bounds
 from server.api.app import build
 from server.avatars.catalog import Avatars
 from server.avatars.enrolment import OwnPictures
-from server.avatars.sources import Everybody
+from server.avatars.sources import AvatarSources
 from server.bootstrap import Performers
 from server.cli.command import main
-from server.consent.monitor import Desk
+from server.consent.monitor import ConsentMonitor
 from server.sessions.session import Options
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes import FACE
 from tests.fakes_server import FakeAvatar, FakePipeline, FakeSource
@@ -49,7 +49,7 @@ class Enroller(FakePipeline):
 @dataclass
 class Office:
     http: TestClient[Any, Any]
-    house: House
+    manager: SessionManager
     registry: Registry
     pipeline: Enroller
 
@@ -90,22 +90,24 @@ def serve(folder: Path) -> Serve:
 
     @asynccontextmanager
     async def running(retention_s: float = 0.0, most: int | None = None) -> AsyncIterator[Office]:
-        registry = Registry(folder / "r.sqlite", setup=Setup(retention_s=retention_s))
-        gate, pipeline, houses = ConsentGate(registry), Enroller(), list[House]()
+        registry = Registry(folder / "r.sqlite", setup=RegistryOverrides(retention_s=retention_s))
+        gate, pipeline, managers = ConsentGate(registry), Enroller(), list[SessionManager]()
 
-        async def open_house(settings: Settings) -> House:
-            everybody = Everybody(FakeSource(), pipeline, gate, Bounds())
+        async def open_server(settings: Settings) -> SessionManager:
+            everybody = AvatarSources(FakeSource(), pipeline, gate, Bounds())
             avatars = Avatars(everybody, OwnPictures(gate, Bounds(), most))
-            houses.append(House(settings, Performers(pipeline), avatars, Desk(registry)))
-            return houses[0]
+            managers.append(
+                SessionManager(settings, Performers(pipeline), avatars, ConsentMonitor(registry))
+            )
+            return managers[0]
 
         keys = str(folder / "keys.sqlite")
         settings = Settings(slots=3, grace_s=30.0, drain_s=0.5, keys=keys)
-        client = TestClient(TestServer(build(settings, open_house)))
+        client = TestClient(TestServer(build(settings, open_server)))
         await client.start_server()
-        await asyncio.wait_for(houses[0].settled.wait(), 30)
+        await asyncio.wait_for(managers[0].settled.wait(), 30)
         try:
-            yield Office(client, houses[0], registry, pipeline)
+            yield Office(client, managers[0], registry, pipeline)
         finally:
             await client.close()
 
@@ -131,7 +133,7 @@ async def test_an_enrolled_picture_outlives_the_server(serve: Serve) -> None:
         assert await office.listed() == ["mira", "tomo", "ada"]
         shown = await office.http.get("/v1/avatars/ada/picture")
         assert (await shown.read(), shown.content_type) == (PICTURE, "image/png")
-        session = await office.house.create(Options("ada"))
+        session = await office.manager.create(Options("ada"))
         assert session.grant.consent_id == consent and office.pipeline.points["chin"]
 
 
@@ -150,14 +152,14 @@ async def test_the_same_picture_is_the_same_avatar_with_its_new_points(serve: Se
     async with serve() as office:
         consent = await office.consent()
         _, first = await office.enrol(consent)
-        await office.house.create(Options(first["id"]))
+        await office.manager.create(Options(first["id"]))
         points = FACE | {"chin": [100.0, 170.0]}
         corrected = json.dumps({"width": 200, "height": 200, "points": points}).encode()
         status, second = await office.enrol(consent, landmarks=corrected, name="Ada")
         assert status == 201 and second["id"] == first["id"] and second["name"] == "Ada"
         assert await office.listed() == ["mira", "tomo", first["id"]]
         assert len(office.registry.vault.names()) == 2
-        await office.house.create(Options(first["id"]))
+        await office.manager.create(Options(first["id"]))
         assert office.pipeline.points["chin"] == (100.0, 170.0)
 
 
@@ -189,7 +191,7 @@ async def test_nothing_is_kept_of_a_picture_without_consent_or_points(serve: Ser
 async def test_removing_an_avatar_ends_its_sessions_and_erases_its_picture(serve: Serve) -> None:
     async with serve() as office:
         await office.enrol(await office.consent(), id="ada")
-        hers, other = [await office.house.create(Options(name)) for name in ("ada", "mira")]
+        hers, other = [await office.manager.create(Options(name)) for name in ("ada", "mira")]
         told: list[str] = []
         hers.tell = told.append
         gone = await office.http.delete("/v1/avatars/ada")
@@ -197,7 +199,7 @@ async def test_removing_an_avatar_ends_its_sessions_and_erases_its_picture(serve
         assert await office.listed() == ["mira", "tomo"]
         assert office.registry.vault.names() == set()
         assert office.entries("avatar.removed") == [("local", "ada")]
-        await until(lambda: office.house.sessions == [other])
+        await until(lambda: office.manager.sessions == [other])
         error = next(m for m in map(json.loads, told) if m["type"] == "error")
         assert error["code"] == "session_ended" and "removed" in error["message"]
         for response in (
@@ -222,10 +224,10 @@ async def test_what_retention_keeps_of_a_revoked_avatar_is_not_shown(serve: Serv
     async with serve(retention_s=1000.0) as office:
         consent = await office.consent()
         await office.enrol(consent, id="ada")
-        session = await office.house.create(Options("ada"))
+        session = await office.manager.create(Options("ada"))
         assert (await office.http.delete(f"/v1/consents/{consent}")).status == 200
-        await until(lambda: "ada" not in office.house.avatars)
-        await until(lambda: not office.house.sessions)
+        await until(lambda: "ada" not in office.manager.avatars)
+        await until(lambda: not office.manager.sessions)
         assert session.ended_because[0] == "consent_revoked"
         assert (await office.http.get("/v1/avatars/ada/picture")).status == 404
         assert len(office.registry.vault.names()) == 2
@@ -238,7 +240,7 @@ async def test_an_avatar_that_was_enrolled_while_the_server_started_is_listed(
         office.registry.enrolments.add(
             "ada", picture=PICTURE, landmarks=LANDMARKS, consent_id="c-1"
         )
-        await until(lambda: "ada" in office.house.avatars)
+        await until(lambda: "ada" in office.manager.avatars)
 
 
 @pytest.mark.parametrize("damage", ["missing", "altered", "unreadable"])
@@ -256,7 +258,7 @@ async def test_an_avatar_whose_picture_cannot_be_read_is_left_out(
         if damage == "unreadable":
             blob.mkdir()
         add("bo", picture=OTHER, landmarks=LANDMARKS, consent_id="c-2")
-        await until(lambda: "bo" in office.house.avatars)
+        await until(lambda: "bo" in office.manager.avatars)
         assert await office.listed() == ["mira", "tomo", "bo"]
         assert (await office.enrol(await office.consent(), id="cy"))[0] == 201
 
@@ -276,13 +278,13 @@ async def test_an_avatar_of_the_shell_is_listed_called_and_removed(
         consent = await asyncio.to_thread(shell, "consent", "add", *image, *who)
         enrol = ("avatar", "add", "ada", *image, "--consent", consent, "--title", "Ada")
         await asyncio.to_thread(shell, *enrol)
-        await until(lambda: "ada" in office.house.avatars)
+        await until(lambda: "ada" in office.manager.avatars)
         assert await office.listed() == ["mira", "tomo", "ada"]
         async with calling(office.http, tone, avatar="ada") as caller:
             await caller.until(lambda: caller.pictures and caller.sounds)
             await asyncio.to_thread(shell, "avatar", "remove", "ada")
             await caller.event("error", code="session_ended")
-        await until(lambda: not office.house.sessions)
+        await until(lambda: not office.manager.sessions)
         assert await office.listed() == ["mira", "tomo"]
 
 
@@ -315,7 +317,7 @@ async def test_a_registry_that_fails_after_an_enrolment_is_a_problem_and_not_a_w
         assert problem["retryable"] and problem["code"] == "registry_unavailable"
         assert await office.listed() == ["mira", "tomo"], "who was on offer still is"
         monkeypatch.undo()
-        await until(lambda: "ada" in office.house.avatars)  # the desk looks again by itself
+        await until(lambda: "ada" in office.manager.avatars)  # the desk looks again by itself
         assert (await office.enrol(consent, id="ada"))[0] == 201, "to ask again does no harm"
         assert len(office.registry.vault.names()) == 2
         assert office.registry.log.verify() > 0
@@ -326,13 +328,13 @@ async def test_a_registry_that_fails_after_a_removal_still_ends_the_sessions(
 ) -> None:
     async with serve() as office:
         await office.enrol(await office.consent(), id="ada")
-        await office.house.create(Options("ada"))
+        await office.manager.create(Options("ada"))
         goes_down(office, monkeypatch, "remove")
         gone = await office.http.delete("/v1/avatars/ada")
         assert gone.status == 503
         assert (await gone.json())["type"] == "/problems/registry-down"
         monkeypatch.undo()
-        await until(lambda: not office.house.sessions and "ada" not in office.house.avatars)
+        await until(lambda: not office.manager.sessions and "ada" not in office.manager.avatars)
         assert office.registry.vault.names() == set()
         assert (await office.http.delete("/v1/avatars/ada")).status == 404
 
@@ -361,15 +363,15 @@ async def test_no_more_are_enrolled_than_may_be(
         (folder / "me.png").write_bytes(PICTURE)
         (folder / "me.landmarks.json").write_bytes(LANDMARKS)
         image = ("--image", str(folder / "me.png"), "--consent", consent)
-        house = ("--config", str(folder / "c.toml"), "--registry", str(folder / "r.sqlite"))
-        assert await asyncio.to_thread(main, ["avatar", "add", "cy", *image, *house]) == 2
+        manager = ("--config", str(folder / "c.toml"), "--registry", str(folder / "r.sqlite"))
+        assert await asyncio.to_thread(main, ["avatar", "add", "cy", *image, *manager]) == 2
         assert "remove one" in capsys.readouterr().err
 
 
 async def test_pictures_are_read_when_they_are_asked_for(serve: Serve) -> None:
     async with serve() as office:
         await office.enrol(await office.consent(), id="ada")
-        held = office.house.avatars.card("ada").picture
+        held = office.manager.avatars.card("ada").picture
         assert not isinstance(held, bytes) and held() == PICTURE
         (blob,) = (a.picture_blob for a in office.registry.enrolments.all())
         (office.registry.vault.blobs / blob).write_bytes(b"altered")

@@ -14,7 +14,7 @@ import pytest_asyncio
 from pipeline.consent import Registry
 from pipeline.errors import ConsentRevoked, RegistryUnavailable
 from server.consent import monitor
-from server.consent.monitor import Desk
+from server.consent.monitor import ConsentMonitor
 from server.errors import RegistryDown
 
 
@@ -44,7 +44,7 @@ class Performing:
 
 @dataclass
 class Watch:
-    desk: Desk
+    monitor: ConsentMonitor
     sessions: list[Performing]
     looks: list[int] = field(default_factory=list)
     failure: Exception | None = None
@@ -64,14 +64,15 @@ class Watch:
 async def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watch]:
     monkeypatch.setattr(monitor, "LOOK_S", 0.0)
     made = Watch(
-        Desk(Registry(tmp_path / "consents.sqlite")), [Performing("s-1"), Performing("s-2")]
+        ConsentMonitor(Registry(tmp_path / "consents.sqlite")),
+        [Performing("s-1"), Performing("s-2")],
     )
-    running = asyncio.create_task(made.desk.watch(lambda: made.sessions, made.changed))
+    running = asyncio.create_task(made.monitor.watch(lambda: made.sessions, made.changed))
     yield made
     assert not running.done(), "nothing that it looks at ends it"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    await asyncio.to_thread(made.desk.close)
+    await asyncio.to_thread(made.monitor.close)
 
 
 @pytest.mark.parametrize(
@@ -96,47 +97,47 @@ async def test_a_grant_that_does_not_hold_ends_its_session_alone(
 async def test_a_change_that_cannot_be_followed_is_followed_later(watch: Watch) -> None:
     watch.failure = ValueError("one unreadable card")
     await watch.until(lambda: len(watch.looks) > 2)
-    assert "unreadable" in watch.desk.problem and not watch.desk.away
+    assert "unreadable" in watch.monitor.problem and not watch.monitor.away
     watch.failure = None
-    await watch.until(lambda: not watch.desk.problem)
+    await watch.until(lambda: not watch.monitor.problem)
 
 
 async def test_while_the_registry_is_away_nobody_new_is_let_in_and_nobody_ends(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = watch.desk.registry.database
+    database = watch.monitor.registry.database
 
     def away() -> int:
         raise RegistryUnavailable("no route to the database")
 
     with monkeypatch.context() as patch:
         patch.setattr(database, "revision", away)
-        await watch.until(lambda: watch.desk.away)
+        await watch.until(lambda: watch.monitor.away)
         with pytest.raises(RegistryDown) as refused:
-            watch.desk.check()
+            watch.monitor.check()
         problem = refused.value.problem()
         assert problem["code"] == "registry_unavailable" and problem["retryable"]
         assert refused.value.headers["Retry-After"] == "5" and refused.value.status == 503
-        assert "no route" in watch.desk.problem
-    await watch.until(lambda: not watch.desk.away)
-    watch.desk.check()
+        assert "no route" in watch.monitor.problem
+    await watch.until(lambda: not watch.monitor.away)
+    watch.monitor.check()
     assert not any(session.ended for session in watch.sessions)
 
 
 async def test_what_could_not_be_audited_is_written_in_order_once_the_registry_is_back(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log, session = watch.desk.registry.log, watch.sessions[0]
+    log, session = watch.monitor.registry.log, watch.sessions[0]
     with monkeypatch.context() as patch:
 
         def away(*_: object, **__: object) -> None:
             raise RegistryUnavailable("away")
 
         patch.setattr(log, "record", away)
-        watch.desk.began(session, "mira")
-        watch.desk.ended(session, "mira", "session_ended", "it was deleted")
-        await asyncio.to_thread(watch.desk._clerk.submit(lambda: None).result)
-        assert len(watch.desk._owed) == 2
-    await watch.until(lambda: not watch.desk._owed)
+        watch.monitor.began(session, "mira")
+        watch.monitor.ended(session, "mira", "session_ended", "it was deleted")
+        await asyncio.to_thread(watch.monitor._clerk.submit(lambda: None).result)
+        assert len(watch.monitor._owed) == 2
+    await watch.until(lambda: not watch.monitor._owed)
     written = [entry.action for entry in log.entries() if entry.session == session.id]
     assert written == ["session.started", "session.ended"]

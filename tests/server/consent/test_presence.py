@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.consent import Registry
 from pipeline.consent.chain import Entry
-from server.consent.monitor import Desk
+from server.consent.monitor import ConsentMonitor
 
 
 @dataclass
@@ -40,13 +40,13 @@ def ends(path: Path) -> list[Entry]:
     return found
 
 
-def serve(path: Path) -> Desk:
+def serve(path: Path) -> ConsentMonitor:
     """A server whose sessions one and two began, of which one has ended."""
-    desk = Desk(Registry(path))
+    monitor = ConsentMonitor(Registry(path))
     for name in ("one", "two"):
-        desk.began(Performed(name), "mira")
-    desk.ended(Performed("one"), "mira", "session_ended", "it was deleted")
-    return desk
+        monitor.began(Performed(name), "mira")
+    monitor.ended(Performed("one"), "mira", "session_ended", "it was deleted")
+    return monitor
 
 
 def killed(path: Path) -> None:
@@ -54,15 +54,15 @@ def killed(path: Path) -> None:
     if child == 0:
         gc.disable()  # codecs of other tests would wait for threads that are not here
         try:
-            desk = serve(path)
-            desk._clerk.submit(os.kill, os.getpid(), signal.SIGKILL).result()
+            monitor = serve(path)
+            monitor._clerk.submit(os.kill, os.getpid(), signal.SIGKILL).result()
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 def restart(path: Path) -> None:
-    Desk(Registry(path)).close()
+    ConsentMonitor(Registry(path)).close()
 
 
 def test_the_next_start_writes_one_end_for_each_session_that_was_left(tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_an_end_that_could_not_be_written_is_written_at_the_next_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "consents.sqlite"
-    desk = serve(path)
-    desk._clerk.submit(desk.registry.close).result()
-    desk.ended(Performed("two"), "mira", "session_ended", "over")
-    desk.close()
+    monitor = serve(path)
+    monitor._clerk.submit(monitor.registry.close).result()
+    monitor.ended(Performed("two"), "mira", "session_ended", "over")
+    monitor.close()
     assert "not in the audit log" in caplog.text
     restart(path)
     assert [entry.session for entry in ends(path)] == ["one", "two"]

@@ -7,7 +7,7 @@ import pytest
 
 from server.media import frame_marker
 from server.media.encoders import Converter, VideoEncoder
-from server.media.frame_marker import Mark
+from server.media.frame_marker import FrameMarker
 
 
 def noise(size: int) -> np.ndarray:
@@ -21,7 +21,7 @@ def test_the_checksum_is_the_documented_one() -> None:
 @pytest.mark.parametrize("size", [256, 384, 512, 720])
 def test_a_mark_reads_back_as_it_was_drawn(size: int) -> None:
     image = noise(size)
-    mark = Mark(
+    mark = FrameMarker(
         media_time=0xDEADBEEF,
         rtp_timestamp=0x01234567,
         flags=frame_marker.SOURCE | frame_marker.SPEECH,
@@ -37,7 +37,7 @@ def test_a_picture_without_a_strip_has_no_mark() -> None:
 
 def test_one_flipped_block_is_noticed() -> None:
     image = noise(512)
-    frame_marker.draw(image, Mark(640, 960, 1))
+    frame_marker.draw(image, FrameMarker(640, 960, 1))
     luma = image[..., 0].copy()
     luma[-48:-32, 16:32] = 255 - luma[-48:-32, 16:32]
     assert frame_marker.read(luma) is None
@@ -45,7 +45,7 @@ def test_one_flipped_block_is_noticed() -> None:
 
 def test_frames_too_narrow_are_refused_with_both_numbers() -> None:
     with pytest.raises(ValueError, match="256 .* 128"):
-        frame_marker.draw(noise(128), Mark(0, 0, 0))
+        frame_marker.draw(noise(128), FrameMarker(0, 0, 0))
 
 
 def test_the_strip_survives_vp8_at_a_low_bitrate() -> None:
@@ -56,7 +56,7 @@ def test_the_strip_survives_vp8_at_a_low_bitrate() -> None:
     seen, convert = [], Converter()
     for index in range(30):
         image = np.roll(noise(512) // 2, index * 7, axis=1)
-        frame_marker.draw(image, Mark(index * 640, index * 1920, frame_marker.SOURCE))
+        frame_marker.draw(image, FrameMarker(index * 640, index * 1920, frame_marker.SOURCE))
         packet = encoder.encode(convert(image), index * 3600, index == 0)
         assert packet is not None
         seen += [frame_marker.read(f.to_ndarray()[:512]) for f in decoder.decode(packet)]

@@ -4,16 +4,26 @@ import numpy as np
 import pytest
 
 from server.media.clock import SessionClock
-from server.media.deadline_monitor import Made
-from server.media.playout import BLOCK, SLEW, WIDE, Delay, DelayLimits, Playout, Shot, Voice, ms
-from server.media.timing import Beat
+from server.media.deadline_monitor import FrameTiming
+from server.media.playout import (
+    BLOCK,
+    RATIO_48K_16K,
+    SLEW,
+    AudioRing,
+    Delay,
+    DelayLimits,
+    FinishedFrame,
+    Playout,
+    ms,
+)
+from server.media.timing import StreamTiming
 
-FRAME = Beat().frame
+FRAME = StreamTiming().frame
 
 
-def shot(index: int) -> Shot:
+def shot(index: int) -> FinishedFrame:
     at = index * FRAME
-    return Shot(index, Made(at, at, at), f"picture {index}")
+    return FinishedFrame(index, FrameTiming(at, at, at), f"picture {index}")
 
 
 def ramp(start: int, size: int) -> np.ndarray:
@@ -30,7 +40,9 @@ def test_a_frame_and_the_audio_of_its_media_time_are_due_together() -> None:
     playout.voice.write(0, ramp(0, 48_000))
     due = playout.due(5)
     assert playout.index_at(due) == 5 and playout.index_at(due - 1) == 4
-    assert np.array_equal(playout.audio(due), ramp(5 * FRAME * WIDE, BLOCK * WIDE))
+    assert np.array_equal(
+        playout.audio(due), ramp(5 * FRAME * RATIO_48K_16K, BLOCK * RATIO_48K_16K)
+    )
 
 
 def test_the_newest_frame_that_is_due_is_shown_and_repeated_when_the_next_is_late() -> None:
@@ -58,7 +70,7 @@ def test_audio_never_waits_for_frames() -> None:
     playout = playing()
     playout.voice.write(0, ramp(0, 48_000))
     heard = [playout.audio(ms(200) + n * BLOCK) for n in range(40)]
-    assert np.array_equal(np.concatenate(heard), ramp(0, 40 * BLOCK * WIDE))
+    assert np.array_equal(np.concatenate(heard), ramp(0, 40 * BLOCK * RATIO_48K_16K))
 
 
 def test_an_interrupt_leaves_silence_and_no_frame() -> None:
@@ -74,7 +86,7 @@ def test_an_interrupt_leaves_silence_and_no_frame() -> None:
 
 
 def test_voice_forgets_what_is_older_than_its_capacity() -> None:
-    voice = Voice(capacity_s=1.0)
+    voice = AudioRing(capacity_s=1.0)
     voice.write(0, ramp(1, 96_000))
     assert not voice.read(0, 100).any()
     assert np.array_equal(voice.read(95_000, 1000), ramp(95_001, 1000))
@@ -82,7 +94,7 @@ def test_voice_forgets_what_is_older_than_its_capacity() -> None:
 
 
 def test_what_was_never_written_is_silence() -> None:
-    voice = Voice()
+    voice = AudioRing()
     voice.write(0, ramp(1, 100))
     voice.write(200, ramp(1, 100))
     assert not voice.read(100, 100).any() and voice.read(200, 100).any()

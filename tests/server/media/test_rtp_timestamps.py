@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from server.media.rtp_timestamps import BLOCK, RATE, WRAP, Arrivals
+from server.media.rtp_timestamps import BLOCK, RATE, WRAP, RtpTimestamps
 
 
 def feed(
-    arrivals: Arrivals,
+    arrivals: RtpTimestamps,
     seconds: float,
     now: float = 10_000,
     rtp: int = 777,
@@ -26,43 +26,43 @@ def feed(
 
 
 def test_packets_follow_each_other_without_a_gap() -> None:
-    positions, _ = feed(Arrivals(), 1.0, jitter=0.01)
+    positions, _ = feed(RtpTimestamps(), 1.0, jitter=0.01)
     assert set(np.diff(positions)) == {BLOCK}
 
 
 def test_the_first_packet_ends_at_the_last_whole_block() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     position = arrivals.place(123_456, BLOCK, 10_001)
     assert (position + BLOCK) % BLOCK == 0 and 0 <= 10_001 - (position + BLOCK) < BLOCK
 
 
 def test_timestamps_wrap_around_unnoticed() -> None:
-    positions, _ = feed(Arrivals(), 1.0, rtp=WRAP - 20 * BLOCK)
+    positions, _ = feed(RtpTimestamps(), 1.0, rtp=WRAP - 20 * BLOCK)
     assert set(np.diff(positions)) == {BLOCK}
 
 
 def test_a_lost_packet_leaves_its_place_empty() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     first = arrivals.place(0, BLOCK, 10_000)
     assert arrivals.place(2 * BLOCK, BLOCK, 10_000 + 2 * BLOCK) == first + 2 * BLOCK
 
 
 def test_silence_that_was_not_sent_is_kept_as_long_as_it_was() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     first = arrivals.place(0, BLOCK, 10_000)
     later = arrivals.place(100 * BLOCK, BLOCK, 10_000 + 100 * BLOCK)
     assert later - first == 100 * BLOCK and arrivals.anchors == 1
 
 
 def test_a_sender_that_paused_without_counting_is_heard_at_once() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     arrivals.place(0, BLOCK, 10_000)
     position = arrivals.place(BLOCK, BLOCK, 10_000 + 3 * RATE)
     assert 0 <= (10_000 + 3 * RATE) - (position + BLOCK) < BLOCK and arrivals.anchors == 2
 
 
 def test_a_path_that_stalled_gives_its_delay_back() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     feed(arrivals, 3.0)
     after = 10_000 + 3 * RATE
     for index in range(100):  # two seconds of packets, all held up until the end
@@ -78,7 +78,7 @@ def test_a_path_that_stalled_gives_its_delay_back() -> None:
 
 
 def test_a_microphone_is_never_far_ahead_of_its_time() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     feed(arrivals, 1.0, pace=3.0)
     assert arrivals.correction() == 0
     shift = arrivals.correction(live=True)
@@ -86,7 +86,7 @@ def test_a_microphone_is_never_far_ahead_of_its_time() -> None:
 
 
 def test_a_tts_that_pauses_and_then_sends_faster_loses_nothing() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     feed(arrivals, 3.0)
     after = 10_000 + 5 * RATE
     for index in range(250):  # five seconds of speech within half a second
@@ -95,28 +95,28 @@ def test_a_tts_that_pauses_and_then_sends_faster_loses_nothing() -> None:
 
 
 def test_a_burst_keeps_its_order_and_is_not_taken_for_drift() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     positions, _ = feed(arrivals, 5.0, pace=20.0)
     assert set(np.diff(positions)) == {BLOCK}
     assert arrivals.correction() == 0
 
 
 def test_a_clock_that_runs_slow_is_followed_in_whole_blocks() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     feed(arrivals, 60.0, pace=0.999)
     correction = arrivals.correction()
     assert correction > 0 and correction % BLOCK == 0
 
 
 def test_a_clock_that_runs_fast_is_followed_in_whole_blocks() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     feed(arrivals, 60.0, pace=1.001)
     correction = arrivals.correction()
     assert correction < 0 and correction % BLOCK == 0
 
 
 def test_a_first_packet_that_was_held_up_does_not_delay_the_rest_for_ever() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     arrivals.place(0, BLOCK, 10_000 + 6 * BLOCK)
     feed(arrivals, 3.0, now=10_000 + BLOCK, rtp=BLOCK)
     correction = arrivals.correction()
@@ -126,13 +126,13 @@ def test_a_first_packet_that_was_held_up_does_not_delay_the_rest_for_ever() -> N
 
 
 def test_jitter_is_how_late_the_late_ones_come() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     feed(arrivals, 5.0, now=9_600, jitter=0.02)
     assert 0.02 * RATE < arrivals.jitter < 0.06 * RATE
 
 
 def test_jitter_is_forgotten_after_two_seconds_of_calm() -> None:
-    arrivals, rng = Arrivals(), np.random.default_rng(2)
+    arrivals, rng = RtpTimestamps(), np.random.default_rng(2)
     for index in range(500):  # ten seconds, every tenth packet overtaken by two others
         late = 2 * BLOCK if rng.random() < 0.1 else 0
         arrivals.place(index * BLOCK, BLOCK, 9_600 + index * BLOCK + late)
@@ -143,7 +143,7 @@ def test_jitter_is_forgotten_after_two_seconds_of_calm() -> None:
 
 
 def test_the_source_timestamp_of_a_position_is_the_one_that_was_sent() -> None:
-    arrivals = Arrivals()
+    arrivals = RtpTimestamps()
     position = arrivals.place(WRAP - 100, BLOCK, 10_000)
     assert arrivals.rtp(position + 300) == 200
     arrivals.reset()
@@ -151,7 +151,7 @@ def test_the_source_timestamp_of_a_position_is_the_one_that_was_sent() -> None:
 
 
 def test_narrow_codecs_count_in_their_own_clock() -> None:
-    arrivals = Arrivals(clock_rate=8000)
+    arrivals = RtpTimestamps(clock_rate=8000)
     first = arrivals.place(0, BLOCK, 10_000)
     assert arrivals.place(160, BLOCK, 10_000 + BLOCK) == first + BLOCK
     assert arrivals.rtp(first + BLOCK) == 160
@@ -159,4 +159,4 @@ def test_narrow_codecs_count_in_their_own_clock() -> None:
 
 def test_a_clock_rate_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="0"):
-        Arrivals(0)
+        RtpTimestamps(0)

@@ -14,13 +14,13 @@ import pytest
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestServer
 
-from server.api.app import SHELF, build
-from server.auth.keys import KeyStore, Role
+from server.api.app import STORE, build
+from server.auth.keys import KeyRole, KeyStore
 from server.errors import ConsentRequired, RegistryDown, UnknownRecording
 from server.recordings.recorder import Recorder
 from server.recordings.recordings import Recordings
-from server.recordings.store import LOCK, Card, Shelf, ShelfTaken
-from server.sessions.session_manager import House
+from server.recordings.store import LOCK, Card, RecordingStore, StoreTaken
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings, SettingsError
 from tests.server.caller import calling, voice
 from tests.server.conftest import Served
@@ -56,11 +56,11 @@ async def kind(response: ClientResponse) -> str:
     return str(body["type"]).rsplit("/", 1)[-1]
 
 
-def shelf_of(served: Served) -> Shelf:
+def shelf_of(served: Served) -> RecordingStore:
     assert served.http.app is not None
-    shelf = served.http.app[SHELF]
-    assert shelf is not None
-    return shelf
+    store = served.http.app[STORE]
+    assert store is not None
+    return store
 
 
 def finished(served: Served, owner: str = "", session: str = "s-1") -> Card:
@@ -75,9 +75,9 @@ def finished(served: Served, owner: str = "", session: str = "s-1") -> Card:
 
 
 def test_a_folder_is_held_by_one_server_and_the_other_is_told_what_to_do(tmp_path: Path) -> None:
-    one, other = Shelf(tmp_path / "tapes"), Shelf(tmp_path / "tapes")
+    one, other = RecordingStore(tmp_path / "tapes"), RecordingStore(tmp_path / "tapes")
     one.claim()
-    with pytest.raises(ShelfTaken) as refusal:
+    with pytest.raises(StoreTaken) as refusal:
         other.claim()
     for words in (str(tmp_path / "tapes"), f"process {os.getpid()} on", "folder of its own"):
         assert words in str(refusal.value)
@@ -91,14 +91,14 @@ def test_who_is_killed_lets_go_of_the_folder(tmp_path: Path) -> None:
         [sys.executable, "-c", HELD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
     )
     assert process.stdout is not None and process.stdout.readline() == b"held\n"
-    shelf = Shelf(tmp_path)
-    with pytest.raises(ShelfTaken, match=f"process {process.pid}"):
-        shelf.claim()
+    store = RecordingStore(tmp_path)
+    with pytest.raises(StoreTaken, match=f"process {process.pid}"):
+        store.claim()
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    shelf.claim()
-    shelf.release()
+    store.claim()
+    store.release()
 
 
 async def test_a_second_server_does_not_start_and_what_is_recorded_stays(
@@ -106,14 +106,14 @@ async def test_a_second_server_does_not_start_and_what_is_recorded_stays(
 ) -> None:
     opened: list[Settings] = []
 
-    async def open_house(settings: Settings) -> House:
+    async def open_server(settings: Settings) -> SessionManager:
         opened.append(settings)
         raise AssertionError("no model is loaded for a server that cannot start")
 
     recorder = Recorder(shelf_of(recording).partial("x"), ORIGIN)
     feed(recorder, 1.0)
     keys = str(Path(settings.keys).with_name("others.sqlite"))
-    second = TestServer(build(dataclasses.replace(settings, keys=keys), open_house))
+    second = TestServer(build(dataclasses.replace(settings, keys=keys), open_server))
     with pytest.raises(SettingsError, match=r"recordings: .*recordings is in use"):
         await second.start_server()
     await second.close()
@@ -123,20 +123,20 @@ async def test_a_second_server_does_not_start_and_what_is_recorded_stays(
 
 
 def test_the_command_says_so_in_one_line(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "tapes")
-    shelf.claim()
+    store = RecordingStore(tmp_path / "tapes")
+    store.claim()
     flags = {"port": 0, "keys": tmp_path / "k", "registry": tmp_path / "c.sqlite"}
     argv = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     done = subprocess.run(
-        [sys.executable, "run_server.py", *argv, "--recordings", str(shelf.folder)],
+        [sys.executable, "run_server.py", *argv, "--recordings", str(store.folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    shelf.release()
+    store.release()
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith(f"run_server: recordings: {shelf.folder} is in use")
+    assert done.stderr.startswith(f"run_server: recordings: {store.folder} is in use")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "c.sqlite").exists()
 
@@ -145,21 +145,21 @@ def test_the_command_says_so_in_one_line(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, blocked: str) -> None:
     (tmp_path / "tapes").write_text("no folder")
     folder = tmp_path / "tapes" / ("below" if "in" in blocked else "")
-    with pytest.raises(ShelfTaken, match=r"tapes.* cannot be used"):
-        Shelf(folder).claim()
+    with pytest.raises(StoreTaken, match=r"tapes.* cannot be used"):
+        RecordingStore(folder).claim()
 
 
 async def test_what_a_crash_left_is_finished_and_stays_its_owners(tmp_path: Path) -> None:
-    shelf, card = Shelf(tmp_path), Card.new("s-1", "k1", ORIGIN)
-    shelf.claim()
-    recorder = Recorder(shelf.put(card), ORIGIN)
+    store, card = RecordingStore(tmp_path), Card.new("s-1", "k1", ORIGIN)
+    store.claim()
+    recorder = Recorder(store.put(card), ORIGIN)
     feed(recorder, 1.0)
     await asyncio.to_thread(recorder.close)
-    shelf.put(Card.new("s-2", "k1", ORIGIN))  # killed before its first picture
+    store.put(Card.new("s-2", "k1", ORIGIN))  # killed before its first picture
     (tmp_path / ".x.json.tmp").write_text("half a card")
-    shelf.release()
+    store.release()
 
-    later = Shelf(tmp_path)
+    later = RecordingStore(tmp_path)
     later.claim()
     recordings = Recordings(later, FakeMarker())
     assert recordings.about(card)["state"] == "finishing"
@@ -183,8 +183,8 @@ class Ring:
 @pytest.fixture
 def ring(settings: Settings) -> Ring:
     store = KeyStore(Path(settings.keys))
-    roles = {"shop": Role.APPLICATION, "rival": Role.APPLICATION}
-    roles |= {"ops": Role.OPERATOR, "watch": Role.MONITOR}
+    roles = {"shop": KeyRole.APPLICATION, "rival": KeyRole.APPLICATION}
+    roles |= {"ops": KeyRole.OPERATOR, "watch": KeyRole.MONITOR}
     made = {name: store.create(name, role) for name, role in roles.items()}
     store.close()
     return Ring({n: key.id for n, (key, _) in made.items()}, {n: t for n, (_, t) in made.items()})
@@ -303,8 +303,8 @@ async def test_a_file_without_its_signature_is_not_handed_out(
     recording: Served, marker: FakeMarker
 ) -> None:
     card = finished(recording)
-    shelf = shelf_of(recording)
-    shelf.final(card.id).rename(shelf.partial(card.id))
+    store = shelf_of(recording)
+    store.final(card.id).rename(store.partial(card.id))
     refused = await recording.http.get(f"/v1/recordings/{card.id}/file")
     body = await refused.json(content_type="application/problem+json")
     assert (refused.status, body["state"]) == (409, "unsigned") and marker.told == []
@@ -364,16 +364,16 @@ async def test_a_list_is_as_long_as_asked_newest_first(recording: Served) -> Non
 async def test_a_disk_that_takes_no_card_is_told_and_nothing_is_recorded(
     recording: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Shelf, card: Card) -> Path:
+    def full(self: RecordingStore, card: Card) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Shelf, "put", full)
+    monkeypatch.setattr(RecordingStore, "put", full)
     made = await (await recording.http.post("/v1/sessions", json={"avatar": "mira"})).json()
     path, auth = f"/v1/sessions/{made['id']}/recording", bearer(made["token"])
     for _ in range(2):
         refused = await recording.http.post(path, headers=auth)
         assert refused.status == 503 and await kind(refused) == "unavailable"
-    assert recording.house.sessions[0].stage.tap is None
+    assert recording.manager.sessions[0].media_sender.tap is None
 
 
 def test_a_server_without_a_folder_has_none() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from server.errors import BadSdp, UnusableOffer
 from server.rtc import sdp_offer as offers
-from server.rtc.sdp_offer import Role
+from server.rtc.sdp_offer import PeerRole
 from server.rtc.sdp_transport import MAX_CANDIDATES
 from tests.server.conftest import Served
 from tests.server.rtc import client_offers as client
@@ -107,12 +107,12 @@ async def test_a_transport_of_its_own_is_taken_from_its_section_and_a_shared_one
         (client.CALLS["chrome, group in another order"](), {"bT2u"}),
     ):
         _, location, auth = await answered(served, "call", text)
-        source = served.house.session(location.rsplit("/", 1)[-1]).members.source
+        source = served.manager.session(location.rsplit("/", 1)[-1]).participants.source
         assert source is not None
         transports = {t.receiver.transport.transport for t in source.peer.getTransceivers()}
         transports.add(source.peer.sctp.transport.transport)
         assert len(transports) == len(used)
-        parsed = offers.parse(text, Role.CALLER)
+        parsed = offers.parse(text, PeerRole.CALLER)
         assert {section.ufrag for section in parsed.served} >= used
         await served.http.delete(location, headers=auth)
 
@@ -120,19 +120,23 @@ async def test_a_transport_of_its_own_is_taken_from_its_section_and_a_shared_one
 @pytest.mark.parametrize(
     ("role", "text", "why"),
     [
-        (Role.CALLER, offer(SCREEN, CHANNEL), "microphone"),
-        (Role.CALLER, offer(MIC, AV1), "AV1"),
-        (Role.CALLER, offer(LISTEN, SCREEN), "must send audio"),
-        (Role.FEEDER, client.obs(*client.VP8).replace("sendonly", "recvonly"), "must send audio"),
-        (Role.FEEDER, offer(replace(FEED, port=0)), "stopped"),
-        (Role.VIEWER, offer(AV1), "AV1"),
-        (Role.VIEWER, offer(CHANNEL), "neither"),
-        (Role.VIEWER, offer(replace(LISTEN, mux=False)), "rtcp-mux"),
-        (Role.VIEWER, offer(*[SCREEN] * 17), "17"),
+        (PeerRole.CALLER, offer(SCREEN, CHANNEL), "microphone"),
+        (PeerRole.CALLER, offer(MIC, AV1), "AV1"),
+        (PeerRole.CALLER, offer(LISTEN, SCREEN), "must send audio"),
+        (
+            PeerRole.FEEDER,
+            client.obs(*client.VP8).replace("sendonly", "recvonly"),
+            "must send audio",
+        ),
+        (PeerRole.FEEDER, offer(replace(FEED, port=0)), "stopped"),
+        (PeerRole.VIEWER, offer(AV1), "AV1"),
+        (PeerRole.VIEWER, offer(CHANNEL), "neither"),
+        (PeerRole.VIEWER, offer(replace(LISTEN, mux=False)), "rtcp-mux"),
+        (PeerRole.VIEWER, offer(*[SCREEN] * 17), "17"),
     ],
 )
 def test_an_offer_is_refused_only_when_nothing_usable_is_left(
-    role: Role, text: str, why: str
+    role: PeerRole, text: str, why: str
 ) -> None:
     with pytest.raises(UnusableOffer, match=why):
         offers.parse(text, role)
@@ -149,13 +153,13 @@ def test_an_offer_is_refused_only_when_nothing_usable_is_left(
 )
 def test_what_no_peer_could_connect_by_is_no_offer(text: str) -> None:
     with pytest.raises(BadSdp):
-        offers.parse(text, Role.CALLER)
+        offers.parse(text, PeerRole.CALLER)
 
 
 def test_a_malformed_section_costs_itself_alone() -> None:
     broken = replace(CAMERA, transport=False, mid="1")
     twice = replace(CAMERA, mid="0")
-    parsed = offers.parse(offer(MIC, broken, twice, SCREEN, bundle="0 3"), Role.CALLER)
+    parsed = offers.parse(offer(MIC, broken, twice, SCREEN, bundle="0 3"), PeerRole.CALLER)
     assert [section.rejected is None for section in parsed.sections] == [True, False, False, True]
 
 
@@ -163,12 +167,12 @@ def test_candidates_of_an_offer_are_bounded_and_names_are_left_out() -> None:
     many = tuple(f"candidate:{n} 1 udp 1 192.0.2.1 {n} typ host" for n in range(1, 300))
     fed = replace(FEED, more=(client.MDNS, client.TCP, client.RTCP, *many))
     for bundle in ("all", None):
-        inner = offers.parse(offer(fed, bundle=bundle), Role.FEEDER).sdp
+        inner = offers.parse(offer(fed, bundle=bundle), PeerRole.FEEDER).sdp
         assert inner.count("a=candidate:") == MAX_CANDIDATES
         assert ".local" not in inner and " tcp " not in inner and "1 2 udp" not in inner
     half = len(many) // 2
     both = offer(replace(LISTEN, more=many[:half]), replace(SCREEN, more=many[half:]))
-    audio, video = offers.parse(both, Role.VIEWER).sdp.split("m=video")
+    audio, video = offers.parse(both, PeerRole.VIEWER).sdp.split("m=video")
     assert audio.count("a=candidate:") == video.count("a=candidate:") == MAX_CANDIDATES
 
 
@@ -198,7 +202,7 @@ async def test_a_candidate_finds_its_transport_by_mid_or_by_place(served: Served
     body = f"a=ice-ufrag:bT2u\r\n{sections}\r\na={client.HOST}\r\n"
     patched = await served.http.patch(location, data=body, headers={**auth, **FRAGMENT})
     assert patched.status == 204
-    source = served.house.session(location.rsplit("/", 1)[-1]).members.source
+    source = served.manager.session(location.rsplit("/", 1)[-1]).participants.source
     assert source is not None
     transport = source.peer.getTransceivers()[0].receiver.transport.transport
     assert [found.port for found in transport.getRemoteCandidates()] == [50999]

@@ -72,7 +72,7 @@ async def test_when_every_port_is_taken_a_call_is_503_and_later_it_is_not(
             problem = await two.json(content_type="application/problem+json")
             assert (two.status, problem["type"]) == (503, "/problems/no-udp-port")
             assert problem["retryable"] and two.headers["Retry-After"]
-            assert len(served.house.sessions) == 1, "nothing is left of the refused one"
+            assert len(served.manager.sessions) == 1, "nothing is left of the refused one"
             auth = {"Authorization": f"Bearer {one.headers['Session-Token']}"}
             assert (await served.http.delete(one.headers["Location"], headers=auth)).status == 200
             three = await post("/v1/calls?avatar=mira", data=CALLS["firefox"](), headers=SDP)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.media.playout import Shot
+from server.media.playout import FinishedFrame
 from server.sessions.engine import Engine
-from server.sessions.stream_runner import Performer
+from server.sessions.stream_runner import StreamRunner
 from tests.fakes_server import Behaviour, FakeEngine, FakeStream
 
 STEP = 2 * 640
@@ -36,24 +36,24 @@ class Party:
         self.engine = Engine(self.batch, lambda streams, seconds: self.ticks.append(streams))
         self.shots: list[list[int]] = [[], [], []]
         self.failures: dict[int, Exception] = {}
-        self.performers = [self._performer(i) for i in range(3)]
+        self.runners = [self._runner(i) for i in range(3)]
 
-    def _performer(self, i: int) -> Performer:
-        def shown(shot: Shot) -> None:
+    def _runner(self, i: int) -> StreamRunner:
+        def shown(shot: FinishedFrame) -> None:
             self.shots[i].append(shot.index)
 
         def failed(failure: Exception) -> None:
             self.failures[i] = failure
 
-        return Performer(FakeStream(16, Behaviour()), shown, failed)
+        return StreamRunner(FakeStream(16, Behaviour()), shown, failed)
 
     async def hear(self, samples: int = STEP) -> None:
         """Everybody hears, and the engine steps until nobody is due."""
-        for performer in self.performers:
-            if not performer.closed:
-                performer.hear(np.zeros(samples, np.float32))
+        for runner in self.runners:
+            if not runner.closed:
+                runner.hear(np.zeros(samples, np.float32))
         self.engine.wake()
-        while any(performer.due for performer in self.performers):
+        while any(runner.due for runner in self.runners):
             await self.engine.call(lambda: None)
         await self.engine.call(lambda: None)
         await asyncio.sleep(0)
@@ -62,8 +62,8 @@ class Party:
 @asynccontextmanager
 async def party() -> AsyncIterator[Party]:
     made = Party()
-    for performer in made.performers:
-        made.engine.add(performer, lambda seconds: 0)
+    for runner in made.runners:
+        made.engine.add(runner, lambda seconds: 0)
     running = asyncio.create_task(made.engine.run())
     try:
         await made.hear(NEED)
@@ -74,22 +74,22 @@ async def party() -> AsyncIterator[Party]:
         await made.engine.stop()
 
 
-def _break(stage: str, performer: Performer, patch: pytest.MonkeyPatch) -> None:
-    stream: Any = performer.stream
+def _break(stage: str, runner: StreamRunner, patch: pytest.MonkeyPatch) -> None:
+    stream: Any = runner.stream
     if stage in ("push", "skip", "step"):
         patch.setattr(stream, stage, fail)
     elif stage == "set_prompt":
         patch.setattr(stream, stage, fail)
-        performer.set_prompt("x")
+        runner.set_prompt("x")
     elif stage == "interrupt":
         patch.setattr(stream, stage, fail)
-        performer.interrupt()
+        runner.interrupt()
     elif stage == "paint":
         patch.setattr(stream, "_draw", fail)
     elif stage == "convert":
-        patch.setattr(performer, "_convert", fail)
+        patch.setattr(runner, "_convert", fail)
     else:
-        patch.setattr(performer, "_mark", fail)
+        patch.setattr(runner, "_mark", fail)
 
 
 STAGES = ("push", "set_prompt", "interrupt", "step", "paint", "mark", "convert")
@@ -101,11 +101,11 @@ async def test_a_stream_that_fails_at_any_stage_ends_alone(
 ) -> None:
     async with party() as made:
         assert made.shots == [[0, 1]] * 3 and made.ticks == [3]
-        _break(stage, made.performers[1], monkeypatch)
+        _break(stage, made.runners[1], monkeypatch)
         for _ in range(3):
             await made.hear()
         assert isinstance(made.failures.pop(1), Broken) and made.failures == {}
-        assert made.performers[1].closed and not made.performers[1].due
+        assert made.runners[1].closed and not made.runners[1].due
         for i in (0, 2):
             assert made.shots[i] == list(range(8)), "no tick is lost, and none comes twice"
 
@@ -142,8 +142,8 @@ async def test_frames_are_posted_as_they_are_painted() -> None:
     """A batch doesn't hold back its first frame until its last one is painted."""
     async with party() as made:
         order: list[str] = []
-        for name, performer in zip("ab", made.performers, strict=False):
-            stream: Any = performer.stream
+        for name, runner in zip("ab", made.runners, strict=False):
+            stream: Any = runner.stream
             inner = stream._draw
 
             def draw(at: int, loud: float, name: str = name, inner: Any = inner) -> Any:
@@ -151,7 +151,7 @@ async def test_frames_are_posted_as_they_are_painted() -> None:
                 return inner(at, loud)
 
             stream._draw = draw
-            performer._convert = lambda image, scale, name=name: order.append(f"post {name}")  # type: ignore[assignment,misc]
+            runner._convert = lambda image, scale, name=name: order.append(f"post {name}")  # type: ignore[assignment,misc]
         await made.hear()
         assert order == ["paint a", "post a"] * 2 + ["paint b", "post b"] * 2
 
@@ -159,14 +159,14 @@ async def test_frames_are_posted_as_they_are_painted() -> None:
 async def test_how_long_a_step_takes_counts_from_the_beginning_of_its_tick() -> None:
     clock: Iterator[float] = iter(range(1000))
     engine = Engine(FakeEngine(), lambda streams, seconds: None, lambda: float(next(clock)))
-    performers = [
-        Performer(FakeStream(16, Behaviour()), lambda shot: None, lambda failure: None)
+    runners = [
+        StreamRunner(FakeStream(16, Behaviour()), lambda shot: None, lambda failure: None)
         for _ in range(2)
     ]
-    for performer in performers:
-        engine.add(performer, lambda seconds: 0)
-        performer.hear(np.zeros(NEED, np.float32))
+    for runner in runners:
+        engine.add(runner, lambda seconds: 0)
+        runner.hear(np.zeros(NEED, np.float32))
     await engine._round(lambda call: call())
-    first, second = (performer.pace.worst_s for performer in performers)
+    first, second = (runner.pace.worst_s for runner in runners)
     assert (first, second) == (1.0, 2.0)
     await engine.stop()

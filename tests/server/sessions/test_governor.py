@@ -11,12 +11,12 @@ from collections.abc import Callable
 import pytest
 
 from server.media.clock import RATE
-from server.media.deadline_monitor import Lateness, Made
-from server.media.timing import Beat
+from server.media.deadline_monitor import DeadlineMonitor, FrameTiming
+from server.media.timing import StreamTiming
 from server.sessions.governor import MOST_S, PATIENCE_S, Governor, Level, ladder
 from tests.server.conftest import Served
 
-BEAT = Beat()
+BEAT = StreamTiming()
 Cost = Callable[[Level, int], float]
 
 
@@ -28,7 +28,7 @@ class Machine:
         self.levels: list[int] = []
         self.lost = 0
         self._cost, self._delay = cost, round(delay_s * RATE)
-        self._lateness = Lateness()
+        self._lateness = DeadlineMonitor()
         self._free = self._start = self._skipped = 0
 
     def run(self, seconds: int) -> list[int]:
@@ -53,7 +53,7 @@ class Machine:
             return
         self._free = begin + round(self._cost(self.governor.now, second) * RATE)
         for media_time in (start, start + BEAT.frame):
-            self._lateness.observe(Made(media_time, start, needs), self._free, self._delay)
+            self._lateness.observe(FrameTiming(media_time, start, needs), self._free, self._delay)
 
 
 def test_a_machine_that_is_busy_all_the_time_but_in_time_keeps_full_quality() -> None:
@@ -96,23 +96,23 @@ def test_a_load_that_just_fits_the_lower_level_swings_less_and_less() -> None:
 
 
 def test_frames_that_wait_for_a_late_packet_are_not_the_models_fault() -> None:
-    lateness, held_up, delay = Lateness(), RATE // 4, RATE // 4
+    lateness, held_up, delay = DeadlineMonitor(), RATE // 4, RATE // 4
     lateness.heard(BEAT.chunk, BEAT.chunk + held_up)
     ready = BEAT.chunk + held_up + RATE // 50
     assert ready > delay, "it is late"
-    lateness.observe(Made(0, 0, BEAT.chunk), ready, delay)
+    lateness.observe(FrameTiming(0, 0, BEAT.chunk), ready, delay)
     assert lateness.take() == 0
-    lateness.observe(Made(0, 0, BEAT.chunk), ready + delay, delay)
+    lateness.observe(FrameTiming(0, 0, BEAT.chunk), ready + delay, delay)
     assert lateness.take() == 1 and lateness.take() == 0
 
 
 def test_lateness_is_counted_from_when_the_audio_was_there() -> None:
-    lateness = Lateness()
+    lateness = DeadlineMonitor()
     for end in range(320, 4000, 320):
         lateness.heard(end, end + 100)
     assert lateness.complete(1920) == 2020 and lateness.complete(1921) == 2340
     assert lateness.complete(9000) is None
-    assert lateness.observe(Made(640, 0, 1920), 2720, 4000) == (2020, 60)
+    assert lateness.observe(FrameTiming(640, 0, 1920), 2720, 4000) == (2020, 60)
 
 
 def test_a_model_without_cheaper_ways_loses_size_alone() -> None:
@@ -130,12 +130,12 @@ def test_whoever_comes_after_everybody_has_gone_gets_everything() -> None:
 
 
 async def test_the_next_caller_gets_full_pictures_and_effort(served: Served) -> None:
-    house, pipeline = served.house, served.pipeline
-    house.governor.level = 3
+    manager, pipeline = served.manager, served.pipeline
+    manager.governor.level = 3
     pipeline.effort = 1
     await (await served.http.post("/v1/sessions", json={"avatar": "mira"})).json()
-    assert (house.governor.level, pipeline.effort) == (0, 0)
-    assert house.sessions[0].level == 0
-    house.governor.level = 2  # somebody is here: the machine is what it is
+    assert (manager.governor.level, pipeline.effort) == (0, 0)
+    assert manager.sessions[0].level == 0
+    manager.governor.level = 2  # somebody is here: the machine is what it is
     await (await served.http.post("/v1/sessions", json={"avatar": "tomo"})).json()
-    assert house.sessions[1].level == 2
+    assert manager.sessions[1].level == 2

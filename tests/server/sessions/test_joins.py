@@ -29,8 +29,8 @@ async def test_a_caller_is_heard_until_the_next_one_is_answered(
 
     async with calling(served.http, tone) as caller:
         await caller.event("ready")
-        session = served.house.sessions[0]
-        before, path = session.members.source, f"{caller.session}/call"
+        session = served.manager.sessions[0]
+        before, path = session.participants.source, f"{caller.session}/call"
         assert before is not None
         other = Caller()
         other.speak(tone)
@@ -38,9 +38,9 @@ async def test_a_caller_is_heard_until_the_next_one_is_answered(
         with monkeypatch.context() as patch:
             patch.setattr(signaling, "_negotiate", refuse)
             assert (await other.post(served.http, path, caller.token)).status == 422
-        assert session.members.source is before and before.connected
+        assert session.participants.source is before and before.connected
         assert (await other.post(served.http, path, caller.token)).status == 201
-        assert session.members.source is not before
+        assert session.participants.source is not before
         await other.close()
 
 
@@ -58,11 +58,11 @@ async def test_a_feeder_that_says_nothing_is_replaced_and_one_that_talks_is_not(
         problem = await refused.json(content_type=None)
         assert refused.status == 409 and problem["retryable"]
         assert int(refused.headers["Retry-After"]) > 0
-        source = served.house.sessions[0].members.source
+        source = served.manager.sessions[0].participants.source
         assert source is not None
         monkeypatch.setattr(participant, "SILENT_S", 0.0)  # as if it had been killed
         other, status = await feed(served, made)
-        assert status == 201 and served.house.sessions[0].members.source is not source
+        assert status == 201 and served.manager.sessions[0].participants.source is not source
         await other.close()
     finally:
         await feeder.close()
@@ -74,8 +74,8 @@ async def test_sessions_that_nobody_joins_leave_a_slot_to_others(served: Served)
     assert [answer.status for answer in made] == [201, 201, 429]
     problem = await made[2].json(content_type=None)
     assert problem["type"] == "/problems/too-many-sessions" and made[2].headers["Retry-After"]
-    assert served.house.slots.taken == 2
-    for session in served.house.sessions:
+    assert served.manager.slots.taken == 2
+    for session in served.manager.sessions:
         await session.end("make room")
     again = await served.http.post("/v1/sessions", json={"avatar": "mira"})
     assert again.status == 201

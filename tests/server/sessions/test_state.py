@@ -13,9 +13,9 @@ from server.api.app import build
 from server.avatars.catalog import Avatars
 from server.rtc.aiortc_adapter import Peer
 from server.sessions.session import Session
-from server.sessions.session_manager import House
+from server.sessions.session_manager import SessionManager
 from server.sessions.state import State
-from server.sessions.stream_runner import Performer
+from server.sessions.stream_runner import StreamRunner
 from server.settings import Settings
 from tests.fakes_server import FakePipeline, FakeSource
 from tests.server.caller import calling, tone
@@ -24,7 +24,7 @@ from tests.server.conftest import Served
 
 def alive() -> set[int]:
     gc.collect()
-    kinds = (Session, Peer, Performer)
+    kinds = (Session, Peer, StreamRunner)
     return {id(thing) for thing in gc.get_objects() if issubclass(type(thing), kinds)}
 
 
@@ -41,7 +41,7 @@ async def test_calls_leave_no_task_no_thread_and_no_object_behind(served: Served
     names = [task.get_name() for task in asyncio.all_tasks()]
     assert not [name for name in names if name.startswith("s-")]
     assert not [t.name for t in threading.enumerate() if t.name.endswith("-decoder")]
-    assert served.house.slots.taken == 0
+    assert served.manager.slots.taken == 0
     for _ in range(100):  # connections close in tasks of their own
         await asyncio.sleep(0)
     assert alive() <= others
@@ -50,7 +50,7 @@ async def test_calls_leave_no_task_no_thread_and_no_object_behind(served: Served
 async def test_draining_refuses_newcomers_tells_callers_and_waits_for_them(served: Served) -> None:
     async with calling(served.http) as caller:
         await caller.event("ready")
-        draining = asyncio.create_task(served.house.drain())
+        draining = asyncio.create_task(served.manager.drain())
         await caller.event("notice", code="session_ending")
         ready = await served.http.get("/readyz")
         assert ready.status == 503
@@ -69,25 +69,25 @@ class TestImpatientDrain:
     async def test_a_drain_waits_only_so_long_and_then_ends_the_calls(self, served: Served) -> None:
         async with calling(served.http) as caller:
             await caller.event("ready")
-            session = served.house.sessions[0]
-            await served.house.drain()
+            session = served.manager.sessions[0]
+            await served.manager.drain()
             assert session.state is State.LIVE
-            await served.house.close()
+            await served.manager.close()
             assert session.state is State.ENDED
             error = await caller.event("error", code="session_ended")
             assert "server stops" in error["message"]
 
 
 async def test_a_warm_up_that_fails_is_told_and_nobody_is_let_in() -> None:
-    pipeline, source, houses = FakePipeline(), FakeSource(), []
+    pipeline, source, managers = FakePipeline(), FakeSource(), []
     pipeline.behaviour.failure = RuntimeError("weights are missing")
 
-    async def open_house(settings: Settings) -> House:
-        houses.append(House(settings, pipeline, Avatars(source)))
-        return houses[0]
+    async def open_server(settings: Settings) -> SessionManager:
+        managers.append(SessionManager(settings, pipeline, Avatars(source)))
+        return managers[0]
 
-    async with TestClient(TestServer(build(Settings(), open_house))) as http:
-        await houses[0].settled.wait()
+    async with TestClient(TestServer(build(Settings(), open_server))) as http:
+        await managers[0].settled.wait()
         health = await (await http.get("/healthz")).json()
         assert health["status"] == "failed" and "weights are missing" in health["problem"]
         assert (await http.get("/readyz")).status == 503
@@ -97,6 +97,6 @@ async def test_a_warm_up_that_fails_is_told_and_nobody_is_let_in() -> None:
 
 async def test_a_session_never_takes_an_illegal_step(served: Served) -> None:
     await served.http.post("/v1/sessions", json={"avatar": "mira"})
-    session = served.house.sessions[0]
+    session = served.manager.sessions[0]
     with pytest.raises(ValueError, match="waiting cannot become ended"):
         session._become(State.ENDED)

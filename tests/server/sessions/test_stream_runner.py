@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.media.playout import Shot
-from server.sessions.stream_runner import PIECE, WAITING_S, Performer
+from server.media.playout import FinishedFrame
+from server.sessions.stream_runner import PIECE, WAITING_S, StreamRunner
 from tests.fakes_server import RATE, Behaviour, FakeStream
 
 STEP = 2 * 640
@@ -40,16 +40,16 @@ class Noted(FakeStream):
 class Bench:
     def __init__(self) -> None:
         self.stream = Noted()
-        self.shots: list[Shot] = []
-        self.performer = Performer(self.stream, self.shots.append, lambda failure: None)
+        self.shots: list[FinishedFrame] = []
+        self.runner = StreamRunner(self.stream, self.shots.append, lambda failure: None)
         self.posted: list[Any] = []
 
     def hear(self, value: float, samples: int = 320) -> None:
-        self.performer.hear(np.full(samples, value, np.float32))
+        self.runner.hear(np.full(samples, value, np.float32))
 
     def step(self) -> None:
-        if self.performer.take_in(0):
-            self.performer.deliver(self.stream.step(), self.posted.append)
+        if self.runner.take_in(0):
+            self.runner.deliver(self.stream.step(), self.posted.append)
 
     def post(self) -> None:
         while self.posted:
@@ -67,9 +67,9 @@ def test_an_interrupt_comes_after_the_audio_before_it_and_before_the_audio_after
     bench.hear(1)
     bench.step()
     bench.hear(2)
-    bench.performer.interrupt()
+    bench.runner.interrupt()
     bench.hear(3, NEED)
-    assert bench.performer.due
+    assert bench.runner.due
     bench.step()
     assert bench.stream.done == ["push 1", "push 0", "interrupt", "push 3"]
     assert not (bench.stream.heard == 2).any(), "what was interrupted is not even heard"
@@ -78,18 +78,18 @@ def test_an_interrupt_comes_after_the_audio_before_it_and_before_the_audio_after
 
 def test_time_goes_on_over_an_interrupt(bench: Bench) -> None:
     bench.hear(1, 5000)
-    bench.performer.interrupt()
-    bench.performer.interrupt()
+    bench.runner.interrupt()
+    bench.runner.interrupt()
     bench.hear(2, 333)
     bench.step()
-    assert bench.stream.samples_pushed == bench.performer.heard == 5333
-    assert bench.performer.skipped == 0, "what was interrupted is not counted as late"
+    assert bench.stream.samples_pushed == bench.runner.heard == 5333
+    assert bench.runner.skipped == 0, "what was interrupted is not counted as late"
 
 
 def test_frames_that_were_begun_before_an_interrupt_are_not_shown_after_it(bench: Bench) -> None:
     bench.hear(1, NEED)
     bench.step()
-    bench.performer.interrupt()
+    bench.runner.interrupt()
     bench.post()
     assert bench.shots == []
     bench.hear(2, NEED + STEP)
@@ -100,41 +100,41 @@ def test_frames_that_were_begun_before_an_interrupt_are_not_shown_after_it(bench
 
 def test_the_newest_prompt_is_the_one_that_counts(bench: Bench) -> None:
     for number in range(1000):
-        bench.performer.set_prompt(str(number))
-    assert bench.performer.due
+        bench.runner.set_prompt(str(number))
+    assert bench.runner.due
     bench.step()
-    assert bench.stream.done == ["prompt 999"] and not bench.performer.due
+    assert bench.stream.done == ["prompt 999"] and not bench.runner.due
 
 
 def test_interrupts_do_not_pile_up(bench: Bench) -> None:
     for _ in range(1000):
         bench.hear(1)
-        bench.performer.interrupt()
-    assert len(bench.performer._inbox) == 1
+        bench.runner.interrupt()
+    assert len(bench.runner._inbox) == 1
     bench.step()
     assert bench.stream.done.count("interrupt") == 1
-    assert bench.stream.samples_pushed == bench.performer.heard
+    assert bench.stream.samples_pushed == bench.runner.heard
 
 
 def test_audio_that_waits_has_a_bound_and_its_time_passes(bench: Bench) -> None:
     """An engine that stands still for a minute hears the newest audio at its right time."""
     for second in range(60):
         bench.hear(second + 1, RATE)
-    waiting = sum(len(piece) for piece in bench.performer._inbox if isinstance(piece, np.ndarray))
+    waiting = sum(len(piece) for piece in bench.runner._inbox if isinstance(piece, np.ndarray))
     assert waiting == WAITING_S * RATE
-    assert len(bench.performer._inbox) == WAITING_S + 1
+    assert len(bench.runner._inbox) == WAITING_S + 1
     bench.step()
-    assert bench.stream.samples_pushed == bench.performer.heard == 60 * RATE
+    assert bench.stream.samples_pushed == bench.runner.heard == 60 * RATE
     assert (bench.stream.heard[-WAITING_S * RATE :] == np.repeat(np.arange(41, 61), RATE)).all()
-    assert bench.performer.skipped == (60 - WAITING_S) * 25
+    assert bench.runner.skipped == (60 - WAITING_S) * 25
     assert PIECE <= RATE
 
 
 def test_an_interrupt_that_waits_behind_a_full_inbox_is_not_forgotten(bench: Bench) -> None:
     bench.hear(1, RATE)
-    bench.performer.interrupt()
+    bench.runner.interrupt()
     for _ in range(2 * WAITING_S):
         bench.hear(2, RATE)
     bench.step()
     assert bench.stream.done.count("interrupt") == 1
-    assert bench.stream.samples_pushed == bench.performer.heard
+    assert bench.stream.samples_pushed == bench.runner.heard

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.models.mini.audio import AudioEncoder, Ears, feature_dim
+from pipeline.models.mini.audio import AudioEncoder, SpeechEncoder, feature_dim
 from pipeline.models.mini.config import ModelConfig
 from pipeline.models.mini.denoiser import Transformer
 from pipeline.models.mini.dit import Condition
@@ -41,7 +41,7 @@ class Trial(Generic[N]):
 
 def trials(
     model: Generator, config: ModelConfig
-) -> tuple[Trial[Transformer], Trial[Ears], Trial[Decoder]]:
+) -> tuple[Trial[Transformer], Trial[SpeechEncoder], Trial[Decoder]]:
     """The networks of a live tick: what each can run on, and random inputs to try that with."""
     return _transformer(model, config), _ears(model, config), _decoder(model, config)
 
@@ -69,10 +69,10 @@ def _transformer(model: Generator, config: ModelConfig) -> Trial[Transformer]:
         ]
 
     def build() -> Transformer:
-        from pipeline.models.mini.onnx.networks import FastDit
+        from pipeline.models.mini.onnx.networks import OnnxDit
 
         tokens = model.text.tokens
-        return FastDit(model.dit, chunks.context, told, tokens, fast.precision, fast.threads,
+        return OnnxDit(model.dit, chunks.context, told, tokens, fast.precision, fast.threads,
                        keep=bool(fast.attention))  # fmt: skip
 
     return Trial(
@@ -104,7 +104,7 @@ def first(c: Condition, count: int) -> Condition:
     )  # fmt: skip
 
 
-def _ears(model: Generator, config: ModelConfig) -> Trial[Ears]:
+def _ears(model: Generator, config: ModelConfig) -> Trial[SpeechEncoder]:
     draw, stride = _draws(), AudioEncoder.STRIDE
     memory = [draw(*past.shape) for past in model.audio.nothing()]
     features = [
@@ -112,14 +112,14 @@ def _ears(model: Generator, config: ModelConfig) -> Trial[Ears]:
         for latents in (config.chunks.live_hop, AudioEncoder.REACH)
     ]
 
-    def run(ears: Ears, heard: Tensor) -> Outputs:
+    def run(ears: SpeechEncoder, heard: Tensor) -> Outputs:
         out, kept = ears.hear(heard, memory)
         return [out, *kept]
 
-    def build() -> Ears:
-        from pipeline.models.mini.onnx.networks import FastEars
+    def build() -> SpeechEncoder:
+        from pipeline.models.mini.onnx.networks import OnnxSpeechEncoder
 
-        return FastEars(model.audio, config.acceleration.threads)
+        return OnnxSpeechEncoder(model.audio, config.acceleration.threads)
 
     return Trial(
         "audio encoder", model.audio, build,
@@ -136,9 +136,9 @@ def _decoder(model: Generator, config: ModelConfig) -> Trial[Decoder]:
     ]
 
     def build() -> Decoder:
-        from pipeline.models.mini.onnx.networks import FastDecoder
+        from pipeline.models.mini.onnx.networks import OnnxDecoder
 
-        return FastDecoder(model.vae, config.acceleration.threads)
+        return OnnxDecoder(model.vae, config.acceleration.threads)
 
     return Trial(
         "decoder", model.vae, build, lambda net: [net.decode_after(x) for x in latents],

@@ -21,14 +21,14 @@ from pipeline.models.mini.vae import MotionVae
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EncodedCondition:
     """What the condition graph gave, by name, and what attention gave at the last step."""
 
     kept: dict[str, Array]
     attended: dict[str, Array] = field(default_factory=dict)
 
 
-class FastDit:
+class OnnxDit:
     """The transformer for chunks of some ``lengths`` after ``past`` latents of context.
 
     ``keep`` makes every step hand out what its attentions gave, for steps that reuse them.
@@ -62,7 +62,7 @@ class FastDit:
     def _make_step(self, length: int, reuse: frozenset[int]) -> Session:
         return self._graphs(length).step(reuse, self._keep, self._threads)
 
-    def condition(self, c: Condition) -> Told:
+    def condition(self, c: Condition) -> EncodedCondition:
         """As ``DiT.condition``; raises ``ValueError`` for lengths that were not announced."""
         past, length = c.context.shape[2], c.audio.shape[1] - c.context.shape[2]
         if past != self._past or length not in self._lengths:
@@ -74,9 +74,13 @@ class FastDit:
             "reference": c.reference, "prompt": c.prompt, "context": c.context,
             "valid": c.context_valid, "audio": c.audio, "known": c.audio_known,
         }  # fmt: skip
-        return Told(self._condition_session(length)({k: v.numpy() for k, v in fed.items()}))
+        return EncodedCondition(
+            self._condition_session(length)({k: v.numpy() for k, v in fed.items()})
+        )
 
-    def velocity(self, x: Tensor, level: float, told: Told, reuse: Collection[int] = ()) -> Tensor:
+    def velocity(
+        self, x: Tensor, level: float, told: EncodedCondition, reuse: Collection[int] = ()
+    ) -> Tensor:
         """As ``DiT.velocity``."""
         session = self._step_session(x.shape[2], frozenset(reuse))
         given = {"x": x.contiguous().numpy(), "level": self._level(level)}
@@ -86,7 +90,7 @@ class FastDit:
         return torch.from_numpy(velocity)
 
 
-class FastEars:
+class OnnxSpeechEncoder:
     """The audio encoder."""
 
     def __init__(self, encoder: AudioEncoder, threads: int = 1) -> None:
@@ -104,7 +108,7 @@ class FastEars:
         return torch.from_numpy(embeddings), [torch.from_numpy(past) for past in kept]
 
 
-class FastDecoder:
+class OnnxDecoder:
     """The decoder of body states."""
 
     def __init__(self, vae: MotionVae, threads: int = 1) -> None:

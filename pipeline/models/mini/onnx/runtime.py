@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.models.mini.audio import Ears
+from pipeline.models.mini.audio import SpeechEncoder
 from pipeline.models.mini.config import ModelConfig
 from pipeline.models.mini.denoiser import Transformer
 from pipeline.models.mini.generator import Generator
@@ -49,7 +49,7 @@ class Networks:
     """A generator's networks as they run, with the choice behind each."""
 
     config: ModelConfig
-    audio: Ears
+    audio: SpeechEncoder
     text: PromptEncoder
     vae: Decoder
     dit: Transformer

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pipeline.diffusion.chunks import plan
-from pipeline.diffusion.continuum import Trace, harmonise
+from pipeline.diffusion.continuum import OverlapTrace, harmonise
 from pipeline.diffusion.sampling import latent_noise
 from pipeline.models.mini.config import load_config
-from pipeline.models.mini.denoiser import Denoiser, Performance, causal_plan, parallel_plan
+from pipeline.models.mini.denoiser import Denoiser, GenerationState, causal_plan, parallel_plan
 
 BASE = load_config("mini")
 CHANNELS, PARTS = BASE.vae.channels, 5
@@ -61,7 +61,7 @@ def config(**changes):
 
 def performance(c, trace=(0.0, 0.0, 0.0), heard=56):
     torch.manual_seed(3)
-    p = Performance(c, torch.arange(3.0), torch.zeros(2, 4), 5, Trace(trace))
+    p = GenerationState(c, torch.arange(3.0), torch.zeros(2, 4), 5, OverlapTrace(trace))
     p.audio.append(torch.randn(heard, c.audio.embed_dim))
     return p
 

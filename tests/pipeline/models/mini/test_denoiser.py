@@ -8,9 +8,15 @@ import torch
 
 from pipeline.diffusion.chunks import Chunk
 from pipeline.diffusion.context import Timeline
-from pipeline.diffusion.continuum import Trace
+from pipeline.diffusion.continuum import OverlapTrace
 from pipeline.models.mini.config import ModelConfig, load_config
-from pipeline.models.mini.denoiser import Denoiser, Performance, Plan, causal_plan, parallel_plan
+from pipeline.models.mini.denoiser import (
+    Denoiser,
+    GenerationState,
+    Plan,
+    causal_plan,
+    parallel_plan,
+)
 
 BASE = load_config("mini")
 CHANNELS = BASE.vae.channels
@@ -47,9 +53,9 @@ def config(**chunks) -> ModelConfig:
     return replace(BASE, chunks=replace(BASE.chunks, **{"live_tail": 3, **chunks}))
 
 
-def performance(c: ModelConfig, strength=(0.0, 0.0, 0.0), latents: int = 200) -> Performance:
+def performance(c: ModelConfig, strength=(0.0, 0.0, 0.0), latents: int = 200) -> GenerationState:
     torch.manual_seed(3)
-    p = Performance(c, torch.zeros(3), torch.zeros(2, 4), 5, Trace(strength))
+    p = GenerationState(c, torch.zeros(3), torch.zeros(2, 4), 5, OverlapTrace(strength))
     p.audio.append(torch.randn(latents, c.audio.embed_dim))
     return p
 

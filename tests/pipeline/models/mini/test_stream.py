@@ -29,7 +29,7 @@ from pipeline.models.mini.denoiser import Denoiser, causal_plan
 from pipeline.models.mini.enrolment.identity_anchor import build_anchor, bundled_body
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
 from pipeline.models.mini.generator import Generator
-from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.reference import REF_DIM
@@ -404,7 +404,7 @@ def test_every_frame_that_leaves_is_marked_and_painting_is_not(pipeline, avatar,
     stream.push(speech(0.5))
     live = next(iter(stream.step())).image
     rendered = next(pipeline.render(avatar, grant, [speech(0.2)])).image
-    bare = Painter(avatar.anchor).paint(avatar.anchor.fit.state).astype(int)
+    bare = FrameRenderer(avatar.anchor).paint(avatar.anchor.fit.state).astype(int)
     for frame in (live, rendered):
         mark = frame[upper:lower, left:right]
         assert np.abs(mark - bare[upper:lower, left:right]).mean() > 15

@@ -18,7 +18,7 @@ from pipeline.models.mini.enrolment import (
 )
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.surface import LAYERS, Surface
-from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer import lighting, shading
 from pipeline.models.mini.rig.body import MATERIALS
 from pipeline.models.mini.rig.fit import Fit
@@ -156,7 +156,7 @@ def test_closing_lids_hide_what_the_picture_shows_of_open_ones() -> None:
 def test_closed_lids_have_the_colour_of_the_skin_around() -> None:
     model, anchor = head()
     closed = rest_state(eyeBlinkLeft=1.0, eyeBlinkRight=1.0)
-    frame = Painter(anchor).paint(closed).astype(float)
+    frame = FrameRenderer(anchor).paint(closed).astype(float)
     names = ("lid_upper_left", "brow_mid_left", "cheek_left")
     marks = model.landmarks(closed, names)
     x, y = marks["lid_upper_left"]

@@ -19,7 +19,7 @@ from pipeline.models.mini.enrolment.identity_anchor import (
 )
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED, fit_landmarks, thin_plate
 from pipeline.models.mini.enrolment.surface import LAYERS
-from pipeline.models.mini.painter import Painter
+from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer import shading
 from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.state import STATE_DIM
@@ -60,7 +60,7 @@ def greenish(frame: Picture) -> NDArray[np.bool_]:
 
 def test_the_reference_state_reproduces_the_reference() -> None:
     _, picture, anchor = half()
-    assert psnr(Painter(anchor).paint(rest_state()), picture) > 33
+    assert psnr(FrameRenderer(anchor).paint(rest_state()), picture) > 33
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_reference_state_reproduces_the_reference() -> None:
 def test_other_states_are_much_closer_to_the_truth_than_a_copy(change: dict[str, float]) -> None:
     model, picture, anchor = half()
     truth = model.render(rest_state(**change))
-    assert psnr(Painter(anchor).paint(rest_state(**change)), truth) > psnr(picture, truth) + 6
+    assert psnr(FrameRenderer(anchor).paint(rest_state(**change)), truth) > psnr(picture, truth) + 6
 
 
 def test_a_hand_in_front_of_the_chest_leaves_no_print_on_it() -> None:
@@ -83,7 +83,7 @@ def test_a_hand_in_front_of_the_chest_leaves_no_print_on_it() -> None:
     raised, away = rest_state(**RAISED), rest_state(**AWAY)
     picture = model.render(raised)
     anchor = build_anchor(picture, Fit(model.shape, raised, HALF, DRESSED), SIZE, SIZE)
-    wrong = greenish(Painter(anchor).paint(away)) & ~greenish(model.render(away))
+    wrong = greenish(FrameRenderer(anchor).paint(away)) & ~greenish(model.render(away))
     assert greenish(picture).sum() > 500
     assert wrong.sum() < 60  # borders of a pixel around the head and the hands
 
@@ -113,11 +113,13 @@ def test_a_closed_mouth_opens_on_a_dark_mouth() -> None:
     lips = model.landmarks(opened, ("lip_upper_inner", "lip_lower_inner"))
     x = int(lips["lip_upper_inner"][0])
     y = round((lips["lip_upper_inner"][1] + lips["lip_lower_inner"][1]) / 2)
-    painted = Painter(anchor).paint(opened)[y, x].astype(int)
+    painted = FrameRenderer(anchor).paint(opened)[y, x].astype(int)
     assert painted.mean() < picture[y - 14, x].mean()
     assert painted[0] > painted[1]
     box = np.s_[y - 9 : y + 10, x - 9 : x + 10]
-    assert psnr(Painter(anchor).paint(opened)[box], truth[box]) > psnr(picture[box], truth[box])
+    assert psnr(FrameRenderer(anchor).paint(opened)[box], truth[box]) > psnr(
+        picture[box], truth[box]
+    )
 
 
 def test_what_was_never_seen_has_a_plausible_colour() -> None:
@@ -140,7 +142,7 @@ def test_loose_hair_beside_the_head_follows_it() -> None:
     picture[lock] = (20, 220, 20)
     fit = Fit(model.shape, rest_state(), HEAD, DRESSED)
     anchor = build_anchor(picture, fit, SIZE, SIZE, alpha=mask.astype(np.uint8))
-    painter = Painter(anchor)
+    painter = FrameRenderer(anchor)
     still = np.nonzero(greenish(painter.paint(rest_state())))
     turned = rest_state(head_roll=-0.3)
     moved = np.nonzero(greenish(painter.paint(turned)))
@@ -168,9 +170,9 @@ def test_features_tell_people_apart() -> None:
 def test_two_painters_on_two_threads_paint_as_one_does() -> None:
     _, _, anchor = half()
     poses = [rest_state(head_yaw=0.1 * i, jawOpen=0.1 * i) for i in range(6)]
-    one = Painter(anchor)
+    one = FrameRenderer(anchor)
     alone = [one.paint(pose) for pose in poses]
-    painters = [Painter(anchor), Painter(anchor)]
+    painters = [FrameRenderer(anchor), FrameRenderer(anchor)]
     with ThreadPoolExecutor(1) as a, ThreadPoolExecutor(1) as b:
         jobs = [(a, b)[i % 2].submit(painters[i % 2].paint, pose) for i, pose in enumerate(poses)]
         together = [job.result() for job in jobs]
@@ -179,7 +181,7 @@ def test_two_painters_on_two_threads_paint_as_one_does() -> None:
 
 def test_painting_into_a_given_frame_leaves_nothing_of_it() -> None:
     _, _, anchor = half()
-    painter = Painter(anchor)
+    painter = FrameRenderer(anchor)
     given = np.full((SIZE, SIZE, 3), 255, np.uint8)
     assert painter.paint(rest_state(), given) is given
     assert (given == painter.paint(rest_state())).all()
@@ -190,14 +192,14 @@ def test_painting_into_a_given_frame_leaves_nothing_of_it() -> None:
 def test_states_that_cannot_be_painted_are_refused() -> None:
     _, _, anchor = half()
     with pytest.raises(ValueError, match="finite"):
-        Painter(anchor).paint(np.full(STATE_DIM, np.nan, np.float32))
+        FrameRenderer(anchor).paint(np.full(STATE_DIM, np.nan, np.float32))
     with pytest.raises(ValueError, match="88"):
-        Painter(anchor).paint(np.zeros(5, np.float32))
+        FrameRenderer(anchor).paint(np.zeros(5, np.float32))
 
 
 def test_wild_states_stay_in_the_frame() -> None:
     _, _, anchor = half()
-    painter = Painter(anchor)
+    painter = FrameRenderer(anchor)
     for change in ({"root_z": 2.58}, {"root_z": 9.0}, {"root_x": 500.0}, {"root_y": -1e7}):
         frame = painter.paint(rest_state(**change))
         assert frame.shape == (SIZE, SIZE, 3)
@@ -210,7 +212,7 @@ def test_a_wide_picture_is_cut_to_the_frame_around_the_person() -> None:
     wide = np.concatenate([picture[:, :1].repeat(100, 1), picture], 1)
     camera = replace(HALF, center_x=(0.5 * SIZE + 100) / (SIZE + 100))
     anchor = build_anchor(wide, Fit(model.shape, rest_state(), camera, DRESSED), SIZE, SIZE)
-    assert psnr(Painter(anchor).paint(rest_state()), picture) > 28
+    assert psnr(FrameRenderer(anchor).paint(rest_state()), picture) > 28
     assert anchor.camera.center_x == pytest.approx(0.5, abs=0.02)
 
 
@@ -283,7 +285,7 @@ def test_landmarks_of_a_rendered_face_are_fitted_closely() -> None:
 def test_a_picture_of_ones_own_is_reproduced_and_moves() -> None:
     _, picture, landmarks = face()
     fit = fit_landmarks(picture, landmarks)
-    painter = Painter(build_anchor(picture, fit, SIZE, SIZE))
+    painter = FrameRenderer(build_anchor(picture, fit, SIZE, SIZE))
     still = painter.paint(fit.state)
     assert psnr(still, picture) > 32
     opened = fit.state.copy()

@@ -10,12 +10,12 @@ import torch
 
 from pipeline.models.mini.audio import AudioEncoder, AudioStream, feature_dim
 from pipeline.models.mini.config import load_config
-from pipeline.models.mini.denoiser import Denoiser, Performance, causal_plan, parallel_plan
+from pipeline.models.mini.denoiser import Denoiser, GenerationState, causal_plan, parallel_plan
 from pipeline.models.mini.dit import Condition
 from pipeline.models.mini.generator import Generator
 from pipeline.models.mini.offline import trace_for
 from pipeline.models.mini.onnx.builder import Graph, Session
-from pipeline.models.mini.onnx.networks import FastDecoder, FastDit, FastEars
+from pipeline.models.mini.onnx.networks import OnnxDecoder, OnnxDit, OnnxSpeechEncoder
 from pipeline.models.mini.onnx.runtime import accelerate, difference
 from pipeline.models.mini.vae import MotionDecoder
 
@@ -49,8 +49,8 @@ def condition(batch: int, length: int) -> Condition:
     )  # fmt: skip
 
 
-def fast_dit(**options) -> FastDit:
-    return FastDit(model().dit, CHUNKS.context, (LIVE, LONG), CONFIG.text.tokens, **options)
+def fast_dit(**options) -> OnnxDit:
+    return OnnxDit(model().dit, CHUNKS.context, (LIVE, LONG), CONFIG.text.tokens, **options)
 
 
 @pytest.mark.parametrize(("batch", "length"), [(1, LIVE), (3, LIVE), (2, LONG)])
@@ -104,7 +104,7 @@ def test_the_audio_encoder_gives_what_its_module_gives(latents: int):
     features = torch.randn(1, 8 * latents, feature_dim(CONFIG.audio.mel_bands))
     memory = [torch.randn_like(past) for past in plain.nothing()]
     heard, kept = plain.hear(features, memory)
-    fast, fast_kept = FastEars(plain).hear(features, memory)
+    fast, fast_kept = OnnxSpeechEncoder(plain).hear(features, memory)
     for a, b in zip([fast, *fast_kept], [heard, *kept], strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
@@ -113,7 +113,7 @@ def test_a_stream_hears_the_same_through_either_and_in_any_pieces():
     sound = (0.1 * np.random.default_rng(0).standard_normal(40_000)).astype(np.float32)
     bands = CONFIG.audio.mel_bands
     whole = AudioStream(model().audio, bands).push(sound)
-    stream = AudioStream(FastEars(model().audio), bands)
+    stream = AudioStream(OnnxSpeechEncoder(model().audio), bands)
     pieces = torch.cat([stream.push(piece) for piece in np.array_split(sound, 33)])
     torch.testing.assert_close(pieces, whole, atol=1e-3, rtol=1e-3)
 
@@ -132,15 +132,15 @@ def test_remembering_layers_replaces_hearing_their_past_again():
 
 def test_the_decoder_gives_what_its_module_gives():
     torch.manual_seed(2)
-    latents, fast = torch.randn(CHANNELS, 9, 1, 5), MotionDecoder(FastDecoder(model().vae))
+    latents, fast = torch.randn(CHANNELS, 9, 1, 5), MotionDecoder(OnnxDecoder(model().vae))
     states = torch.cat([fast.push(piece) for piece in latents.split([1, 3, 5], dim=1)])
     torch.testing.assert_close(states, model().vae.decode(latents[None])[0], atol=1e-5, rtol=1e-4)
 
 
-def performance(number: int, schedule: str) -> Performance:
+def performance(number: int, schedule: str) -> GenerationState:
     torch.manual_seed(number)
     prompt = torch.randn(CONFIG.text.tokens, CONFIG.dit.dim)
-    p = Performance(CONFIG, torch.randn(REFERENCE), prompt, number, trace_for(CONFIG, schedule))
+    p = GenerationState(CONFIG, torch.randn(REFERENCE), prompt, number, trace_for(CONFIG, schedule))
     p.audio.append(torch.randn(150, CONFIG.audio.embed_dim))
     return p
 

@@ -14,15 +14,15 @@ from typing import Protocol
 from server.errors import SourceTaken, UnknownSession
 from server.media.tracks import OutgoingTrack
 from server.rtc import data_channel
-from server.rtc.participant import Member
-from server.rtc.sdp_offer import Role
+from server.rtc.participant import Participant
+from server.rtc.sdp_offer import PeerRole
 from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 
 class Stage(Protocol):
-    """``server.media.sender.Stage``, as far as members know it."""
+    """``server.media.sender.MediaSender``, as far as members know it."""
 
     def leave(self, track: OutgoingTrack) -> None: ...
 
@@ -35,10 +35,10 @@ class Host(Protocol):
     @property
     def running(self) -> bool: ...
     @property
-    def stage(self) -> Stage: ...
-    def greet(self, member: Member) -> None: ...
-    def command(self, command: data_channel.Command, member: Member) -> None: ...
-    def listen_to(self, member: Member) -> None: ...
+    def media_sender(self) -> Stage: ...
+    def greet(self, participant: Participant) -> None: ...
+    def command(self, command: data_channel.Command, participant: Participant) -> None: ...
+    def listen_to(self, participant: Participant) -> None: ...
     def attended(self, present: bool, last_s: float, left: bool) -> None: ...
 
 
@@ -48,74 +48,74 @@ class Members:
     def __init__(self, host: Host) -> None:
         self.joining = asyncio.Lock()  # held from before an offer is answered until it has joined
         self._host = host
-        self._members: dict[str, Member] = {}
+        self._members: dict[str, Participant] = {}
         self._partings = Tasks()
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[Participant]:
         return iter(list(self._members.values()))
 
-    def get(self, name: str) -> Member | None:
+    def get(self, name: str) -> Participant | None:
         """The peer of this name."""
         return self._members.get(name)
 
     @property
-    def source(self) -> Member | None:
+    def source(self) -> Participant | None:
         """The peer whose speech drives the avatar."""
-        return next((member for member in self if member.role.speaks), None)
+        return next((participant for participant in self if participant.role.speaks), None)
 
-    def admit(self, role: Role) -> None:
+    def admit(self, role: PeerRole) -> None:
         """Raises ``UnknownSession`` when it has ended, ``SourceTaken`` when somebody feeds it."""
         if not self._host.running:
             raise UnknownSession("There is no such session, or it has ended.")
-        if role is Role.FEEDER and self.source is not None and self.source.talking:
+        if role is PeerRole.FEEDER and self.source is not None and self.source.talking:
             raise SourceTaken("Somebody feeds this session already. Delete that peer first.")
 
-    def join(self, member: Member) -> None:
+    def join(self, participant: Participant) -> None:
         """A peer has been answered and takes its place, a source's from the one before it.
 
         Raises what ``admit`` does; then nothing has changed.
         """
-        self.admit(member.role)
-        if member.role.speaks and self.source is not None:
+        self.admit(participant.role)
+        if participant.role.speaks and self.source is not None:
             self.part(self.source)
-        self._members[member.name] = member
-        member.on_connected = self._changed
-        member.on_gone = lambda: self._gone(member)
-        member.on_command = lambda command: self._host.command(command, member)
-        member.on_channel = lambda: self._host.greet(member)
-        if member.clock_rate:
-            self._host.listen_to(member)
+        self._members[participant.name] = participant
+        participant.on_connected = self._changed
+        participant.on_gone = lambda: self._gone(participant)
+        participant.on_command = lambda command: self._host.command(command, participant)
+        participant.on_channel = lambda: self._host.greet(participant)
+        if participant.clock_rate:
+            self._host.listen_to(participant)
 
-    async def leave(self, member: Member) -> None:
+    async def leave(self, participant: Participant) -> None:
         """A peer goes, and is gone; harmless when it went before."""
-        if member.name in self._members:
-            await asyncio.shield(self.part(member, left=True))
+        if participant.name in self._members:
+            await asyncio.shield(self.part(participant, left=True))
 
-    def part(self, member: Member, left: bool = False) -> asyncio.Task[None]:
+    def part(self, participant: Participant, left: bool = False) -> asyncio.Task[None]:
         """Parts from a peer at once; its connection closes in a task of its own."""
-        last_s = member.last_s
-        del self._members[member.name]
-        member.detach()
-        for track in member.tracks:
-            self._host.stage.leave(track)
+        last_s = participant.last_s
+        del self._members[participant.name]
+        participant.detach()
+        for track in participant.tracks:
+            self._host.media_sender.leave(track)
         self._changed(last_s, left)
-        return self._partings.start(f"{self._host.id}/part-{member.name}", member.close)
+        return self._partings.start(f"{self._host.id}/part-{participant.name}", participant.close)
 
     def part_from_strangers(self, since_s: float) -> None:
         """Lets go of peers that came before ``since_s`` and are not connected."""
-        for member in self:
-            if not member.connected and member.since < since_s:
-                self.part(member)
+        for participant in self:
+            if not participant.connected and participant.since < since_s:
+                self.part(participant)
 
     async def close(self) -> None:
         """Parts from everybody; waits until nothing is left of anybody who was ever here."""
-        for member in self:
-            self.part(member)
+        for participant in self:
+            self.part(participant)
         await self._partings.finish()
 
-    def _gone(self, member: Member) -> None:
-        log.info("peer %s is gone", member.name, extra={"session": self._host.id})
-        self.part(member, left=member.peer.connectionState == "closed")
+    def _gone(self, participant: Participant) -> None:
+        log.info("peer %s is gone", participant.name, extra={"session": self._host.id})
+        self.part(participant, left=participant.peer.connectionState == "closed")
 
     def _changed(self, last_s: float = 0.0, left: bool = False) -> None:
-        self._host.attended(any(member.connected for member in self), last_s, left)
+        self._host.attended(any(participant.connected for participant in self), last_s, left)
