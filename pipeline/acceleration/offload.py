@@ -1,9 +1,10 @@
 """Blocks streamed from host memory: a model larger than its device, at nearly its speed.
 
-The weights of every block lie in one pinned buffer each. Two slots on the device take turns: while
-a block computes in one, the next block is copied into the other on a stream of its own. Blocks that
-fit into the memory bound besides stay on the device, spread evenly, so that the copies between them
-have time. Events order the two streams; the host waits for nothing.
+The weights of every block that moves lie in one pinned buffer each. Two slots on the device take
+turns: while a block computes in one, the next block is copied into the other on a stream of its
+own. Blocks that fit into the memory bound besides stay on the device, the largest first, so that
+slots are small, and those of one size spread evenly, so that the copies between them have time.
+Events order the two streams; the host waits for nothing.
 """
 
 from __future__ import annotations
@@ -153,22 +154,21 @@ class BlockStream:
     ) -> None:
         self._device = torch.device(device)
         self._way = way or transport(self._device)
-        self._parcels = [self._pack(block, keep) for block in blocks]
-        size = max(len(parcel.bytes) for parcel in self._parcels)
-        self.resident = plan_resident([len(p.bytes) for p in self._parcels], budget)
+        sizes = [block_bytes(block, keep) for block in blocks]
+        self.resident = plan_resident(sizes, budget)
         self._streamed = [i for i in range(len(blocks)) if i not in self.resident]
+        self._parcels = [
+            self._pack(block, keep, i in self.resident) for i, block in enumerate(blocks)
+        ]
+        size = max((sizes[i] for i in self._streamed), default=0)
         self._slots = [self._way.slot(size) for _ in range(min(2, len(self._streamed)))]
         self._free: list[Any] = [None] * len(self._slots)  # when each slot's block had computed
         self._ahead: dict[int, tuple[int, Any]] = {}  # block -> its slot, and the end of its copy
         self._computing: int | None = None  # the slot of the block in use
         self.loads = 0
-        for i in self.resident:
-            parcel = self._parcels[i]
-            home = self._way.slot(len(parcel.bytes))
-            home.copy_(parcel.bytes)
-            parcel.place(home)
 
-    def _pack(self, block: nn.Module, keep: Sequence[str]) -> Parcel:
+    def _pack(self, block: nn.Module, keep: Sequence[str], stays: bool) -> Parcel:
+        """The block's tensors in one buffer: on the device if it stays, else pinned."""
         pieces, values, end = [], [], 0
         for name, value in [*block.named_parameters(), *block.named_buffers()]:
             owner, _, leaf = name.rpartition(".")
@@ -180,11 +180,11 @@ class BlockStream:
                 continue
             pieces.append(Piece(module, leaf, end, value.dtype, value.shape))
             values.append(value)
-            end += -(-value.nbytes // ALIGNMENT) * ALIGNMENT
-        buffer = torch.empty(end, dtype=torch.uint8)
+            end += _aligned(value.nbytes)
+        buffer = self._way.slot(end) if stays else torch.empty(end, dtype=torch.uint8)
         for piece, value in zip(pieces, values, strict=True):
             piece.view(buffer).copy_(value)
-        parcel = Parcel(block, tuple(pieces), self._way.pin(buffer))
+        parcel = Parcel(block, tuple(pieces), buffer if stays else self._way.pin(buffer))
         parcel.place(parcel.bytes)
         return parcel
 
@@ -231,14 +231,56 @@ class BlockStream:
         self.loads += 1
 
 
+def block_bytes(block: nn.Module, keep: Sequence[str] = ()) -> int:
+    """What a block's buffer takes, without the tensors that ``keep`` names; on any device."""
+    named = [*block.named_parameters(), *block.named_buffers()]
+    return sum(
+        _aligned(value.nbytes)
+        for name, value in named
+        if not any(fnmatch(name, pattern) for pattern in keep)
+    )
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def pinned_bytes(size: int) -> int:
+    """Host memory that pinning ``size`` bytes takes: torch rounds it to a power of two."""
+    return 1 << max(size - 1, 0).bit_length()
+
+
+def least_budget(sizes: Sequence[int]) -> int:
+    """The least that blocks can be streamed with: the larger ones stay where that takes less than
+    slots of their size."""
+    if len(sizes) < 2:
+        return sum(sizes)
+    ranked = sorted(sizes, reverse=True)
+    return min(sum(ranked[:k]) + 2 * ranked[k] for k in range(len(ranked) - 1))
+
+
 def plan_resident(sizes: Sequence[int], budget: int) -> frozenset[int]:
-    """Which blocks stay on the device, evenly spread: as many as fit beside two slots, all if all
-    fit. Raises ``ModelTooLarge`` naming what is needed."""
+    """Which blocks stay on the device beside two slots for the largest of the others: as many bytes
+    as fit, all if all fit. Raises ``ModelTooLarge`` naming what is needed."""
     if sum(sizes) <= budget:
         return frozenset(range(len(sizes)))
-    largest = max(sizes)
-    if budget < 2 * largest:
-        raise ModelTooLarge(f"two slots for blocks of {gib(largest)} need {gib(2 * largest)}, "
-                            f"{gib(budget)} are allowed")  # fmt: skip
-    count = min((budget - 2 * largest) // largest, len(sizes) - 1)
-    return frozenset(round((k + 0.5) * len(sizes) / count - 0.5) for k in range(count))
+    if budget < least_budget(sizes):
+        raise ModelTooLarge(f"two slots for blocks of {gib(max(sizes))} need "
+                            f"{gib(least_budget(sizes))}, {gib(budget)} are allowed")  # fmt: skip
+    plans = [_with_slots(sizes, budget, slot) for slot in sorted(set(sizes))]
+    return max((plan for plan in plans if plan is not None),
+               key=lambda plan: sum(sizes[i] for i in plan))  # fmt: skip
+
+
+def _with_slots(sizes: Sequence[int], budget: int, slot: int) -> frozenset[int] | None:
+    """All blocks that are larger than ``slot``, then what fits beside two slots, largest first."""
+    stay = {i for i, size in enumerate(sizes) if size > slot}
+    room = budget - 2 * slot - sum(sizes[i] for i in stay)
+    if room < 0:
+        return None
+    for size in sorted({s for s in sizes if s <= slot}, reverse=True):
+        alike = [i for i, s in enumerate(sizes) if s == size]
+        count = min(room // size if size else len(alike), len(alike))
+        room -= count * size
+        stay |= {alike[round((k + 0.5) * len(alike) / count - 0.5)] for k in range(count)}
+    return frozenset(stay)

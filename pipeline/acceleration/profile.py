@@ -28,10 +28,11 @@ class Acceleration:
     ``skipped`` shares of key blocks, ``kept`` one a step. ``guidance``: all branches as one batch;
     thresholds of the CFG cache. ``reuse``: attention by step and block. ``linears``: quantisation,
     with the layers that keep their precision, and calibrated scales. ``offload``: gibibytes of the
-    device for blocks, 0 for all of them. ``launch``: regional compilation; CUDA graphs up to so
-    many tokens. ``streams``: how many live ones are one batch at most. ``vae``: memory layout,
-    fused norms, latent rows a strip (0: whole frames); ``runtime`` "onnx" or "onnx-int8" for the
-    sizes whose exported decoder lies beside the checkpoint.
+    device for everything, of which blocks get what the rest leaves; 0: nothing is streamed.
+    ``launch``: regional compilation; CUDA graphs up to so many tokens. ``streams``: how many live
+    ones are one batch at most. ``vae``: memory layout, fused norms, latent rows a strip (0: whole
+    frames); ``runtime`` "onnx" or "onnx-int8" for the sizes whose exported decoder lies beside the
+    checkpoint.
     """
 
     name: str = "plain"

@@ -157,6 +157,12 @@ def quantize(
     if missing:
         raise ValueError(f"{len(missing)} layers have no calibrated scale: {missing[:3]}")
     check(how.method, next(iter(found.values())), device)
+    return replace_layers(model, how)
+
+
+def replace_layers(model: nn.Module, how: Quantization) -> list[str]:
+    """``quantize`` without its checks: for a model without weights, whose sizes are wanted."""
+    found = dict(chosen(model, how))
     for name, linear in found.items():
         _put(model, name, make(how.method, linear, how.scales.get(name)))
     return list(found)

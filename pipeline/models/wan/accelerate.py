@@ -26,6 +26,7 @@ from pipeline.attention.cache import Reuse
 from pipeline.attention.exact import Attend
 from pipeline.attention.sparse import Sparsity
 from pipeline.errors import BackendRefused, ModelMismatch
+from pipeline.models.wan.checkpoint.working_memory import RESIDENT
 from pipeline.models.wan.generation.guided_velocity import Pace
 from pipeline.models.wan.network.block import Hint, Reach
 from pipeline.models.wan.network.cuda_graphs import CudaRecorder, Graphs
@@ -37,7 +38,6 @@ from pipeline.models.wan.vae.onnx_files import Size, find_decoders
 from pipeline.models.wan.vae.tiled_decode import decode_strips
 
 GIB: Final = 2**30
-RESIDENT: Final = ("modulation",)  # read before a block's turn
 VARIANTS: Final = 64  # of a compiled block: with and without a past, alone and in batches
 COMPILED_BOUND: Final = 0.05  # of a compiled block against the block, in 16 bits
 CUDNN_CONV3D: Final = 91500  # from this cuDNN on, torch 2.9 runs 16-bit 3D convolutions with it
@@ -56,15 +56,25 @@ class Applied:
     decoders: Mapping[Size, OnnxDecoder] = field(default_factory=dict)
 
 
-def accelerate(dit: WanDiT, vae: WanVae, how: Acceleration, device: torch.device | str) -> Applied:
-    """Change the networks in place as ``how`` says; both end up on ``device``.
+def accelerate(
+    dit: WanDiT,
+    vae: WanVae,
+    how: Acceleration,
+    device: torch.device | str,
+    share: Mapping[bool, int] | None = None,
+) -> Applied:
+    """Change the networks in place as ``how`` says; both end up on ``device``. ``share``: bytes for
+    offloaded blocks, by whether 8-bit linears run fused; by default all that ``how`` allows.
 
     Raises ``BackendRefused`` if no attention that is listed can be used, ``ModelTooLarge`` if
     blocks do not fit into their share of the device, ``ValueError`` for tables that do not fit the
     model.
     """
     place = torch.device(device)
-    notices = [*_linears(dit, how, place), *_settle(dit, how, place)]
+    notices = [*_linears(dit, how, place)]
+    fused = any(getattr(m, "fused", None) is not None for m in dit.modules())
+    room = int(how.offload_gib * GIB) if share is None else share[fused]
+    notices += _settle(dit, how, place, room)
     step, about_decoder = _decoder(vae.to(place), how, place)
     notices += about_decoder
     attends, told = _attentions(dit, how, place)
@@ -81,7 +91,7 @@ def accelerate(dit: WanDiT, vae: WanVae, how: Acceleration, device: torch.device
     return Applied(pace, step, (*notices, *told), how.streams_together, decoders)
 
 
-def _settle(dit: WanDiT, how: Acceleration, place: torch.device) -> Iterator[str]:
+def _settle(dit: WanDiT, how: Acceleration, place: torch.device, room: int) -> Iterator[str]:
     """Blocks to a stream, the rest to the device; or everything to the device."""
     if not how.offload_gib:
         dit.to(place)
@@ -89,10 +99,10 @@ def _settle(dit: WanDiT, how: Acceleration, place: torch.device) -> Iterator[str
     blocks, dit.blocks = dit.blocks, nn.ModuleList()
     dit.to(place)
     dit.blocks = blocks
-    stream = BlockStream(list(blocks), place, int(how.offload_gib * GIB), RESIDENT)
+    stream = BlockStream(list(blocks), place, room, RESIDENT)
     dit.carrier = stream
     yield (f"{len(stream.resident)} of {len(blocks)} blocks stay on {place}, the others are "
-           f"streamed through {stream.device_bytes / GIB:.1f} GiB")  # fmt: skip
+           f"streamed: {stream.device_bytes / GIB:.1f} of {room / GIB:.1f} GiB")  # fmt: skip
 
 
 def _linears(dit: WanDiT, how: Acceleration, place: torch.device) -> Iterator[str]:
@@ -206,12 +216,14 @@ def one_block(dit: WanDiT, frames: int = 2, side: int = 4) -> Callable[[], Tenso
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Sizes of pictures (width, height) that were warmed up; empty: any."""
+    """Sizes of pictures (width, height) that are ready, and why no others; empty: any."""
 
     sizes: frozenset[tuple[int, int]] = frozenset()
+    why: str = "was not warmed up; {} were"
 
     def check(self, width: int, height: int) -> None:
-        """Refuse a size that would have to be compiled or recorded while somebody waits."""
+        """Refuse a size that would have to be compiled or recorded while somebody waits, or that
+        has no room."""
         if self.sizes and (width, height) not in self.sizes:
             known = ", ".join(f"{w}x{h}" for w, h in sorted(self.sizes))
-            raise ModelMismatch(f"{width}x{height} was not warmed up; {known} were")
+            raise ModelMismatch(f"{width}x{height} {self.why.format(known)}")

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from pipeline.acceleration.profile import Acceleration
 from pipeline.errors import ModelMismatch, ModelUnknown
 from pipeline.inspect import inspect, transformer_source
 from pipeline.models.wan.checkpoint.files import WanFiles
 from pipeline.models.wan.checkpoint.key_mapping import vae_rename
-from pipeline.models.wan.checkpoint.memory import budget
+from pipeline.models.wan.checkpoint.memory import Budget, MemoryPlan, budget, plan_memory
+from pipeline.models.wan.checkpoint.working_memory import Demand
 from pipeline.models.wan.config import WanConfig
 from pipeline.models.wan.encoders.image import load_picture_encoder
 from pipeline.models.wan.encoders.prompt import load_prompt_encoder
@@ -23,7 +26,9 @@ from pipeline.models.wan.network.dit import WanDiT, keep_float32
 from pipeline.models.wan.vae.autoencoder import WanVae, vae_from_shapes
 from pipeline.models.wan.vae.taehv import TinyDecoder, load_tiny
 from pipeline.weights.files import RenamedSource, Source, open_weights
-from pipeline.weights.loading import load_into
+from pipeline.weights.loading import free_memory, load_into
+
+GIB: Final = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class WanModel:
     prompt: Callable[[str], Tensor]
     picture: Callable[[Tensor], Tensor] | None = None
     tiny: TinyDecoder | None = None
+    plan: MemoryPlan | None = None  # of a CUDA device
 
 
 def only_candidate(path: Path) -> Card:
@@ -56,15 +62,20 @@ def load_model(
     chosen: Card,
     device: str,
     dtype: torch.dtype,
-    home: str | None = None,
+    how: Acceleration | None = None,
     force: bool = False,
 ) -> WanModel:
     """All networks, strictly; nothing is read before everything was found and fits. The transformer
-    and the prompt encoder are at ``home`` where that is not the device that computes. ``force``
-    takes a transformer of another width or depth than the card's."""
-    near = home or device
+    and the prompt encoder are in host memory where blocks are offloaded. ``force`` takes a
+    transformer of another width or depth than the card's."""
+    speed = how or Acceleration()
+    near = "cpu" if speed.offload_gib else device
     source, config = merged_transformer(files, chosen, force)
-    budget(files, chosen, source, config, dtype).check(device, near)
+    parts = budget(files, chosen, source, config, dtype)
+    parts.check(device, near)
+    plan = None
+    if torch.device(device).type == "cuda":
+        plan = _plan(files, chosen, config, dtype, speed, device, parts)
     dit = load_transformer(source, config, near, dtype)
     limit = config.text_tokens
     return WanModel(
@@ -75,7 +86,25 @@ def load_model(
         prompt=load_prompt_encoder(files.text, files.tokenizer, limit, torch.bfloat16, near),
         picture=load_picture_encoder(files.image, device=device) if files.image else None,
         tiny=load_tiny(files.tiny, device) if files.tiny else None,
+        plan=plan,
     )
+
+
+def _plan(
+    files: WanFiles, chosen: Card, config: WanConfig, dtype: torch.dtype, how: Acceleration,
+    device: str, parts: Budget,
+) -> MemoryPlan:  # fmt: skip
+    """For the largest size that fits into what is free, or into what the profile allows."""
+    limit = free_memory(device)
+    if how.offload_gib:
+        limit = min(limit, int(how.offload_gib * GIB))
+    vae = vae_from_shapes({k: v.shape for k, v in _vae_source(files.vae).infos.items()})
+    sizes = sorted(chosen.sizes, key=lambda size: size[0] * size[1], reverse=True)
+    demands = [Demand(chosen, config, vae, how, dtype, size) for size in sizes]
+    plan = plan_memory(parts, demands, limit, device)
+    if how.offload_gib:
+        plan.check_host(parts, device)
+    return plan
 
 
 def merged_transformer(
@@ -115,10 +144,14 @@ def load_transformer(source: Source, config: WanConfig, device: str, dtype: torc
     return dit.eval()
 
 
+def _vae_source(path: Path) -> Source:
+    raw = open_weights(path)
+    return RenamedSource(raw, vae_rename(raw.infos))
+
+
 def load_vae(path: Path, device: str, dtype: torch.dtype) -> WanVae:
     """The autoencoder, under original or diffusers names."""
-    raw = open_weights(path)
-    source = RenamedSource(raw, vae_rename(raw.infos))
+    source = _vae_source(path)
     with torch.device("meta"):
         vae = WanVae(vae_from_shapes({k: v.shape for k, v in source.infos.items()}))
     load_into(vae, source, dtype=dtype, device=device)

@@ -104,11 +104,15 @@ class WanPipeline:
         files = find_files(path, chosen, given, decoder)
         folder = path if path.is_dir() else path.parent
         how = profile(speed, folder) if isinstance(speed, str) else speed
-        home = "cpu" if how.offload_gib else device
-        model = load_model(files, chosen, device, dtype, home, (manner or Manner()).force)
-        made = cls(model, manner, accelerate(model.dit, model.vae, how, device))
+        model = load_model(files, chosen, device, dtype, how, (manner or Manner()).force)
+        plan = model.plan
+        share = None if plan is None else plan.blocks
+        made = cls(model, manner, accelerate(model.dit, model.vae, how, device, share))
+        sizes = chosen.sizes if plan is None else plan.sizes
         if how.prepared:
-            made.prepare(chosen.sizes)
+            made.prepare(sizes)
+        elif len(sizes) < len(chosen.sizes):
+            made.accepted = Accepted(frozenset(sizes), "has no room in memory; {} have")
         return made
 
     def prepare(self, sizes: Sequence[tuple[int, int]]) -> None:

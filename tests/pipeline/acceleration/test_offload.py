@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
-from pipeline.acceleration.offload import BlockStream, HostTransport, plan_resident
+from pipeline.acceleration.offload import (
+    BlockStream,
+    CudaTransport,
+    HostTransport,
+    least_budget,
+    pinned_bytes,
+    plan_resident,
+)
 from pipeline.errors import ModelTooLarge
 from tests.pipeline.models.wan import small
 
@@ -146,6 +157,103 @@ def test_blocks_that_stay_are_spread_evenly() -> None:
     for budget in range(20, 80):
         held = plan_resident([10] * 8, budget)
         assert 10 * (len(held) + 2) <= budget
+
+
+def test_the_largest_blocks_stay_so_that_slots_are_small() -> None:
+    """A first block in 16 bits among others in 8 does not make room for two of its size."""
+    sizes = [20, *[10] * 39]
+    held = plan_resident(sizes, 260)
+    assert 0 in held and len(held) == 23  # 20 + 22 x 10 + two slots of 10 = 260
+    assert plan_resident([10, 10, 10, 30], 50) == {3}
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=12), st.integers(1, 700)
+)  # fmt: skip
+def test_a_plan_never_exceeds_its_budget_and_leaves_no_room_for_another_block(
+    sizes: list[int], budget: int
+) -> None:
+    if budget < min(least_budget(sizes), sum(sizes)):
+        with pytest.raises(ModelTooLarge):
+            plan_resident(sizes, budget)
+        return
+    held = plan_resident(sizes, budget)
+    moved = [size for i, size in enumerate(sizes) if i not in held]
+    used = sum(sizes[i] for i in held) + 2 * max(moved, default=0)
+    assert used <= budget
+    assert not moved or used + min(moved) > budget or len(moved) == 1
+
+
+@pytest.mark.parametrize(("size", "pinned"), [(1, 1), (1000, 1024), (2**20, 2**20)])
+def test_pinned_memory_is_counted_as_torch_rounds_it(size: int, pinned: int) -> None:
+    assert pinned_bytes(size) == pinned
+
+
+class Noted(Queues):
+    """Queues that note what is pinned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pinned: list[Tensor] = []
+
+    def pin(self, buffer: Tensor) -> Tensor:
+        self.pinned.append(buffer)
+        return buffer
+
+
+def test_every_block_that_moves_is_pinned_and_no_other() -> None:
+    way = Noted()
+    stream = BlockStream(blocks(), "cpu", 3 * SIZE, way=way)
+    assert len(way.pinned) == 5
+    for i, parcel in enumerate(stream._parcels):
+        assert any(parcel.bytes is buffer for buffer in way.pinned) == (i not in stream.resident)
+
+
+class FakeCuda:
+    """What ``CudaTransport`` asks of torch.cuda, written down."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.now = "computing"
+
+    def Stream(self, _: object) -> Any:  # noqa: N802
+        return SimpleNamespace(
+            wait_event=lambda e: self.log.append(f"copies wait for {e}"),
+            record_event=lambda: f"end of {self.now}",
+        )
+
+    def current_stream(self, _: object) -> Any:
+        return SimpleNamespace(
+            wait_event=lambda e: self.log.append(f"computing waits for {e}"),
+            record_event=lambda: "end of computing",
+        )
+
+    @contextmanager
+    def stream(self, _: object) -> Iterator[None]:
+        self.now = "copies"
+        yield
+        self.now = "computing"
+
+
+def test_copies_have_a_queue_of_their_own_and_pinned_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = FakeCuda()
+    for name in ("Stream", "current_stream", "stream"):
+        monkeypatch.setattr(torch.cuda, name, getattr(fake, name))
+    pinned: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda x: pinned.append(x) or x)
+    copied: list[tuple[str, bool]] = []
+    plain = Tensor.copy_
+    monkeypatch.setattr(Tensor, "copy_", lambda x, y, non_blocking=False: copied.append(
+        (fake.now, non_blocking)) or plain(x, y))  # fmt: skip
+    way = CudaTransport(torch.device("cuda"))
+    source, slot = torch.arange(8, dtype=torch.uint8), torch.zeros(16, dtype=torch.uint8)
+    assert way.pin(source) is source and pinned == [source]
+    loaded = way.load(slot, source, way.mark())
+    way.wait(loaded)
+    assert copied == [("copies", True)] and torch.equal(slot[:8], source)
+    assert fake.log == ["copies wait for end of computing", "computing waits for end of copies"]
 
 
 def test_a_transformer_streams_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
