@@ -7,6 +7,7 @@ from typing import Final
 
 import torch
 
+from pipeline.isolation import Failed
 from pipeline.models.wan.generation.batching import together
 from pipeline.models.wan.generation.chunked import Fresh, Performance, Score
 from pipeline.models.wan.generation.denoise import Prompts
@@ -58,7 +59,9 @@ def _until_all_is_seen(cast: Sequence[Performance], channels: int) -> int:
         spans = [run.span() for run in cast]
         silence = [torch.zeros(span.stop - span.start, channels) for span in spans]
         turns = [run.turn(still) for run, still in zip(cast, silence, strict=True)]
-        together([_noted(turn, seen) for turn in turns], len(cast))
+        for made in together([_noted(turn, seen) for turn in turns], len(cast)):
+            if isinstance(made, Failed):  # a shape that does not run must not wait for a stream
+                raise made.error
         if len(seen) == known:
             return chunk
     raise ValueError(f"after {MOST} chunks there are still new shapes")

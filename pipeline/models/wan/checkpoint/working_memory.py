@@ -19,6 +19,7 @@ from pipeline.acceleration.memory_trace import FlashShapes, Ledger, int8_shapes
 from pipeline.acceleration.offload import block_bytes
 from pipeline.acceleration.profile import Acceleration
 from pipeline.acceleration.quantize import Int8Linear, Quantization, replace_layers
+from pipeline.isolation import Failed
 from pipeline.models.wan.config import AddedAudio, AttendedAudio, WanConfig
 from pipeline.models.wan.generation.batching import decode_together
 from pipeline.models.wan.model_cards import Card
@@ -247,7 +248,9 @@ def _autoencoder(demand: Demand) -> tuple[int, int, int]:
     with FlashShapes(), Ledger() as ledger:
         decoders = [VaeDecoder(vae, step) for _ in range(streams)]
         for _ in range(2):  # the first latent has no past
-            decode_together(decoders, [latent] * streams, streams)
+            for made in decode_together([(d, latent) for d in decoders], streams):
+                if isinstance(made, Failed):
+                    raise made.error
         past, decode = ledger.live, ledger.peak - ledger.live
     picture = torch.empty(1, 3, height, width, device="meta")
     frames = demand.card.recipe.frames_at(width, height) or 1
