@@ -76,7 +76,7 @@ ONE, TWO = Schedule(1, 5.0, "renoise", "float32"), Schedule(2, 5.0, "renoise", "
 
 
 @pytest.mark.parametrize(
-    ("name", "recipe", "schedule", "beat"),
+    ("name", "recipe", "schedule", "timing"),
     [
         ("livetalk-1.3b", Recipe("ring", block=2, window=4, sink=2), ONE,
          StreamTiming(1000, 8000, 0)),
