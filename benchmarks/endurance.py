@@ -18,13 +18,12 @@ from PIL import Image
 from benchmarks.generate import Motion
 from benchmarks.heldout import Spoken
 from benchmarks.lips import Row
+from pipeline.models.mini.config import FRAME_RATE, SAMPLE_RATE
 from pipeline.models.mini.drift import colour_statistics
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, bundled_body
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.stream import Avatar
 
-SAMPLE_RATE: Final = 16_000
-FRAME_RATE: Final = 25
 WINDOW_S: Final = 10
 EVERY: Final = 5  # frames between two that are drawn
 CROP: Final = 64

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.errors import ContinuumError
     from pipeline.interface import AvatarFrame
     from pipeline.models.mini.pipeline import AvatarEngine, AvatarPipeline
-from pipeline.models.mini.stream import Avatar, AvatarStream
+    from pipeline.models.mini.stream import Avatar, AvatarStream
 
 __all__ = [
     "Avatar",

@@ -1,4 +1,4 @@
-"""The house rules that a machine can hold."""
+"""Rules of the project's layout that a machine can hold."""
 
 from __future__ import annotations
 
@@ -61,6 +61,43 @@ def test_only_the_servers_settings_read_the_environment() -> None:
     sources = [path for package in ("pipeline", "server") for path in modules(package)]
     readers = {str(p.relative_to(ROOT)) for p in sources if reads.search(p.read_text("utf-8"))}
     assert readers <= {"server/settings.py"}
+
+
+SEAM = (  # what the server may use of the pipeline; docs/architecture.md says what for
+    "pipeline.interface",
+    "pipeline.loader",
+    "pipeline.avatars",
+    "pipeline.consent",
+    "pipeline.errors",
+    "pipeline.media",
+    "pipeline.enrol",
+    "pipeline.inspect",
+    "pipeline.models.mini.enrolment.landmarks_file",
+)
+
+
+def test_the_server_uses_the_pipeline_through_the_seam_alone() -> None:
+    used = {
+        (path, name)
+        for path in modules("server")
+        for name in imports(path)
+        if name.startswith("pipeline.")
+    }
+    inside = tuple(f"{module}." for module in SEAM)
+    past = {(path.name, name) for path, name in used if not f"{name}.".startswith(inside)}
+    assert used and past == set()
+
+
+@pytest.mark.parametrize("package", ["pipeline", "server"])
+def test_every_package_is_on_the_map(package: str) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    part = text.partition(f"## `{package}/`")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in part.splitlines() if line.startswith("| `")]
+    mapped = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    root = ROOT / package
+    folders = {f"{p.parent.relative_to(root)}/" for p in root.rglob("*.py")} - {"./"}
+    files = {p.name for p in root.glob("*.py")} - {"__init__.py"}
+    assert mapped == folders | files
 
 
 @pytest.mark.parametrize("package", PACKAGES)

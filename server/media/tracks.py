@@ -1,8 +1,8 @@
-"""Outgoing tracks: already encoded packets, fanned out to whoever watches.
+"""Outgoing tracks: encoded packets, one short queue for each viewer.
 
-An ``Outlet`` is one peer's share of one medium: a short queue that nobody waits to fill. When it
-is full, audio loses its oldest packet; video loses everything and asks for a key frame, because
-what follows a gap cannot be decoded.
+An ``OutgoingTrack`` carries one medium to one peer. Adding to its queue never waits. When it is
+full, audio drops its oldest packet; video drops everything and asks for a key frame, because
+frames after a gap cannot be decoded.
 """
 
 from __future__ import annotations
