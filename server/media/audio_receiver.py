@@ -32,6 +32,7 @@ FLOWING = 5 * BLOCK  # a source that was heard this recently is expected to go o
 CORRECT_EVERY = 5 * BLOCK
 LEAD = 2 * BLOCK  # how far ahead of real time a burst is released
 OVERTAKEN = 50 * BLOCK  # so long after an interrupt, what was sent before it may still arrive
+READ_UP = 25 * BLOCK  # so long it takes to read what has come while nobody looked
 TRIM_IN_SPEECH = 10 * BLOCK  # further behind than this, speech is cut to catch up
 
 
@@ -159,6 +160,10 @@ class AudioReceiver:
             self.concealed += hole
             rtp = None if hole else self.rtp(start)
             self._out(start, self._timeline.fill(start + hole if hole else position), rtp)
+
+    def stood_still(self) -> None:
+        """The process was stopped, or its loop held up: the time of what waits is over."""
+        self._arrivals.stood_still(self._now() + READ_UP)
 
     def interrupt(self, media_time: int) -> SpeechBoundary | None:
         """Forgets everything that was heard; ends an utterance at ``media_time``.

@@ -3,7 +3,8 @@
 The sender's timestamps give the spacing, arrival gives the anchor. A packet that maps behind now
 is late (jitter); one that maps ahead is early (a burst from a TTS, or a microphone whose first
 packet was held up). The anchor follows slow drift in whole blocks, so that packets stay aligned
-with the chunks that need them. All positions count 48 kHz samples.
+with the chunks that need them. A packet that others have overtaken, or that waited while we stood
+still, says nothing of the anchor. All positions count 48 kHz samples.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import numpy as np
 RATE = 48_000
 BLOCK = RATE // 50
 STALE = RATE // 5  # later than this, the sender paused or the path stalled: begin again
+STRAGGLER = (
+    RATE  # overtaken by others, and no later than this: it is late, nothing else has changed
+)
 EARLY_LIMIT = 60 * RATE  # further ahead than this, the timestamps have jumped
 TOLERANCE = BLOCK // 4  # earlier than this, all of them, packets are moved by a block
 LIVE_AHEAD = 15 * BLOCK  # a microphone cannot be further ahead of time: its path had stalled
@@ -35,19 +39,34 @@ class RtpTimestamps:
         self._before: int | None = None  # the anchor before this one
         self._back: deque[int] = deque(maxlen=BACK)  # arrivals that would fit it
         self._unwrapped: int | None = None
+        self._newest: int | None = None  # the end of what was sent last of all that has come
+        self._kept_until = 0  # packets that come until then were kept from us by ourselves
         self._recent: deque[tuple[int, int, int]] = deque(maxlen=512)  # now, end, lateness
         self.anchors = 0
 
     def place(self, timestamp: int, samples: int, now: int) -> int:
         """The position of a packet of ``samples`` that arrives at position ``now``."""
         stamp = self._unwrap(timestamp) * RATE // self._clock_rate + samples
-        if self._base is None or not -EARLY_LIMIT < now - (stamp + self._base) <= STALE:
+        if self._base is None or not self._fits(stamp, now - (stamp + self._base), now):
             self._anchor(stamp, now)
         assert self._base is not None
+        self._newest = stamp if self._newest is None else max(self._newest, stamp)
         end = stamp + self._base
-        self._recent.append((now, end, now - end))
+        if now >= self._kept_until:
+            self._recent.append((now, end, now - end))
         self._compare(stamp, now)
         return end - samples
+
+    def stood_still(self, until: int) -> None:
+        """Nobody looked at the network for a while; what waited there is read ``until`` then."""
+        self._kept_until = until
+
+    def _fits(self, stamp: int, lateness: int, now: int) -> bool:
+        """Whether the anchor still holds, of a packet that comes so late."""
+        if lateness <= -EARLY_LIMIT:
+            return False
+        overtaken = self._newest is not None and stamp < self._newest
+        return lateness <= (STRAGGLER if overtaken else STALE) or now < self._kept_until
 
     def rtp(self, position: int) -> int | None:
         """The RTP timestamp, as sent, of the sample at ``position``."""
@@ -126,6 +145,7 @@ class RtpTimestamps:
             self._back.clear()
 
     def _anchor(self, end: int, now: int) -> None:
+        self._newest = None
         self._before, self._base = self._base, now // BLOCK * BLOCK - end
         self._back.clear()
         self._recent.clear()

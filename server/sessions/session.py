@@ -50,6 +50,7 @@ PUMP_S = 0.02
 WATCH_S: Final = 0.25
 MAX_EDGES: Final = 256  # of utterances that wait to be played; then the oldest are not told
 SLACK = ms(4)  # a step is made up with silence this long before it would be too late
+STOOD_STILL = ms(500)  # a pump that comes so late was held up with everything else here
 PATIENCE = ms(40)  # a late packet is worth a frame shown twice
 
 
@@ -267,8 +268,10 @@ class Session:
     async def _pump(self) -> None:
         """Lets speech out in time, and makes up what has not come when a step can't wait."""
         while True:
-            deadline = self._deadline()
+            deadline, before = self._deadline(), self.clock.now()
             await asyncio.sleep(min(max(self.clock.until(deadline), 0.001), PUMP_S))
+            if self.clock.now() - before > STOOD_STILL:
+                self.receiver.stood_still()
             self.receiver.release()
             late = self.clock.now() - deadline
             if late >= 0 and (late >= PATIENCE or not self.receiver.awaited):

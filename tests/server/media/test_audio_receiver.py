@@ -295,3 +295,22 @@ async def test_other_codecs_are_heard_at_the_right_length(bench: Bench) -> None:
         await bench.settle()
     bench.receiver.release_to(int(bench.at) * BLOCK)
     assert bench.receiver.packets == 25 and bench.receiver.late <= 2 * BLOCK
+
+
+async def test_after_the_process_was_stopped_only_what_is_said_now_is_heard(bench: Bench) -> None:
+    for block in range(20):
+        bench.advance()
+        await bench.send(block)
+    bench.at += 200  # four seconds; what came meanwhile is read at once
+    bench.receiver.stood_still()
+    bench.receiver.release_to(int(bench.at) * BLOCK)
+    heard = len(bench.pcm_48k) // BLOCK
+    await bench.send(*range(20, 220))
+    for _ in range(10):
+        bench.advance()
+        bench.receiver.release_to(int(bench.at) * BLOCK)
+    assert not bench.loud[heard:].any() and bench.receiver.backlog == 0
+    for block in range(230, 240):
+        bench.advance()
+        await bench.send(block)
+    assert bench.loud[heard:].sum() >= 8

@@ -160,3 +160,42 @@ def test_narrow_codecs_count_in_their_own_clock() -> None:
 def test_a_clock_rate_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="0"):
         RtpTimestamps(0)
+
+
+def jittery(arrivals: RtpTimestamps, spread_s: float, count: int = 500) -> list[int]:
+    """Packets whose delays are drawn one by one, so that they overtake; where each was placed,
+    from where the source's own spacing has it."""
+    rng = np.random.default_rng(3)
+    moments = [10_000 + i * BLOCK + abs(rng.normal(0, spread_s)) * RATE for i in range(count)]
+    order = sorted(range(count), key=moments.__getitem__)
+    return [arrivals.place(i * BLOCK, BLOCK, int(moments[i])) - i * BLOCK for i in order]
+
+
+def test_packets_that_others_have_overtaken_do_not_move_the_anchor_however_late() -> None:
+    arrivals = RtpTimestamps()
+    arrivals.place(-BLOCK % WRAP, BLOCK, 10_000 - BLOCK)
+    assert len(set(jittery(arrivals, 0.08))) == 1 and arrivals.anchors == 1
+    assert 0.12 * RATE < arrivals.jitter < 0.2 * RATE and arrivals.correction(live=True) == 0
+
+
+def test_a_source_that_counts_anew_from_below_is_heard_at_once() -> None:
+    arrivals = RtpTimestamps()
+    feed(arrivals, 3.0, rtp=10_000_000)
+    now = 10_000 + 4 * RATE
+    assert 0 <= now - (arrivals.place(0, BLOCK, now) + BLOCK) < BLOCK and arrivals.anchors == 2
+    assert arrivals.place(BLOCK, BLOCK, now + BLOCK) + BLOCK > now
+
+
+def test_what_waited_while_we_stood_still_is_late_and_what_follows_is_not() -> None:
+    arrivals = RtpTimestamps()
+    feed(arrivals, 3.0)
+    woken = 10_000 + 8 * RATE
+    arrivals.stood_still(until=woken + RATE // 2)
+    for index in range(150, 400):
+        end = arrivals.place(777 + index * BLOCK, BLOCK, woken + index) + BLOCK
+        assert end <= 10_000 + index * BLOCK
+    for index in range(400, 500):
+        now = 10_000 + index * BLOCK
+        assert now - (arrivals.place(777 + index * BLOCK, BLOCK, now) + BLOCK) < BLOCK
+        assert arrivals.correction(live=True) == 0
+    assert arrivals.anchors == 1 and arrivals.jitter <= BLOCK
