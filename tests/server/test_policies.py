@@ -20,6 +20,7 @@ class TestSlots:
         assert Cost(generate_s=0.030, media_s=0.020, cores=2).slots() == 2
         assert Cost(generate_s=0.010, media_s=0.020, cores=2).slots() == 4
         assert Cost(generate_s=0.200, media_s=0.020, cores=2).slots() == 1, "one, if not well"
+        assert Cost(generate_s=0.030, media_s=0.001, cores=8).slots() == 2, "one engine for all"
 
     def test_nobody_comes_in_before_warm_up_or_while_draining(self) -> None:
         slots = Slots()
