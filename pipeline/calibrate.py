@@ -30,6 +30,7 @@ from pipeline.diffusion.chunks import Chunk
 from pipeline.diffusion.guidance import CfgCache, Trial, change, guide, learn_thresholds
 from pipeline.diffusion.sampling import euler, predict_x0, renoise
 from pipeline.errors import ContinuumError
+from pipeline.interface import native
 from pipeline.loader import is_bundled, load_pipeline
 from pipeline.media.audio_file import open_audio, speech
 from pipeline.models.mini.config import MODELS, ModelConfig, load_config, read_config
@@ -202,11 +203,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _checkpoint(given: argparse.Namespace) -> int:
     """The same for a published checkpoint, in its own words."""
     try:
-        pipeline = load_pipeline(given.model, given.checkpoint, given.device, given.force)
+        loaded = load_pipeline(given.model, given.checkpoint, given.device, given.force)
         from pipeline.models.wan.calibrate import Lesson, teach, write
         from pipeline.models.wan.pipeline import WanPipeline
 
-        assert isinstance(pipeline, WanPipeline)
+        pipeline = native(loaded, WanPipeline)
         path = Path(given.model).expanduser()
         home = path if path.is_dir() else path.parent
         clips = [np.concatenate(list(speech(open_audio(file)))) for file in given.audio]

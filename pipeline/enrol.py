@@ -20,6 +20,7 @@ from PIL import Image
 from pipeline.consent import ConsentGate, ConsentGrant, Scope
 from pipeline.consent.options import add_registry_option, registry_of
 from pipeline.errors import ContinuumError, LandmarksInvalid, OutputUnwritable, PersonNotFound
+from pipeline.interface import Landmarks
 from pipeline.media.image_file import Picture, PictureFile, hash_picture, load_picture
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import fit_landmarks, steadied
@@ -30,7 +31,7 @@ from pipeline.models.mini.enrolment.landmarks_file import (
 )
 from pipeline.models.mini.enrolment.person_detector import find_person, notes_of
 from pipeline.models.mini.preview import sheet
-from pipeline.models.mini.rig.fit import Fit, Landmarks
+from pipeline.models.mini.rig.fit import Fit
 
 DEFAULT_SIZE = (512, 512)
 

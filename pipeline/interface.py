@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 SAMPLE_RATE: Final = 16_000
 SCHEDULES: Final = ("parallel", "causal")  # whole recordings; as live calls generate
 
+T = TypeVar("T")
+
 Speech = NDArray[np.float32]
+Landmarks = Mapping[str, tuple[float, float]]  # named points of a picture, px
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,8 @@ class Timed(Protocol):
 class AvatarStream(Timed, Protocol):
     """One avatar performing live. Not thread-safe: one thread at a time."""
 
-    grant: ConsentGrant
-
+    @property
+    def grant(self) -> ConsentGrant: ...
     @property
     def samples_pushed(self) -> int:
         """Media time of the next sample to be pushed."""
@@ -102,8 +105,9 @@ class AvatarStream(Timed, Protocol):
 class BatchEngine(Protocol):
     """Steps many streams of one model together."""
 
-    def step(self, streams: Sequence[Any]) -> Sequence[Iterable[AvatarFrame]]:
-        """The frames of each stream, in order; none for a stream that is not ready."""
+    def step(self, streams: Sequence[AvatarStream]) -> Sequence[Iterable[AvatarFrame]]:
+        """The frames of each stream, in order; none for a stream that is not ready. What fails for
+        one stream is raised when its own frames are taken, and changes nothing for the others."""
 
 
 class Avatar(Protocol):
@@ -122,10 +126,19 @@ class AvatarModel(Protocol):
     """A loaded model."""
 
     label: Label  # burnt into every frame
-    notices: list[str]  # what an operator should know, such as sizes tried with ``force``
 
     @property
-    def frame_rate(self) -> int: ...
+    def notices(self) -> Sequence[str]:
+        """What an operator should know, such as sizes that the model was not trained for."""
+
+    @property
+    def efforts(self) -> int:
+        """How many ways to generate there are, full quality first; ``set_effort`` chooses."""
+
+    @property
+    def frame_rate(self) -> int:
+        """Frames a second."""
+
     @property
     def device(self) -> str: ...
     @property
@@ -137,12 +150,15 @@ class AvatarModel(Protocol):
     @property
     def engine(self) -> BatchEngine: ...
 
+    def set_effort(self, effort: int) -> None:
+        """Chooses among ``efforts``, from the next step on. Raises ``ValueError``."""
+
     def describe_runtime(self) -> Mapping[str, object]:
         """What runs each network, for ``/healthz``."""
 
     def bundled(
         self, name: str, grant: ConsentGrant, *, size: tuple[int, int] | None = None
-    ) -> Any:
+    ) -> Avatar:
         """A bundled avatar at a frame size. Raises ``UnknownAvatar``, ``AvatarDamaged`` or a
         ``ConsentError``."""
 
@@ -151,18 +167,20 @@ class AvatarModel(Protocol):
         image: Picture,
         grant: ConsentGrant,
         *,
-        landmarks: Any = None,
+        landmarks: Landmarks | None = None,
         size: tuple[int, int] | None = None,
-    ) -> Any:
+    ) -> Avatar:
         """A picture as an avatar. Raises a ``ConsentError`` before anything is computed, then a
         ``PictureError``."""
 
-    def open(self, avatar: Any, grant: ConsentGrant, prompt: str = "", seed: int = 0) -> Any:
-        """A live stream. Raises a ``ConsentError``."""
+    def open(
+        self, avatar: Avatar, grant: ConsentGrant, prompt: str = "", seed: int = 0
+    ) -> AvatarStream:
+        """A live stream of an avatar that this model enrolled. Raises a ``ConsentError``."""
 
     def render(
         self,
-        avatar: Any,
+        avatar: Avatar,
         grant: ConsentGrant,
         speech: Iterable[Speech],
         prompt: str = "",
@@ -178,3 +196,10 @@ def admit(grant: ConsentGrant, image_sha256: str, schedule: str = "causal") -> N
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
     grant.check(image_sha256=image_sha256)
+
+
+def native(given: object, kind: type[T]) -> T:
+    """``given`` as the class of one model family. Raises ``TypeError`` for another model's."""
+    if not isinstance(given, kind):
+        raise TypeError(f"a {kind.__name__} of this model is needed, not {type(given).__name__}")
+    return given

@@ -10,9 +10,8 @@ from pipeline.errors import BackendRefused, ModelUnknown
 from pipeline.models.mini.config import MODELS
 
 if TYPE_CHECKING:
-    from pipeline.models.mini.pipeline import AvatarPipeline
+    from pipeline.interface import AvatarModel
     from pipeline.models.wan.model_cards import Card
-    from pipeline.models.wan.pipeline import WanPipeline
 
 
 def is_bundled(model: str) -> bool:
@@ -46,7 +45,7 @@ def _count(text: str) -> int:
     return value
 
 
-def load_chosen(arguments: argparse.Namespace) -> AvatarPipeline | WanPipeline:
+def load_chosen(arguments: argparse.Namespace) -> AvatarModel:
     """The pipeline that ``add_model_options`` asked for. Raises a ``ModelError``."""
     return load_pipeline(
         arguments.model, arguments.checkpoint, arguments.device, arguments.force, arguments.speed,
@@ -63,7 +62,7 @@ def load_pipeline(
     decoder: str = "full",
     recipe: str = "continuum",
     window: int = 1,
-) -> AvatarPipeline | WanPipeline:
+) -> AvatarModel:
     """The pipeline of a bundled model ("mini"), or of the checkpoint at a path.
 
     The rest is for checkpoints: which one it is, where its weights could be several; where it runs,

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, Self
+from typing import NoReturn, Self
 
 from tqdm import tqdm
 
@@ -22,43 +22,16 @@ from pipeline.avatars import AVATARS, catalogue, find_avatar
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
 from pipeline.consent.options import add_registry_option, registry_of
 from pipeline.errors import ContinuumError, LabelInvalid, OutputUnwritable, SealUnusable
-from pipeline.interface import SCHEDULES
+from pipeline.interface import SCHEDULES, Avatar, AvatarFrame, AvatarModel, Landmarks
 from pipeline.loader import add_model_options, is_bundled, load_chosen
 from pipeline.media.audio_file import AudioFile, Samples, open_audio
 from pipeline.media.image_file import Picture, hash_picture, hashed, load_picture
 from pipeline.media.label import Label, Place, Style, removed
-from pipeline.media.mp4 import FPS, check_size, check_target
+from pipeline.media.mp4 import check_size, check_target
 from pipeline.media.provenance import Origin, Seal, consent_sha256, load_signer, sealing
-from pipeline.media.render_file import Frame, Result, Stages, record
-from pipeline.models.mini.rig.fit import Landmarks
+from pipeline.media.render_file import Result, Stages, record
 
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} left"
-
-
-class Pipeline(Protocol):
-    """What this command needs of ``AvatarPipeline``; a ``frame_rate`` where it is not 25."""
-
-    label: Label
-
-    def bundled(self, name: str, grant: ConsentGrant, *, size: tuple[int, int]) -> Any: ...
-    def enrol(
-        self,
-        image: Picture,
-        grant: ConsentGrant,
-        *,
-        landmarks: Landmarks | None,
-        size: tuple[int, int],
-    ) -> Any: ...
-    def render(
-        self,
-        avatar: Any,
-        grant: ConsentGrant,
-        speech: Iterator[Samples],
-        *,
-        prompt: str,
-        seed: int,
-        schedule: str,
-    ) -> Iterator[Frame]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +42,21 @@ class Person:
     picture: Picture | None = None
     landmarks: Landmarks | None = None
 
-    def enrolled(self, pipeline: Pipeline, size: tuple[int, int]) -> Any:
+    def enrolled(self, pipeline: AvatarModel, size: tuple[int, int]) -> Avatar:
         """The avatar of this person at the size asked for."""
         if self.picture is None:
             return pipeline.bundled(self.grant.avatar, self.grant, size=size)
         return pipeline.enrol(self.picture, self.grant, landmarks=self.landmarks, size=size)
 
 
-def load_model(arguments: argparse.Namespace) -> Pipeline:
+def load_model(arguments: argparse.Namespace) -> AvatarModel:
     """The model asked for. Imported when it is needed: bad input is refused within a moment."""
     return load_chosen(arguments)
 
 
 def main(
     argv: Sequence[str] | None = None,
-    load: Callable[[], Pipeline] | None = None,
+    load: Callable[[], AvatarModel] | None = None,
     avatars: Path = AVATARS,
 ) -> int:
     """Renders one file; 0 when it stands complete, 2 when the input is at fault, 130 on Ctrl-C."""
@@ -100,7 +73,9 @@ def main(
     return 0
 
 
-def _render(arguments: argparse.Namespace, load: Callable[[], Pipeline], avatars: Path) -> Result:
+def _render(
+    arguments: argparse.Namespace, load: Callable[[], AvatarModel], avatars: Path
+) -> Result:
     size = (arguments.width, arguments.height)
     if bool(arguments.c2pa_cert) != bool(arguments.c2pa_key):
         raise SealUnusable("--c2pa-cert and --c2pa-key belong together: name both")
@@ -117,7 +92,7 @@ def _render(arguments: argparse.Namespace, load: Callable[[], Pipeline], avatars
         with stages.time("enrol"):
             avatar = person.enrolled(pipeline, size)
 
-        def perform(speech: Iterator[Samples]) -> Iterator[Frame]:
+        def perform(speech: Iterator[Samples]) -> Iterator[AvatarFrame]:
             return pipeline.render(
                 avatar,
                 person.grant,
@@ -127,7 +102,7 @@ def _render(arguments: argparse.Namespace, load: Callable[[], Pipeline], avatars
                 schedule=arguments.schedule,
             )
 
-        rate = int(getattr(pipeline, "frame_rate", FPS))
+        rate = pipeline.frame_rate
         with _Progress(audio, rate) as progress:
             seal = _seal(arguments, registry, person.grant, pipeline.label)
             return record(audio, perform, arguments.out, size, stages, progress.at, rate, seal)

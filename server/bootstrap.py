@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
 
 from pipeline.consent import ConsentGate
 from pipeline.errors import (
@@ -13,7 +12,6 @@ from pipeline.errors import (
 from pipeline.media.image_file import Bounds
 from server.avatars.catalog import Avatars
 from server.avatars.enrolment import OwnPictures
-from server.avatars.pipeline_errors import translated
 from server.avatars.sources import AvatarSources, Bundled
 from server.consent.monitor import ConsentMonitor
 from server.consent.registry import open_registry
@@ -26,21 +24,6 @@ log = logging.getLogger(__name__)
 
 class CannotStart(RuntimeError):
     """The model or the registry cannot be opened; the message says what to do."""
-
-
-class Performers:
-    """The pipeline as ``SessionManager`` uses it: its refusals are the server's."""
-
-    def __init__(self, pipeline: Any) -> None:
-        self._pipeline = pipeline
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pipeline, name)
-
-    def open(self, avatar: Any, grant: Any, prompt: str = "", seed: int = 0) -> Any:
-        """A stream. Raises what ``translated`` makes of a refusal."""
-        with translated():
-            return self._pipeline.open(avatar, grant, prompt=prompt, seed=seed)
 
 
 def _share_cores() -> None:
@@ -80,6 +63,6 @@ def open_server(settings: Settings) -> SessionManager:
     everybody = AvatarSources(Bundled(pipeline, registry), pipeline, gate, bounds)
     own = OwnPictures(gate, bounds, settings.avatars_max)
     avatars = Avatars(everybody, own, settings.avatars_ready)
-    manager = SessionManager(settings, Performers(pipeline), avatars, ConsentMonitor(registry))
+    manager = SessionManager(settings, pipeline, avatars, ConsentMonitor(registry))
     manager.marker = RecordingProvenance(settings, pipeline, registry)
     return manager

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.consent import ConsentGrant
+from pipeline.interface import Landmarks
 from pipeline.media.audio_file import Samples
 from pipeline.media.image_file import Picture
-from pipeline.models.mini.rig.fit import Landmarks
 
 SAMPLES_PER_FRAME = 640
 FACE: dict[str, tuple[float, float]] = {

@@ -12,11 +12,9 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline.interface import AvatarFrame
 from pipeline.media.audio_file import AudioFile, Samples, blocks, speech
 from pipeline.media.mp4 import AUDIO_RATE, FPS, Mp4Writer
 from pipeline.media.prefetch import prefetch
@@ -24,13 +22,6 @@ from pipeline.media.prefetch import prefetch
 AHEAD: Final = 50  # frames that generation may be ahead of the encoder: two seconds
 
 T = TypeVar("T")
-
-
-class Frame(Protocol):
-    """One generated frame."""
-
-    @property
-    def image(self) -> NDArray[np.uint8]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +74,7 @@ class Stages:
 
 def record(
     audio: AudioFile,
-    perform: Callable[[Iterator[Samples]], Iterator[Frame]],
+    perform: Callable[[Iterator[Samples]], Iterator[AvatarFrame]],
     out: Path,
     size: tuple[int, int],
     stages: Stages,

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pipeline.consent import ConsentGrant
+from pipeline.interface import Avatar
 from server.errors import UnknownAvatar
 
 READY: Final = 32  # avatars kept ready; one of ``mini`` takes 25 MB
@@ -47,10 +49,10 @@ class Source(Protocol):
     def cards(self) -> list[Card]:
         """Every avatar on offer, the default first."""
 
-    def grant(self, avatar: str, session: str = "") -> object:
+    def grant(self, avatar: str, session: str = "") -> ConsentGrant:
         """A fresh consent grant for a session. Raises the pipeline's ``ConsentError``."""
 
-    def enrol(self, avatar: str, grant: object) -> object:
+    def enrol(self, avatar: str, grant: ConsentGrant) -> Avatar:
         """The avatar, ready to be opened."""
 
 
@@ -65,7 +67,7 @@ class Avatars:
         self.own = own
         self._most = ready
         self._cards: dict[str, Card] = {}
-        self._ready: OrderedDict[str, object] = OrderedDict()
+        self._ready: OrderedDict[str, Avatar] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
         self._loading = asyncio.Lock()  # what was read first must not come last
         self._makers = ThreadPoolExecutor(MAKERS, thread_name_prefix="avatars")
@@ -101,7 +103,7 @@ class Avatars:
         held = self.card(avatar).picture
         return held if isinstance(held, bytes) else await asyncio.to_thread(held)
 
-    async def open(self, avatar: str, session: str = "") -> tuple[object, object]:
+    async def open(self, avatar: str, session: str = "") -> tuple[Avatar, ConsentGrant]:
         """The avatar and a fresh grant for it, which is bound to the session."""
         card = self.card(avatar)
         grant = await asyncio.to_thread(self._source.grant, avatar, session)
@@ -116,7 +118,7 @@ class Avatars:
                 self._ready.move_to_end(avatar)
         return ready, grant
 
-    def _keep(self, avatar: str, ready: object) -> None:
+    def _keep(self, avatar: str, ready: Avatar) -> None:
         self._ready[avatar] = ready
         while len(self._ready) > self._most:
             self._ready.popitem(last=False)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pipeline.avatars import catalogue, find_avatar
-from pipeline.consent import ConsentGate, Registry, Scope
+from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
 from pipeline.consent.enrolments import Enrolled, Enrolments
 from pipeline.errors import ContinuumError
+from pipeline.interface import Avatar, AvatarModel
 from pipeline.media.image_file import Bounds
 from server.avatars.catalog import Card, Source
 from server.avatars.pipeline_errors import translated
@@ -27,7 +28,7 @@ TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"
 class Bundled:
     """Avatars that ship with the model."""
 
-    def __init__(self, pipeline: Any, registry: Registry) -> None:
+    def __init__(self, pipeline: AvatarModel, registry: Registry) -> None:
         self._pipeline = pipeline
         self._gate = ConsentGate(registry)
         self._told: set[str] = set()  # notices that are in the log
@@ -42,18 +43,18 @@ class Bundled:
                 log.error("avatar %s is left out: %s", name, failure)
         return cards
 
-    def grant(self, avatar: str, session: str = "") -> object:
+    def grant(self, avatar: str, session: str = "") -> ConsentGrant:
         """A live grant for a session. Raises what ``translated`` makes of a refusal."""
         with translated():
             return self._gate.grant_bundled(
                 find_avatar(avatar), Scope.LIVE, session=session, actor="server"
             )
 
-    def enrol(self, avatar: str, grant: object) -> object:
+    def enrol(self, avatar: str, grant: ConsentGrant) -> Avatar:
         """The avatar at the model's default size."""
         with translated():
             enrolled = self._pipeline.bundled(avatar, grant)
-        for notice in set(getattr(self._pipeline, "notices", ())) - self._told:
+        for notice in set(self._pipeline.notices) - self._told:
             self._told.add(notice)
             log.warning("%s", notice)
         return enrolled
@@ -75,7 +76,9 @@ class Stored:
 class AvatarSources:
     """A ``Source`` of bundled and enrolled avatars."""
 
-    def __init__(self, bundled: Source, pipeline: Any, gate: ConsentGate, bounds: Bounds) -> None:
+    def __init__(
+        self, bundled: Source, pipeline: AvatarModel, gate: ConsentGate, bounds: Bounds
+    ) -> None:
         self._bundled, self._pipeline, self._gate = bundled, pipeline, gate
         self._bounds = bounds
         self._enrolments = gate.registry.enrolments
@@ -96,7 +99,7 @@ class AvatarSources:
         self._sound &= {avatar.picture_blob for avatar in offered}
         return [*bundled, *map(self._card, self._own.values())]
 
-    def grant(self, avatar: str, session: str = "") -> object:
+    def grant(self, avatar: str, session: str = "") -> ConsentGrant:
         """A live grant for a session. Raises what ``translated`` makes of a refusal."""
         own = self._own.get(avatar)
         if own is None:
@@ -111,7 +114,7 @@ class AvatarSources:
                 actor="server",
             )
 
-    def enrol(self, avatar: str, grant: object) -> object:
+    def enrol(self, avatar: str, grant: ConsentGrant) -> Avatar:
         """The avatar at the model's default size."""
         own = self._own.get(avatar)
         if own is None:

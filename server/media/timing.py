@@ -8,20 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol, Self
+from typing import Self
 
+from pipeline.interface import Timed
 from server.media.clock import RATE
-
-
-class Paced(Protocol):
-    """What a stream says of itself."""
-
-    @property
-    def samples_per_frame(self) -> int: ...
-    @property
-    def samples_per_step(self) -> int: ...
-    @property
-    def look_ahead(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +30,7 @@ class StreamTiming:
             )
 
     @classmethod
-    def of(cls, stream: Paced) -> Self:
+    def of(cls, stream: Timed) -> Self:
         """The beat of a stream."""
         return cls(stream.samples_per_frame, stream.samples_per_step, stream.look_ahead)
 

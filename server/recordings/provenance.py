@@ -7,10 +7,11 @@ asked again, for that scope.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pipeline.consent import ConsentGate, Registry, Scope
 from pipeline.errors import ContinuumError
+from pipeline.interface import AvatarModel, AvatarStream
 from pipeline.media.label import Label, Place, Style, removed
 from pipeline.media.provenance import Origin, Signer, consent_sha256, load_signer, sealing
 from server.avatars.pipeline_errors import translated
@@ -22,13 +23,13 @@ _WHO: Final = ("avatar", "image_sha256", "consent_id")
 class RecordingProvenance:
     """Marks of one server. Raises ``SettingsError`` where a setting cannot be used."""
 
-    def __init__(self, settings: Settings, pipeline: Any, registry: Registry) -> None:
+    def __init__(self, settings: Settings, model: AvatarModel, registry: Registry) -> None:
         self._registry, self._gate = registry, ConsentGate(registry)
         self._model = Path(settings.model).name
         self._signer = _signer(settings)
-        self.label = pipeline.label = _label(settings, registry)
+        self.label = model.label = _label(settings, registry)
 
-    def admit(self, stream: Any, session: str) -> dict[str, str]:
+    def admit(self, stream: AvatarStream, session: str) -> dict[str, str]:
         """How a recording of this stream came to be. Raises ``ConsentRequired``."""
         grant = stream.grant
         who = {name: getattr(grant, name) for name in _WHO}

@@ -11,23 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from server.sessions.stream_runner import Frame, Stream, StreamRunner
+from pipeline.interface import AvatarFrame, AvatarStream, BatchEngine
+from server.sessions.stream_runner import StreamRunner
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Post = Callable[[Callable[[], None]], None]
-
-
-class BatchEngine(Protocol):
-    """``pipeline.models.mini.pipeline``."""
-
-    def step(self, streams: Sequence[Stream]) -> Sequence[Iterable[Frame]]: ...
 
 
 class Engine:
@@ -53,7 +48,7 @@ class Engine:
         """Runs something on the engine's thread, between two steps."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
-    async def open(self, make: Callable[[], Stream]) -> Stream:
+    async def open(self, make: Callable[[], AvatarStream]) -> AvatarStream:
         """As ``call``, for a stream: it is closed where nobody waits for it any more."""
         opening = self._executor.submit(make)
         try:
@@ -62,11 +57,11 @@ class Engine:
             opening.add_done_callback(self._unwanted)
             raise
 
-    def drop(self, stream: Stream) -> None:
+    def drop(self, stream: AvatarStream) -> None:
         """Closes a stream that was never added."""
         self._executor.submit(stream.close)
 
-    def _unwanted(self, opening: Future[Stream]) -> None:
+    def _unwanted(self, opening: Future[AvatarStream]) -> None:
         if not opening.cancelled() and opening.exception() is None:
             self.drop(opening.result())
 
@@ -119,9 +114,9 @@ class Engine:
         playing_in = self._runners.get(runner)
         return playing_in is not None and runner.take_in(playing_in(runner.pace.generate_s))
 
-    def _made(self, ready: list[StreamRunner]) -> list[Callable[[], Iterable[Frame]]]:
+    def _made(self, ready: list[StreamRunner]) -> list[Callable[[], Iterable[AvatarFrame]]]:
         """How to get at each one's frames."""
-        alone: list[Callable[[], Iterable[Frame]]] = [p.stream.step for p in ready]
+        alone: list[Callable[[], Iterable[AvatarFrame]]] = [p.stream.step for p in ready]
         if len(ready) < 2:
             return alone
         try:
@@ -134,7 +129,7 @@ class Engine:
     def _deliver(
         self,
         runner: StreamRunner,
-        made: Callable[[], Iterable[Frame]],
+        made: Callable[[], Iterable[AvatarFrame]],
         post: Post,
         started: float,
     ) -> None:
@@ -152,5 +147,5 @@ class Engine:
             return None
 
 
-def _same(frames: Iterable[Frame]) -> Iterable[Frame]:
+def _same(frames: Iterable[AvatarFrame]) -> Iterable[AvatarFrame]:
     return frames

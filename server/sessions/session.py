@@ -16,8 +16,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from pipeline.consent import ConsentGrant
+from pipeline.interface import AvatarStream
 from server.auth import session_tokens
 from server.media import frame_marker
 from server.media.audio_receiver import AudioBlock, AudioReceiver
@@ -38,7 +40,7 @@ from server.sessions.engine import Engine
 from server.sessions.participants import Members
 from server.sessions.state import ALLOWED, State, ended_code
 from server.sessions.stats import SessionStats
-from server.sessions.stream_runner import Stream, StreamRunner
+from server.sessions.stream_runner import StreamRunner
 from server.tasks import Tasks, Work
 
 log = logging.getLogger(__name__)
@@ -103,7 +105,9 @@ class Session:
         self._away = False  # who was here last has not left, the network has
         self.on_joined: Callable[[], None] = lambda: None  # somebody is connected
         self.on_ended: Callable[[Session], None] = lambda session: None
-        self.grant: Any = None  # of the consent gate; asked again while the session runs
+        self.grant: ConsentGrant | None = (
+            None  # of the consent gate; asked again while the session runs
+        )
         self.ended_because = ("", "")  # code and reason
         self.size = (0, 0)
         self.level = 0  # the governor's
@@ -137,7 +141,7 @@ class Session:
 
     # -- life --------------------------------------------------------------------------------
 
-    def start(self, stream: Stream) -> None:
+    def start(self, stream: AvatarStream) -> None:
         """Begins to perform; the first frames are made before anybody has connected."""
         self.clock.begin()  # to make an avatar ready may have taken seconds
         mark = self._mark if self.options.measure else None
@@ -190,7 +194,7 @@ class Session:
         return self._ending is None and self.state in (State.WAITING, State.LIVE)
 
     @property
-    def stream(self) -> Stream | None:
+    def stream(self) -> AvatarStream | None:
         """What performs; None before it does."""
         return self._runner.stream if self._runner else None
 

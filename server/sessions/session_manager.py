@@ -10,11 +10,14 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from pipeline.consent import ConsentGrant
+from pipeline.interface import AvatarModel, AvatarStream
 from server.avatars.catalog import Avatars
+from server.avatars.pipeline_errors import translated
 from server.consent.monitor import ConsentMonitor
 from server.errors import CannotMeasure, Unavailable, UnknownSession
 from server.media import frame_marker
@@ -24,10 +27,9 @@ from server.media.timing import StreamTiming
 from server.metrics import Metrics
 from server.rtc import aiortc_adapter, udp
 from server.sessions.admission import Cost, Slots
-from server.sessions.engine import BatchEngine, Engine
+from server.sessions.engine import Engine
 from server.sessions.governor import Governor, ladder
 from server.sessions.session import Limits, Options, Session
-from server.sessions.stream_runner import Stream
 from server.settings import Settings
 from server.tasks import Tasks
 
@@ -41,24 +43,13 @@ REMOVED = "the avatar was removed"
 PACKETS_S = 0.002  # per frame: packets, SRTP and the loop; measured with an idle model
 
 
-class Pipeline(Protocol):
-    """``pipeline.AvatarPipeline``, as far as the server knows it."""
-
-    @property
-    def engine(self) -> Any: ...
-    @property
-    def efforts(self) -> int: ...
-    def set_effort(self, effort: int) -> None: ...
-    def open(self, avatar: Any, grant: Any, prompt: str = "", seed: int = 0) -> Any: ...
-
-
 class SessionManager:
     """Made in the running loop; ``close`` ends everything."""
 
     def __init__(
         self,
         settings: Settings,
-        pipeline: Pipeline,
+        model: AvatarModel,
         avatars: Avatars,
         monitor: ConsentMonitor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -67,20 +58,19 @@ class SessionManager:
         self._network = udp.of(settings)
         self.metrics = Metrics()
         self.slots = Slots()
-        self.governor = Governor(ladder(pipeline.efforts))
+        self.governor = Governor(ladder(model.efforts))
         self.cost: Cost | None = None
         self.timing = StreamTiming()  # the model's, once a stream has said so
         self.marker: Any = None  # server.marking: who may be recorded, how files are signed
         self.problem: str | None = None  # why warm-up failed
         self.h264 = ("", "not looked for yet")  # its encoder, and why that one
         self.tasks = Tasks()
-        self._pipeline = pipeline
+        self._model = model
         self.monitor = monitor
         self._monotonic = monotonic
         self._busy_s = 0.0
         self._collecting: asyncio.TimerHandle | None = None
-        batch: BatchEngine = pipeline.engine
-        self._engine = Engine(batch, self._ticked)
+        self._engine = Engine(model.engine, self._ticked)
         self._media = ThreadPoolExecutor(settings.threads, thread_name_prefix="media")
         self._sessions: dict[str, Session] = {}
         self._empty = asyncio.Event()
@@ -233,12 +223,14 @@ class SessionManager:
 
     async def _stream(
         self, options: Options, session: str
-    ) -> tuple[Stream, tuple[int, int], object]:
+    ) -> tuple[AvatarStream, tuple[int, int], ConsentGrant]:
         avatar, grant = await self.avatars.open(options.avatar, session)
-        stream: Stream = await self._engine.open(
-            lambda: self._pipeline.open(avatar, grant, prompt=options.prompt, seed=options.seed)
-        )
-        return stream, frame_size(avatar), grant
+
+        def opened() -> AvatarStream:
+            with translated():
+                return self._model.open(avatar, grant, prompt=options.prompt, seed=options.seed)
+
+        return await self._engine.open(opened), avatar.size, grant
 
     def _limits(self) -> Limits:
         s = self.settings
@@ -292,14 +284,13 @@ class SessionManager:
 
     def describe_model(self) -> dict[str, object]:
         """For ``/healthz``."""
-        pipeline: Any = self._pipeline
         return {
             "name": self.settings.model,
-            "device": getattr(pipeline, "device", "unknown"),
-            "reason": getattr(pipeline, "reason", ""),
-            "license": getattr(pipeline, "license", ""),
-            "notices": list(getattr(pipeline, "notices", ())),
-            "runtime": getattr(pipeline, "describe_runtime", dict)(),
+            "device": self._model.device,
+            "reason": self._model.reason,
+            "license": self._model.license,
+            "notices": list(self._model.notices),
+            "runtime": dict(self._model.describe_runtime()),
             "fps": float(self.timing.fps),
             "step_ms": round(self.timing.step_s * 1e3, 1),
         }
@@ -356,7 +347,7 @@ class SessionManager:
         if moved:
             effort = self.governor.now.effort
             self.metrics.level.set(self.governor.level)
-            await self._engine.call(lambda: self._pipeline.set_effort(effort))
+            await self._engine.call(lambda: self._model.set_effort(effort))
 
     async def _measure(self) -> Cost:
         """Runs one stream flat out for some steps of speech-like noise."""
@@ -369,7 +360,7 @@ class SessionManager:
             await self._engine.call(stream.close)
 
 
-def measure(stream: Stream, available: int) -> Cost:
+def measure(stream: AvatarStream, available: int) -> Cost:
     """What a step of ``stream`` costs here, the first few not counted."""
     rng, timing = np.random.default_rng(0), StreamTiming.of(stream)
     encoder, convert = VideoEncoder("video/VP8", 1_500_000, timing.fps), Converter()
@@ -398,9 +389,3 @@ def _warm(steps: int, began_s: float) -> bool:
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def frame_size(avatar: object) -> tuple[int, int]:
-    """Width and height of an avatar's frames."""
-    anchor: Any = getattr(avatar, "anchor", avatar)
-    return int(anchor.width), int(anchor.height)

@@ -13,54 +13,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.interface import AvatarFrame, AvatarStream, Speech
 from server.media import frame_marker
 from server.media.clock import RATE
 from server.media.deadline_monitor import FrameTiming
 from server.media.encoders import Converter
 from server.media.playout import FinishedFrame
-from server.media.timing import Paced, StreamTiming
-
-Audio = NDArray[np.float32]
+from server.media.timing import StreamTiming
 
 WAITING_S = 20  # of audio; a stream takes 30 s, and has some of its own
 PIECE = RATE  # samples that pass unheard at a time
-
-
-class Frame(Protocol):
-    """``pipeline.AvatarFrame``."""
-
-    @property
-    def image(self) -> NDArray[np.uint8]: ...
-    @property
-    def index(self) -> int: ...
-    @property
-    def media_time(self) -> int: ...
-
-
-class Stream(Paced, Protocol):
-    """``pipeline.AvatarStream``, as far as the server knows it."""
-
-    @property
-    def needs(self) -> int: ...
-    @property
-    def ready(self) -> bool: ...
-    @property
-    def media_time(self) -> int: ...
-    @property
-    def samples_pushed(self) -> int: ...
-    def push(self, pcm: Audio) -> None: ...
-    def step(self) -> Iterator[Frame]: ...
-    def skip(self, samples: int) -> int: ...
-    def interrupt(self) -> None: ...
-    def set_prompt(self, prompt: str) -> None: ...
-    def close(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -88,7 +55,7 @@ class StreamRunner:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: AvatarStream,
         on_shot: Callable[[FinishedFrame], None],
         on_failure: Callable[[Exception], None],
         mark: Callable[[int], frame_marker.FrameMarker] | None = None,
@@ -107,15 +74,15 @@ class StreamRunner:
         self._mark = mark
         self._convert = Converter()
         self._lock = threading.Lock()  # for a moment, of what both threads change
-        self._inbox: deque[Audio | Passed] = deque()
+        self._inbox: deque[Speech | Passed] = deque()
         self._waiting = 0  # samples of audio in it
         self._prompt: str | None = None
         self._urgent = False  # an interrupt or a prompt waits
         self._interrupts = 0  # so far; what was begun before the newest one is not shown
         self._begun = 0  # the newest interrupt that the stream knows of
 
-    def hear(self, pcm: Audio) -> None:
-        """Audio that follows what was heard before. Called in the loop."""
+    def hear(self, pcm: Speech) -> None:
+        """Speech that follows what was heard before. Called in the loop."""
         with self._lock:
             self._inbox.append(pcm)
             self._waiting += len(pcm)
@@ -164,7 +131,9 @@ class StreamRunner:
         self._note()
         return self.stream.ready
 
-    def deliver(self, frames: Iterable[Frame], post: Callable[[Callable[[], None]], None]) -> None:
+    def deliver(
+        self, frames: Iterable[AvatarFrame], post: Callable[[Callable[[], None]], None]
+    ) -> None:
         """Makes pictures of frames and posts them to the loop, one by one."""
         step, begun = (self.made, self.needs), self._begun
         for frame in frames:
@@ -177,7 +146,7 @@ class StreamRunner:
         if begun == self._interrupts:
             self.on_shot(shot)
 
-    def _take(self) -> deque[Audio | Passed]:
+    def _take(self) -> deque[Speech | Passed]:
         with self._lock:
             taken, self._inbox, self._waiting = self._inbox, deque(), 0
             prompt, self._prompt, self._urgent = self._prompt, None, False
@@ -212,7 +181,7 @@ class StreamRunner:
     def _note(self) -> None:
         self.made, self.needs = self.stream.media_time, self.stream.needs
 
-    def _shot(self, frame: Frame, start: int, needs: int) -> FinishedFrame:
+    def _shot(self, frame: AvatarFrame, start: int, needs: int) -> FinishedFrame:
         image = frame.image
         if self._mark is not None:
             image = image if image.flags.writeable else image.copy()

@@ -33,7 +33,6 @@ from pipeline.render import main
 from server.api.app import build
 from server.avatars.catalog import Avatars
 from server.avatars.sources import Bundled
-from server.bootstrap import Performers
 from server.recordings.provenance import RecordingProvenance
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings, SettingsError
@@ -188,7 +187,7 @@ async def http(settings: Settings, pipeline: AvatarPipeline) -> AsyncIterator[Te
     async def open_server(settings: Settings) -> SessionManager:
         source = Bundled(pipeline, registry)
         avatars = Avatars(source, FakeOwn(source))  # type: ignore[arg-type]
-        managers.append(SessionManager(settings, Performers(pipeline), avatars))
+        managers.append(SessionManager(settings, pipeline, avatars))
         managers[0].marker = RecordingProvenance(settings, pipeline, registry)
         return managers[0]
 

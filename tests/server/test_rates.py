@@ -15,7 +15,6 @@ from pipeline.models.wan.model_cards import Recipe, Schedule
 from pipeline.models.wan.pipeline import WanPipeline
 from pipeline.models.wan.run_options import Manner
 from server.avatars.sources import Bundled
-from server.bootstrap import Performers
 from server.media import frame_marker
 from server.media.timing import StreamTiming
 from server.settings import Settings
@@ -98,7 +97,7 @@ async def test_a_published_checkpoint_is_called_at_its_own_rate(
     pipeline, registry = WanPipeline(parts, Manner()), Registry(tmp_path / "consents.sqlite")
     source = Bundled(pipeline, registry)
     try:
-        async with serving(settings, Performers(pipeline), source) as served:
+        async with serving(settings, pipeline, source) as served:
             assert served.manager.timing == timing
             told = (await (await served.http.get("/healthz")).json())["model"]
             assert "CONFLICT" in told["license"] and told["fps"] == float(timing.fps)

@@ -14,7 +14,7 @@ from pipeline.errors import ContinuumError
 from server.avatars import sources
 from server.avatars.pipeline_errors import translated
 from server.avatars.sources import Bundled
-from server.bootstrap import CannotStart, Performers, open_server
+from server.bootstrap import CannotStart, open_server
 from server.errors import ServerError
 from server.settings import Settings
 from tests.fakes_server import FakePipeline, FakeSource
@@ -56,7 +56,7 @@ class Replaced(FakePipeline):
 
 
 async def test_a_picture_replaced_under_a_running_server_is_403(settings: Settings) -> None:
-    async with serving(settings, Performers(Replaced()), FakeSource()) as served:
+    async with serving(settings, Replaced(), FakeSource()) as served:
         answer = await served.http.post("/v1/sessions", json={"avatar": "mira"})
         problem = await answer.json(content_type="application/problem+json")
         assert (answer.status, problem["code"]) == (403, "consent_mismatch")

@@ -18,14 +18,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline import interface
 from pipeline.avatars import find_avatar
 from pipeline.consent import ConsentGrant
 from pipeline.errors import LandmarksInvalid, LandmarksMissing, PersonNotFound
-from pipeline.interface import AvatarFrame, admit
+from pipeline.interface import AvatarFrame, Landmarks, admit, native
 from pipeline.isolation import attempt, batched, then
 from pipeline.media.image_file import Picture, hash_picture, load_picture
 from pipeline.media.label import Label
-from pipeline.models.mini.config import SAMPLES_PER_FRAME, ModelConfig, load_config
+from pipeline.models.mini.config import FRAME_RATE, SAMPLES_PER_FRAME, ModelConfig, load_config
 from pipeline.models.mini.denoiser import Denoiser, GenerationState, Made, Plan, causal_plan
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import fit_landmarks
@@ -33,7 +34,7 @@ from pipeline.models.mini.generator import Generator, load_generator
 from pipeline.models.mini.offline import Speech, states, trace_for
 from pipeline.models.mini.onnx.runtime import accelerate
 from pipeline.models.mini.painter import FrameRenderer
-from pipeline.models.mini.rig.fit import Fit, Landmarks
+from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.reference import REF_DIM
 from pipeline.models.mini.stream import Avatar, AvatarStream
 
@@ -47,13 +48,13 @@ class AvatarEngine:
     def __init__(self, config: ModelConfig, denoiser: Denoiser) -> None:
         self._config, self._denoiser = config, denoiser
 
-    def step(self, streams: Sequence[AvatarStream]) -> list[Iterable[AvatarFrame]]:
+    def step(self, streams: Sequence[interface.AvatarStream]) -> list[Iterable[AvatarFrame]]:
         """One tick of every stream that is ready, no frames for each of the others.
 
         Frames are painted as they are taken. What a stream raises, at whichever stage, is raised
         when its own frames are taken, and changes nothing for the others.
         """
-        ready = [stream for stream in streams if stream.ready]
+        ready = [native(stream, AvatarStream) for stream in streams if stream.ready]
         made = dict(zip(map(id, ready), self._tick(ready), strict=True))
         return [made.get(id(stream), ()) for stream in streams]
 
@@ -77,6 +78,8 @@ class AvatarPipeline:
 
     license: Final = "Apache-2.0; its body is made from CC0 data"  # models/mini/NOTICE
     efforts: Final = 1  # decision 13: what would save a little would be seen
+    frame_rate: Final = FRAME_RATE
+    notices: Final[tuple[str, ...]] = ()
 
     def set_effort(self, effort: int) -> None:
         """Chooses among ``efforts``: there is one."""
@@ -112,7 +115,7 @@ class AvatarPipeline:
     # -- identities --------------------------------------------------------------------------
 
     def bundled(
-        self, name: str, grant: ConsentGrant, *, size: tuple[int, int] = DEFAULT_SIZE
+        self, name: str, grant: ConsentGrant, *, size: tuple[int, int] | None = None
     ) -> Avatar:
         """Enrol a bundled avatar at a frame size (width, height), from its exact fit.
 
@@ -123,7 +126,7 @@ class AvatarPipeline:
         grant.check(image_sha256=file.sha256)
         picture = load_picture(file)
         fit = Fit.from_json(found.fit.read_text("utf-8"))
-        anchor = build_anchor(picture.pixels, fit, *size, alpha=found.mask())
+        anchor = build_anchor(picture.pixels, fit, *(size or DEFAULT_SIZE), alpha=found.mask())
         return Avatar(name, file.sha256, anchor)
 
     def enrol(
@@ -132,7 +135,7 @@ class AvatarPipeline:
         grant: ConsentGrant,
         *,
         landmarks: Landmarks | None = None,
-        size: tuple[int, int] = DEFAULT_SIZE,
+        size: tuple[int, int] | None = None,
     ) -> Avatar:
         """Enrol somebody's own picture from its landmarks (px), at a frame size (width, height).
 
@@ -149,7 +152,7 @@ class AvatarPipeline:
         except ValueError as error:
             raise LandmarksInvalid(f"the landmarks do not fit a person: {error}") from error
         try:
-            anchor = build_anchor(image.pixels, fit, *size, alpha=image.alpha)
+            anchor = build_anchor(image.pixels, fit, *(size or DEFAULT_SIZE), alpha=image.alpha)
         except ValueError as error:
             raise PersonNotFound(f"{error}: check the landmarks against the picture") from error
         return Avatar(grant.avatar, image.sha256, anchor)
@@ -157,19 +160,20 @@ class AvatarPipeline:
     # -- performances ------------------------------------------------------------------------
 
     def open(
-        self, avatar: Avatar, grant: ConsentGrant, prompt: str = "", seed: int = 0
+        self, avatar: interface.Avatar, grant: ConsentGrant, prompt: str = "", seed: int = 0
     ) -> AvatarStream:
         """A live stream of the avatar (causal schedule). Raises a ``ConsentError``."""
         admit(grant, avatar.image_sha256)
-        performance = self._performance(avatar, prompt, seed, "causal")
-        painter = FrameRenderer(avatar.anchor)
+        enrolled = native(avatar, Avatar)
+        performance = self._performance(enrolled, prompt, seed, "causal")
+        painter = FrameRenderer(enrolled.anchor)
         return AvatarStream(
-            avatar, grant, self.networks, performance, painter, self.engine.step, self.label
+            enrolled, grant, self.networks, performance, painter, self.engine.step, self.label
         )
 
     def render(
         self,
-        avatar: Avatar,
+        avatar: interface.Avatar,
         grant: ConsentGrant,
         speech: Iterable[Speech],
         prompt: str = "",
@@ -182,11 +186,12 @@ class AvatarPipeline:
         grow with it. Raises a ``ConsentError``, also while it runs.
         """
         admit(grant, avatar.image_sha256, schedule)
-        performance = self._performance(avatar, prompt, seed, schedule)
+        enrolled = native(avatar, Avatar)
+        performance = self._performance(enrolled, prompt, seed, schedule)
         made = states(
             self.networks, self._denoiser, performance, speech, schedule, check=grant.check
         )
-        return _painted(avatar.anchor, made, self.label)
+        return _painted(enrolled.anchor, made, self.label)
 
     def _performance(
         self, avatar: Avatar, prompt: str, seed: int, schedule: str

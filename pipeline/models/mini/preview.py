@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.interface import Landmarks
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, bundled_body
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
 from pipeline.models.mini.enrolment.photo_limits import corrections
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer.rasterizer import Buffer, rasterise
 from pipeline.models.mini.rig.body import Person
-from pipeline.models.mini.rig.fit import Fit, Landmarks
+from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.sample_motion import MOMENTS, moment
 
 F32 = NDArray[np.float32]

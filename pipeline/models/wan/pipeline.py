@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline import interface
 from pipeline.acceleration.profile import Acceleration, profile
 from pipeline.avatars import find_avatar
 from pipeline.errors import ModelError
-from pipeline.interface import AvatarFrame, admit
+from pipeline.interface import AvatarFrame, admit, native
 from pipeline.media.image_file import Picture, hash_picture, load_picture
 from pipeline.media.label import Label
 from pipeline.models.wan.accelerate import Accepted, Applied, accelerate, leave_uncompiled
@@ -54,10 +55,10 @@ class WanEngine:
     def __init__(self, most: int) -> None:
         self._most = most
 
-    def step(self, streams: Sequence[WanStream]) -> list[Iterable[AvatarFrame]]:
+    def step(self, streams: Sequence[interface.AvatarStream]) -> list[Iterable[AvatarFrame]]:
         """One chunk of every stream that is ready, no frames for each of the others. What a stream
         raises is raised when its own frames are taken."""
-        ready = [stream for stream in streams if stream.ready]
+        ready = [native(stream, WanStream) for stream in streams if stream.ready]
         made = dict(zip(map(id, ready), step_together(ready, self._most), strict=True))
         return [made.get(id(stream), ()) for stream in streams]
 
@@ -171,6 +172,10 @@ class WanPipeline:
         if effort != 0:
             raise ValueError(f"effort must be 0 of {self.efforts}, not {effort}")
 
+    def describe_runtime(self) -> dict[str, object]:
+        """What is switched on, for logs and ``/healthz``."""
+        return {"accelerations": list(self.applied.notices)}
+
     # -- identities ----------------------------------------------------------------------------
 
     def bundled(
@@ -187,7 +192,7 @@ class WanPipeline:
         image: Picture,
         grant: ConsentGrant,
         *,
-        landmarks: object = None,
+        landmarks: interface.Landmarks | None = None,
         size: tuple[int, int] | None = None,
     ) -> WanAvatar:
         """A picture as an avatar, under a grant for it; landmarks are not needed.
@@ -217,15 +222,17 @@ class WanPipeline:
     # -- performances --------------------------------------------------------------------------
 
     def open(
-        self, avatar: WanAvatar, grant: ConsentGrant, prompt: str = "", seed: int = 0
+        self, avatar: interface.Avatar, grant: ConsentGrant, prompt: str = "", seed: int = 0
     ) -> WanStream:
         """A live stream of the avatar: one chunk at a time. Raises a ``ConsentError``."""
         admit(grant, avatar.image_sha256)
-        return self._stream(avatar, grant, prompt, seed, window=1, speech_ahead=False)
+        return self._stream(
+            native(avatar, WanAvatar), grant, prompt, seed, window=1, speech_ahead=False
+        )
 
     def render(
         self,
-        avatar: WanAvatar,
+        avatar: interface.Avatar,
         grant: ConsentGrant,
         speech: Iterable[Speech],
         prompt: str = "",
@@ -240,7 +247,12 @@ class WanPipeline:
         admit(grant, avatar.image_sha256, schedule)
         whole = schedule == "parallel"
         stream = self._stream(
-            avatar, grant, prompt, seed, self.manner.window if whole else 1, whole
+            native(avatar, WanAvatar),
+            grant,
+            prompt,
+            seed,
+            self.manner.window if whole else 1,
+            whole,
         )
         return _perform(stream, speech)
 

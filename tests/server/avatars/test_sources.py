@@ -21,7 +21,6 @@ from server.api.app import build
 from server.avatars.catalog import Avatars
 from server.avatars.enrolment import OwnPictures
 from server.avatars.sources import AvatarSources
-from server.bootstrap import Performers
 from server.cli.command import main
 from server.consent.monitor import ConsentMonitor
 from server.sessions.session import Options
@@ -96,9 +95,7 @@ def serve(folder: Path) -> Serve:
         async def open_server(settings: Settings) -> SessionManager:
             everybody = AvatarSources(FakeSource(), pipeline, gate, Bounds())
             avatars = Avatars(everybody, OwnPictures(gate, Bounds(), most))
-            managers.append(
-                SessionManager(settings, Performers(pipeline), avatars, ConsentMonitor(registry))
-            )
+            managers.append(SessionManager(settings, pipeline, avatars, ConsentMonitor(registry)))
             return managers[0]
 
         keys = str(folder / "keys.sqlite")

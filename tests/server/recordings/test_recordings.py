@@ -39,8 +39,8 @@ __all__ = ["marker", "recording", "settings"]  # fixtures
 CONTENT = bytes(range(256)) * 40
 HELD = """
 import sys, time
-from server.recordings.store import Shelf
-Shelf(sys.argv[1]).claim()
+from server.recordings.store import RecordingStore
+RecordingStore(sys.argv[1]).claim()
 print("held", flush=True)
 time.sleep(600)
 """

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.interface import Landmarks
 from pipeline.models.mini.enrolment import (
     background as plate,
     contact_shadows as contact,
@@ -29,7 +30,7 @@ from pipeline.models.mini.enrolment.surface import LAYERS, Surface, View, facing
 from pipeline.models.mini.renderer import shading
 from pipeline.models.mini.renderer.warp_layer import Sheet
 from pipeline.models.mini.rig.body import Body, Camera, Person
-from pipeline.models.mini.rig.fit import Fit, Landmarks
+from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.reference import REF_DIM, SHAPE_DIM
 
 __all__ = ["REF_DIM", "Fit", "IdentityAnchor", "build_anchor", "bundled_body"]

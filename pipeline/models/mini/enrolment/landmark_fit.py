@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.interface import Landmarks
 from pipeline.models.mini.rig.body import Body, Camera, Person
-from pipeline.models.mini.rig.fit import Fit, Landmarks
+from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.state import INDEX, neutral
 
 F32 = NDArray[np.float32]

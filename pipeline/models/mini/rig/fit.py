@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.interface import Landmarks
 from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.state import INDEX, NAMES, STATE_DIM, neutral
 
-Landmarks = Mapping[str, tuple[float, float]]
 FORMAT: Final = 1
 
 
