@@ -85,9 +85,17 @@ class Still:
 
 
 class Idle:
-    """Pipeline and engine in one."""
+    """Model and engine in one."""
 
     efforts: Final = 1
+    device: Final = "cpu"
+    reason: Final = "shows a still picture"
+    license: Final = "none"
+    notices: Final[tuple[str, ...]] = ()
+
+    def describe_runtime(self) -> dict[str, object]:
+        """Nothing runs."""
+        return {}
 
     def set_effort(self, effort: int) -> None:
         """There is nothing to save."""
@@ -110,8 +118,7 @@ class Enrolled:
     """A picture at the size of the frames."""
 
     image: NDArray[np.uint8]
-    width: int = SIZE
-    height: int = SIZE
+    size: tuple[int, int] = (SIZE, SIZE)
 
 
 class Pictures:

@@ -124,7 +124,13 @@ class FakeEngine:
 
 @dataclass(slots=True)
 class FakePipeline:
-    """``AvatarPipeline`` for tests."""
+    """An ``AvatarModel`` for tests."""
+
+    device = "cpu"
+    reason = "a fake"
+    license = "none"
+    frame_rate = 25
+    notices = ()
 
     size: int = 256
     behaviour: Behaviour = field(default_factory=Behaviour)
@@ -133,6 +139,9 @@ class FakePipeline:
     rhythm: Rhythm = Rhythm()
     efforts: int = 2
     effort: int = 0
+
+    def describe_runtime(self) -> dict[str, object]:
+        return {}
 
     def set_effort(self, effort: int) -> None:
         assert 0 <= effort < self.efforts
@@ -149,6 +158,10 @@ class FakeAvatar:
     name: str
     width: int = 256
     height: int = 256
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
 
 
 class FakeSource:
