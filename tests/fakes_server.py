@@ -177,7 +177,14 @@ class FakeSource:
 
     def cards(self) -> list[Card]:
         bundled = [
-            Card(name, name.title(), f"{name}, who does not exist", _picture(), "image/png")
+            Card(
+                name,
+                name.title(),
+                f"{name}, who does not exist",
+                _picture(),
+                "image/png",
+                synthetic=True,
+            )
             for name in ("mira", "tomo")
         ]
         return [*bundled, *self.enrolled.values()]

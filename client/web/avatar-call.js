@@ -5,7 +5,7 @@
  *     <avatar-call avatar="mira" prompt="calm, friendly" hud></avatar-call>
  *
  * Methods: start, stop, interrupt, setPrompt(text), setMuted(bool). Properties: state, muted, stats.
- * Events, all bubbling: `statechange` {state}, `message` (what the server says), `stats`, `problem`
+ * Events, all bubbling: `statechange` {state}, `message` (of the data channel), `stats`, `problem`
  * {code, title, help}. `server` is where this file comes from, unless it is given. `token` is what your
  * application got from POST /v1/tokens; a server without keys needs none.
  */
@@ -20,16 +20,14 @@ const STATES = {
   speaking: "Speaking",
   reconnecting: "Reconnecting…",
   ended: "Call ended",
-  failed: "No call",
+  failed: "Call failed",
 };
-const STAGES = { intake: "arrive", wait: "listen", generate: "perform", playout: "leave" };
+const STAGES = { intake: "receive", wait: "buffer", generate: "generate", playout: "play out" };
 const NOTICES = {
-  backlog_full: "Too much speech at once: some of it is left out",
-  source_lost: "Your voice does not come through",
-  source_back: "Your voice is back",
-  quality_reduced: "The server is busy: less detail for now",
+  backlog_full: "Too much speech at once: some of it is skipped",
+  quality_reduced: "The server is busy: reduced quality",
   quality_restored: "Full quality again",
-  session_ending: "The server stops soon",
+  session_ending: "The server is about to stop",
 };
 const QUIET = "Your microphone is silent";
 const QUIET_S = 6;
@@ -63,12 +61,12 @@ const TEMPLATE = `
         <button class="call" type="button">${icon(ICONS.call)}<span></span></button>
       </div>
     </div>
-    <div class="hud" part="hud" hidden>
-      <p class="total"></p>
+    <details class="hud" part="hud" hidden>
+      <summary class="total"></summary>
       <div class="bar" role="img"></div>
       <p class="legend" aria-hidden="true"></p>
       <dl></dl>
-    </div>
+    </details>
   </section>`;
 
 export class AvatarCall extends HTMLElement {
@@ -128,11 +126,11 @@ export class AvatarCall extends HTMLElement {
     on("state", () => this.#show());
     on("stream", (stream) => this.#play(stream));
     on("message", (message) => this.#hear(message));
-    on("problem", (told) => this.#explain(told));
+    on("problem", (problem) => this.#explain(problem));
     await call.start();
   }
 
-  /** Hangs up; resolves when the server has let go. */
+  /** Hangs up; resolves when the server has ended the session. */
   async stop() {
     await this.#call?.stop();
   }
@@ -141,7 +139,7 @@ export class AvatarCall extends HTMLElement {
     this.#call?.interrupt();
   }
 
-  /** @param {string} text how the avatar shall behave from now on */
+  /** @param {string} text the style of speaking from now on */
   setPrompt(text) {
     this.setAttribute("prompt", text);
   }
@@ -205,10 +203,10 @@ export class AvatarCall extends HTMLElement {
     if (!speaks && this.state !== "reconnecting") section.classList.remove("seen");
     state.textContent = this.#muted && this.state === "listening" ? "You are muted" : STATES[this.state];
     call.lastElementChild.textContent = this.live ? "Hang up" : `Call ${this.#name}`;
-    poster.alt = this.#name && `${this.#name}, an AI-generated person`;
+    poster.alt = this.#name && `Picture of ${this.#name}`;
     this.#observe(speaks);
-    if (section.dataset.told === this.state) return;
-    section.dataset.told = this.state;
+    if (section.dataset.shown === this.state) return;
+    section.dataset.shown = this.state;
     if (this.#muted && speaks) this.#call.setMuted(true);
     this.#emit("statechange", { state: this.state });
   }
@@ -244,12 +242,12 @@ export class AvatarCall extends HTMLElement {
     setTimeout(() => this.#parts.state.textContent === text && this.#show(), NOTICE_S * 1000);
   }
 
-  #explain(told) {
+  #explain(problem) {
     const [title, help] = this.#parts.help.children;
-    title.textContent = told.title;
-    help.textContent = told.help;
+    title.textContent = problem.title;
+    help.textContent = problem.help;
     this.#parts.help.hidden = false;
-    this.#emit("problem", { code: told.code, title: told.title, help: told.help });
+    this.#emit("problem", { code: problem.code, title: problem.title, help: problem.help });
   }
 
   /** Measures while the call is up: the microphone's level ten times, the rest once a second. */
@@ -273,9 +271,9 @@ export class AvatarCall extends HTMLElement {
     this.#parts.level.style.setProperty("--level", level.toFixed(3));
     this.#parts.level.setAttribute("aria-valuenow", Math.round(level * 100));
     const quiet = this.#meter.silentFor > QUIET_S && !this.#muted && this.state === "listening";
-    const told = this.#parts.state.textContent === QUIET;
-    if (quiet && !told) this.#parts.state.textContent = QUIET;
-    else if (told && !quiet) this.#show();
+    const warned = this.#parts.state.textContent === QUIET;
+    if (quiet && !warned) this.#parts.state.textContent = QUIET;
+    else if (warned && !quiet) this.#show();
   }
 
   async #measure() {
@@ -299,7 +297,7 @@ export class AvatarCall extends HTMLElement {
     this.#parts.dl.innerHTML = Object.entries(rows).map(([name, value]) => `<div><dt>${name}</dt><dd>${value}</dd></div>`).join("");
     const spent = Object.keys(STAGES).map((stage) => [stage, Math.round(server?.latency_ms?.[stage] ?? 0)]);
     const { total, bar, legend } = this.#parts;
-    total.innerHTML = `From your voice to the picture <b>${number(server?.delay_ms, "ms")}</b>`;
+    total.innerHTML = `Delay on the server <b>${number(server?.delay_ms, "ms")}</b>`;
     bar.innerHTML = spent.map(([stage]) => `<i class="${stage}"></i>`).join("");
     spent.forEach(([, ms], i) => (bar.children[i].style.flexGrow = ms)); // no inline style: pages forbid it
     bar.setAttribute("aria-label", `Latency by stage: ${spent.map(([stage, ms]) => `${STAGES[stage]} ${ms} ms`).join(", ")}`);

@@ -1,5 +1,5 @@
 /**
- * One live call, without a page: speaks the protocol (docs/protocol.md) and says what happens.
+ * One live call, without a page: the client side of docs/protocol.md.
  *
  *     const call = new Call({ server: "https://avatars.example", avatar: "mira" });
  *     call.addEventListener("stream", ({ detail }) => (video.srcObject = detail));
@@ -17,7 +17,7 @@ const SPEECH = { echoCancellation: true, noiseSuppression: true, autoGainControl
 const SDP = "application/sdp";
 const FRAGMENT = "application/trickle-ice-sdpfrag";
 
-/** What stands in the way, in words a person can act on. `code` is stable. */
+/** Why a call failed and what to do, in words for people. `code` is stable. */
 export class Problem extends Error {
   /** @param {string} code @param {string} title @param {string} help @param {boolean} retryable */
   constructor(code, title, help, retryable = false) {
@@ -27,12 +27,12 @@ export class Problem extends Error {
 }
 
 const PROBLEMS = {
-  insecure: ["This page may not use a microphone", "Browsers allow it on https:// and on localhost only. Open the page at one of these."],
-  NotAllowedError: ["The microphone is blocked", "Allow it with the icon beside the address, then call again."],
+  insecure: ["This page may not use a microphone", "Browsers allow microphones on https:// and on localhost only. Open the page at such an address."],
+  NotAllowedError: ["The microphone is blocked", "Allow it in the address bar, then call again."],
   NotFoundError: ["No microphone was found", "Connect one, or choose one in the system’s sound settings, then call again."],
-  NotReadableError: ["The microphone is busy", "Another program holds it. Close that program, then call again."],
-  unreachable: ["The server does not answer", "Check the network, and that the server runs and lets this site call, then try again."],
-  blocked: ["The network lets no call through", "A firewall or VPN may block it. Try another network, or ask for a TURN server."],
+  NotReadableError: ["The microphone is busy", "Another program is using it. Close that program, then call again."],
+  unreachable: ["The server does not answer", "Check the network, that the server runs, and that it allows calls from this site. Then try again."],
+  blocked: ["The network blocks the call", "A firewall or VPN may be the reason. Try another network, or ask for a TURN server."],
   lost: ["The connection was lost", "Check the network, then call again."],
 };
 
@@ -262,11 +262,11 @@ export class Call extends EventTarget {
 
   #fail(failure) {
     if (this.over) return;
-    const told = failure instanceof Problem ? failure : new Problem("failed", "The call failed", String(failure.message ?? failure), true);
+    const shown = failure instanceof Problem ? failure : new Problem("failed", "The call failed", String(failure.message ?? failure), true);
     this.#become("failed");
     this.#release();
     this.#leave();
-    this.#emit("problem", told);
+    this.#emit("problem", shown);
   }
 
   #become(state) {

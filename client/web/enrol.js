@@ -1,4 +1,4 @@
-/** A picture of one's own: dropped, its points found and corrected, looked at, added to the avatars. */
+/** Enrolment of a photo: find its points, correct them, preview, add it to the avatars. */
 
 import { REQUIRED } from "./point-editor.js";
 
@@ -24,27 +24,27 @@ function say(text, kind = "") {
 async function ask(path, options) {
   const answer = await fetch(path, { method: "POST", ...options, headers: { ...shows, ...options.headers } }).catch(() => null);
   if (answer?.ok) return answer;
-  const told = await answer?.json().catch(() => null);
-  say(told?.detail ?? "The server does not answer.", "bad");
+  const problem = await answer?.json().catch(() => null);
+  say(problem?.detail ?? "The server does not answer.", "bad");
   return null;
 }
 
 async function open(chosen) {
-  if (!/^image\/(png|jpeg|webp)$/.test(chosen.type)) return say("Choose a PNG, JPEG or WebP picture.", "bad");
+  if (!/^image\/(png|jpeg|webp)$/.test(chosen.type)) return say("Choose a PNG, JPEG or WebP file.", "bad");
   URL.revokeObjectURL(image?.src ?? "");
   file = chosen;
   image = Object.assign(new Image(), { src: URL.createObjectURL(file) });
   try {
     await image.decode();
   } catch {
-    return say("This picture cannot be read: export it again.", "bad");
+    return say("This file cannot be read as a picture. Export it again.", "bad");
   }
   show({});
-  say("Looking for the person", "busy");
+  say("Finding the face", "busy");
   const answer = await ask("v1/enrolments", { body: file, headers: { "Content-Type": file.type } });
   const found = await answer?.json();
   show(found?.points ?? byHand(), Boolean(found));
-  if (!found) $("status").append(". You can also place the points by hand: drag each to where it belongs.");
+  if (!found) $("status").append(". You can also place the points by hand: drag each one to its place.");
   else say([`${Object.keys(found.points).length} points found.`, ...found.notes.map(sentence)].join(" "));
 }
 
@@ -90,7 +90,7 @@ function form() {
 }
 
 async function preview() {
-  say("Fitting the body: some seconds", "busy");
+  say("Fitting the body (a few seconds)", "busy");
   $("look").disabled = true;
   const answer = await ask("v1/enrolments/preview", { body: form() });
   $("look").disabled = false;
@@ -99,7 +99,7 @@ async function preview() {
   $("preview").src = URL.createObjectURL(await answer.blob());
   $("preview").hidden = false;
   await $("preview").decode();
-  say("Fitted. Does the mesh lie on the face, and do lips and lids close? If not, drag points and look again.");
+  say("Done. The mesh should lie on the face, and lips and eyelids should close. If not, drag the points and preview again.");
   $("preview").scrollIntoView({ behavior: "smooth", block: "nearest" });
 }
 
@@ -109,7 +109,7 @@ async function add() {
   const answer = await ask("v1/avatars", { body });
   if (!answer) return;
   const { id, name } = await answer.json();
-  say(`${name} can be called: `);
+  say(`${name} is ready: `);
   $("status").append(Object.assign(document.createElement("a"), { href: `./?avatar=${encodeURIComponent(id)}`, textContent: "call now" }));
 }
 

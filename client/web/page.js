@@ -1,4 +1,4 @@
-/** The page around the call: who speaks, in which manner, and the lines that embed it elsewhere. */
+/** The page around the call: choice of avatar and style, and the lines that embed it elsewhere. */
 
 import { picture as shown, shows } from "./call.js";
 
@@ -6,8 +6,11 @@ const $ = (id) => document.getElementById(id);
 const call = $("call");
 const prompt = $("prompt");
 const wanted = new URLSearchParams(location.search);
+const INVENTED = "This person does not exist: picture and motion are AI-generated. The voice is yours.";
+const REAL = "The motion is AI-generated from one picture, which is used with recorded consent. The voice is yours.";
 const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? ""; // never sent as an address
 if (token) call.setAttribute("token", token);
+if (location.hash) $("own").hash = location.hash;
 await import("./avatar-call.js"); // the element begins when it is defined, and then needs its token
 
 function escape(text) {
@@ -25,18 +28,22 @@ function card({ id, name, picture }) {
 async function people() {
   const place = $("people").querySelector(".waiting");
   const answer = await fetch("v1/avatars", { headers: shows(token) }).catch(() => null);
-  const told = await answer?.json().catch(() => null);
-  if (!told?.avatars) {
-    place.textContent = told?.detail ?? "The server does not answer. Reload the page to try again.";
-    if (told?.retryable) setTimeout(people, 1000 * (Number(answer.headers.get("Retry-After")) || 2));
+  const listed = await answer?.json().catch(() => null);
+  if (!listed?.avatars) {
+    place.textContent = listed?.detail ?? "The server does not answer. Reload the page to try again.";
+    if (listed?.retryable) setTimeout(people, 1000 * (Number(answer.headers.get("Retry-After")) || 2));
     return;
   }
   const list = Object.assign(document.createElement("div"), { className: "people" });
-  list.append(...told.avatars.map(card));
+  list.append(...listed.avatars.map(card));
   const about = Object.assign(document.createElement("p"), { id: "about" });
   place.replaceWith(list, about);
-  const first = told.avatars.find(({ id }) => id === wanted.get("avatar")) ?? told.avatars[0];
-  const describe = (id) => (about.textContent = told.avatars.find((one) => one.id === id).description);
+  const first = listed.avatars.find(({ id }) => id === wanted.get("avatar")) ?? listed.avatars[0];
+  const describe = (id) => {
+    const card = listed.avatars.find((one) => one.id === id);
+    about.textContent = card.description;
+    $("origin").textContent = card.synthetic ? INVENTED : REAL;
+  };
   list.querySelector(`[value="${CSS.escape(first.id)}"]`).checked = true;
   list.onchange = ({ target }) => {
     describe(target.value);

@@ -1,7 +1,7 @@
 /** `<point-editor>`: a picture with named points that mouse, finger and keyboard can move.
  *
- * Set `picture` (an <img> that has loaded) and `points` ({name: [x, y]}, pixels of the picture). Says "change"
- * when a point was moved or removed, and "choose" when another one was chosen. */
+ * Set `picture` (an <img> that has loaded) and `points` ({name: [x, y]}, pixels of the picture). Events: "change"
+ * when a point was moved or removed, "choose" when another one was selected. */
 
 const SVG = "http://www.w3.org/2000/svg";
 export const REQUIRED = [

@@ -31,6 +31,7 @@ class Card:
     picture: bytes | Callable[[], bytes]
     picture_type: str
     edition: str = ""  # another one with every enrolment
+    synthetic: bool = False  # the person does not exist
 
     def describe(self) -> dict[str, object]:
         """As JSON."""
@@ -40,6 +41,7 @@ class Card:
             "description": self.description,
             "picture": f"/v1/avatars/{self.id}/picture",
             "ai_generated": True,
+            "synthetic": self.synthetic,
         }
 
 

@@ -160,4 +160,5 @@ def _card(name: str) -> Card:
         description=str(card.get("description", "")),
         picture=path.read_bytes(),
         picture_type=TYPES[path.suffix],
+        synthetic=True,  # the gate opens bundled avatars by synthetic records alone
     )

@@ -108,12 +108,14 @@ def test_one_click_calls_and_the_avatar_is_seen(browser: Any, fake_server: str) 
     with opened(browser, fake_server) as page:
         button(page, "Call Mira").click()
         assert page.get_by_role("radio").count() == 2
+        assert "This person does not exist" in page.locator("footer").inner_text()
         until(page, f"{WATCHED} > 20")
         until(page, "states.includes('speaking')")
         assert page.get_by_text("AI-generated", exact=True).is_visible()
         assert page.get_by_role("status").text_content() in ("Listening", "Speaking")
         assert float(page.get_by_role("meter").get_attribute("aria-valuenow")) >= 0
         until(page, "document.querySelector('avatar-call').stats.server?.latency_ms.total > 0")
+        page.get_by_text("Delay on the server").click()  # opens the details
         assert page.get_by_text("Frame rate").is_visible()
         until(page, "document.querySelector('avatar-call').stats.bitrate > 1000")
         button(page, "Hang up").click()
@@ -137,7 +139,7 @@ def test_controls_reach_the_server(browser: Any, fake_server: str) -> None:
         button(page, "Mute the microphone").click()
         # what was said before is still spoken, up to the playout delay later
         until(page, f"{STATUS} === 'You are muted'")
-        page.get_by_role("textbox", name="Manner").fill("warm, slow")
+        page.get_by_role("textbox", name="Style of speaking").fill("warm, slow")
         page.keyboard.press("Enter")
         assert not page.evaluate("said.some(({ type }) => type === 'error')")
         button(page, "Hang up").click()

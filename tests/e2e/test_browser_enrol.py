@@ -142,3 +142,5 @@ def test_looking_and_calling_send_the_corrected_points(browser: Any, fake_server
         until(page, "document.querySelector('#status a')")
         page.get_by_role("link", name="call now").click()
         until(page, "document.querySelector('input[value=own-1]')?.checked")
+        assert "does not exist" not in page.locator("footer").inner_text()
+        assert "used with recorded consent" in page.locator("footer").inner_text()
