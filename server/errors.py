@@ -208,7 +208,7 @@ class PortsTaken(Unavailable):
 
 
 class NotReady(Unavailable):
-    type, title = "/problems/not-ready", "Still warming up"
+    type, title = "/problems/not-ready", "The server is starting"
 
 
 class Draining(Unavailable):

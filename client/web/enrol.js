@@ -99,7 +99,8 @@ async function preview() {
   $("preview").src = URL.createObjectURL(await answer.blob());
   $("preview").hidden = false;
   await $("preview").decode();
-  say("Done. The mesh should lie on the face, and lips and eyelids should close. If not, drag the points and preview again.");
+  const moving = $("consent").value.trim() ? ", and lips and eyelids should close" : "";
+  say(`Done. The mesh should lie on the face${moving}. If not, drag the points and preview again.`);
   $("preview").scrollIntoView({ behavior: "smooth", block: "nearest" });
 }
 

@@ -62,7 +62,9 @@ class Slots:
     def check(self) -> None:
         """Raises ``NotReady`` or ``Draining`` unless the door is open."""
         if self.door is AdmissionState.WARMING:
-            raise NotReady("The model is warming up; ask again in a moment.", retry_after_s=2)
+            raise NotReady(
+                "The server is loading the model. Try again in a few seconds.", retry_after_s=2
+            )
         if self.door is AdmissionState.DRAINING:
             raise Draining("This server is shutting down; ask another one.", retry_after_s=10)
 
