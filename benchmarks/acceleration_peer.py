@@ -20,7 +20,7 @@ from benchmarks.acceleration_subject import SINGLE, Peak, Subject
 from pipeline.acceleration.offload import BlockStream
 from pipeline.diffusion.schedule import levels
 from pipeline.models.wan.accelerate import RESIDENT
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.network.dit import WanDiT
 
 STEPS: Final = 40  # of the sampling that a distilled model replaces
@@ -75,7 +75,7 @@ def peer_rows(s: Subject) -> Iterator[Row]:
         return _faster(s, s.forward(s.twin()), _theirs(s, diffusers_twin(s)))
 
     def clip() -> Figures:
-        ours = s.chunk(s.twin(), Pace(), SINGLE)
+        ours = s.chunk(s.twin(), AccelerationPlan(), SINGLE)
         ours()
         quick = _once(s, ours)
         slow = _once(s, _sampling(s, diffusers_twin(s)))

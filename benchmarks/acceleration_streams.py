@@ -18,7 +18,7 @@ from pipeline.acceleration.profile import profile
 from pipeline.models.wan.accelerate import RESIDENT, Applied, accelerate
 from pipeline.models.wan.generation.batching import together
 from pipeline.models.wan.generation.chunked import ChunkPerformance
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.network.dit import WanDiT
 from pipeline.models.wan.vae.autoencoder import VaeDecoder, WanVae, published_vae
 
@@ -69,7 +69,7 @@ def stream_rows(s: Subject) -> Iterator[Row]:
             stream_blocks(s, dit)
 
         def four() -> list[ChunkPerformance]:
-            return [s.performer(dit, Pace(), k) for k in range(STREAMS)]
+            return [s.performer(dit, AccelerationPlan(), k) for k in range(STREAMS)]
 
         pairs = zip(advance(four(), STREAMS), advance(four(), 1), strict=True)
         error = max(relative(ours, alone) for ours, alone in pairs)

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from benchmarks.acceleration import Figures, Options, compared, relative
 from pipeline.models.wan.config import AddedAudio, WanConfig
-from pipeline.models.wan.generation.chunked import ChunkPerformance, Score
+from pipeline.models.wan.generation.chunked import ChunkPerformance, GenerationSetup
 from pipeline.models.wan.generation.denoise import Prompts, branches, denoise
-from pipeline.models.wan.generation.guided_velocity import Field, Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan, GuidedVelocity
 from pipeline.models.wan.model_cards import Guidance, Schedule
 from pipeline.models.wan.network.condition import Reference
 from pipeline.models.wan.network.dit import Shortcut, WanDiT, keep_float32
@@ -150,25 +150,29 @@ class Subject:
         table = dit.table(x.shape)
         return lambda: dit(x, level, told, table=table, shortcut=short)
 
-    def chunk(self, dit: WanDiT, pace: Pace, guidance: Guidance) -> Callable[[], Tensor]:
+    def chunk(
+        self, dit: WanDiT, pace: AccelerationPlan, guidance: Guidance
+    ) -> Callable[[], Tensor]:
         """A whole chunk: encode, three steps."""
         x, text, audio = self.inputs
         like = Reference(self.draw(1, 16, 1, *x.shape[3:]))
-        mods = Score(dit, STEPS, guidance, like, 0, pace).modulations()
+        mods = GenerationSetup(dit, STEPS, guidance, like, 0, pace).modulations()
 
         def run() -> Tensor:
             lot = branches(dit, guidance, Prompts(text, text[:, :8]), None, audio)
-            return denoise(Field(dit, lot, x[:, 16:], mods, pace), STEPS, self.noise.__getitem__)
+            return denoise(
+                GuidedVelocity(dit, lot, x[:, 16:], mods, pace), STEPS, self.noise.__getitem__
+            )
 
         return run
 
-    def performer(self, dit: WanDiT, pace: Pace, seed: int) -> ChunkPerformance:
+    def performer(self, dit: WanDiT, pace: AccelerationPlan, seed: int) -> ChunkPerformance:
         """A stream's generator with a picture and prompt of its own: chunks of all latents of the
         shape, one of them known from the chunk before."""
         s, draw = self.shape, torch.Generator().manual_seed(self.options.seed + seed)
         picture = torch.randn(1, 16, 1, s.rows, s.columns, generator=draw).to(self.device)
         text = torch.randn(1, s.text_tokens, 4096, generator=draw).to(self.device)
-        score = Score(dit, STEPS, SINGLE, Reference(picture), seed, pace)
+        score = GenerationSetup(dit, STEPS, SINGLE, Reference(picture), seed, pace)
         return ChunkPerformance(score, Prompts(text, text), s.latents, 1)
 
     def versus(

@@ -26,7 +26,7 @@ from pipeline.attention.cache import Reuse
 from pipeline.attention.sparse import Sparsity
 from pipeline.errors import BackendRefused
 from pipeline.models.wan.accelerate import compile_blocks
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.network.cuda_graphs import CudaRecorder, Graphs
 from pipeline.models.wan.network.dit import Shortcut
 
@@ -59,12 +59,15 @@ def _lossless(s: Subject) -> Iterator[Row]:
         return s.versus(plain, s.forward(s.dit), "a step")
 
     def batched() -> Figures:
-        return s.versus(s.chunk(s.dit, Pace(), GUIDED),
-                        s.chunk(s.dit, Pace(batched=True), GUIDED), "a chunk")  # fmt: skip
+        return s.versus(
+            s.chunk(s.dit, AccelerationPlan(), GUIDED),
+            s.chunk(s.dit, AccelerationPlan(batched=True), GUIDED),
+            "a chunk",
+        )
 
     def one_branch() -> Figures:
-        found = s.versus(s.chunk(s.dit, Pace(), GUIDED),
-                         s.chunk(s.dit, Pace(), SINGLE))  # fmt: skip
+        found = s.versus(s.chunk(s.dit, AccelerationPlan(), GUIDED),
+                         s.chunk(s.dit, AccelerationPlan(), SINGLE))  # fmt: skip
         return replace(found, error=None, note="a chunk; another result, no approximation")
 
     def half() -> Figures:
@@ -79,8 +82,8 @@ def _lossless(s: Subject) -> Iterator[Row]:
         if not s.cuda:
             raise Skipped("CUDA graphs need a CUDA device")
         twin = s.twin()
-        pace = Pace(graphs=Graphs(CudaRecorder(), 10**6))
-        plain = s.chunk(s.dit, Pace(), SINGLE)
+        pace = AccelerationPlan(graphs=Graphs(CudaRecorder(), 10**6))
+        plain = s.chunk(s.dit, AccelerationPlan(), SINGLE)
         return s.versus(plain, s.chunk(twin, pace, SINGLE), "a chunk")
 
     yield Row("lossless", "condition, levels, places once", once)
@@ -93,15 +96,21 @@ def _lossless(s: Subject) -> Iterator[Row]:
 
 def _caches(s: Subject) -> Iterator[Row]:
     def guidance(thresholds: tuple[float, ...]) -> Figures:
-        return s.versus(s.chunk(s.dit, Pace(), GUIDED),
-                        s.chunk(s.dit, Pace(thresholds=thresholds), GUIDED), "a chunk")  # fmt: skip
+        return s.versus(
+            s.chunk(s.dit, AccelerationPlan(), GUIDED),
+            s.chunk(s.dit, AccelerationPlan(thresholds=thresholds), GUIDED),
+            "a chunk",
+        )
 
     def reuse(share: float) -> Figures:
         depth = s.shape.depth
         every = [(i, b) for i in (1, 2) for b in range(depth) if b % round(1 / share) == 0]
         table = Reuse.of(3, depth, every)
-        return s.versus(s.chunk(s.dit, Pace(), SINGLE),
-                        s.chunk(s.dit, Pace(reuse=table), SINGLE), "a chunk")  # fmt: skip
+        return s.versus(
+            s.chunk(s.dit, AccelerationPlan(), SINGLE),
+            s.chunk(s.dit, AccelerationPlan(reuse=table), SINGLE),
+            "a chunk",
+        )
 
     yield Row("CFG cache", "unconditional at steps 1, 3", partial(guidance, (0.0, math.inf, 0.0)))
     yield Row("CFG cache", "unconditional at step 1", partial(guidance, (0.0, math.inf, math.inf)))

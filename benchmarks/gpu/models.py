@@ -28,8 +28,8 @@ from pipeline.attention import attend
 from pipeline.isolation import Failed
 from pipeline.models.wan.accelerate import accelerate, compile_blocks
 from pipeline.models.wan.generation.batching import decode_together, together
-from pipeline.models.wan.generation.forward import Ask, answer
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.forward import ForwardRequest, answer
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.network.cuda_graphs import CudaRecorder, Graphs
 from pipeline.models.wan.vae.autoencoder import VaeDecoder, WanVae
 from pipeline.models.wan.vae.norms import channels_last, fuse_norms, kernel_or_torch
@@ -69,7 +69,7 @@ def chunk(b: Bench) -> None:
     chosen = attention(b, dit)
     taken = b.seconds(step(dit, given(b, dit, "1.3b"), chosen))
     b.row("one step, not compiled", 1e3 * taken, "ms")
-    run, speech = performer(b, dit, Pace((chosen,)), 0)
+    run, speech = performer(b, dit, AccelerationPlan((chosen,)), 0)
     taken = b.seconds(lambda: run.advance(speech()), 3)
     b.bar("a chunk", run.hop / taken, "frames/s", 40, b.peak())
     vae = decoder(b)
@@ -89,7 +89,7 @@ def whole(made: Any) -> Any:
 def streams(b: Bench) -> None:
     """Four streams in one batch over each alone."""
     dit = transformer(b, "1.3b")
-    pace = Pace((attention(b, dit),))
+    pace = AccelerationPlan((attention(b, dit),))
 
     def advance(cast: list[Any], most: int) -> list[Tensor]:
         turns = [run.turn(speech()) for run, speech in cast]
@@ -170,7 +170,7 @@ def graphs(b: Bench) -> None:
     dit = transformer(b, "1.3b")
     made = Graphs(CudaRecorder(b.device) if b.cuda else _Again(), 10**6)
     x, mod, told, table = given(b, dit, "1.3b", 3)
-    asked = Ask(dit, x, mod, told, table, tuple(range(3)))
+    asked = ForwardRequest(dit, x, mod, told, table, tuple(range(3)))
     recorded = replace(asked, graphs=made)
     for level in (1000.0, 700.0):
         changed = {"x": torch.randn_like(x),

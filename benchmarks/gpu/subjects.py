@@ -13,9 +13,9 @@ from benchmarks.gpu.bench import Bench
 from pipeline.attention.backends import select
 from pipeline.attention.exact import Attend
 from pipeline.models.wan.config import AddedAudio, AttendedAudio, WanConfig
-from pipeline.models.wan.generation.chunked import ChunkPerformance, Score
+from pipeline.models.wan.generation.chunked import ChunkPerformance, GenerationSetup
 from pipeline.models.wan.generation.denoise import Prompts
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.model_cards import Guidance, Schedule
 from pipeline.models.wan.network.condition import Reference
 from pipeline.models.wan.network.dit import Shortcut, WanDiT, keep_float32
@@ -106,7 +106,9 @@ def attention(b: Bench, dit: WanDiT) -> Attend:
 Speech = Callable[[], Tensor]
 
 
-def performer(b: Bench, dit: WanDiT, pace: Pace, seed: int) -> tuple[ChunkPerformance, Speech]:
+def performer(
+    b: Bench, dit: WanDiT, pace: AccelerationPlan, seed: int
+) -> tuple[ChunkPerformance, Speech]:
     """A stream of overlapping chunks in three steps, of the 1.3B shape, and its speech."""
     *_, latents, rows, columns, words = shape(b, "1.3b")
     source = torch.Generator().manual_seed(seed)
@@ -115,7 +117,7 @@ def performer(b: Bench, dit: WanDiT, pace: Pace, seed: int) -> tuple[ChunkPerfor
         return torch.randn(size, generator=source).to(b.device)
 
     text, latent = draw(1, words, dit.config.text_dim), draw(1, 16, 1, rows, columns)
-    score = Score(dit, Schedule(3, 5.0, "renoise", "float32"), Guidance(1.0, 1.0),
+    score = GenerationSetup(dit, Schedule(3, 5.0, "renoise", "float32"), Guidance(1.0, 1.0),
                   Reference(latent), seed, pace)  # fmt: skip
     run = ChunkPerformance(score, Prompts(text, text), latents, 1)
     channels = shape_channels(dit)

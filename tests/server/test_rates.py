@@ -13,7 +13,7 @@ from client.latency import Run
 from pipeline.consent import Registry
 from pipeline.models.wan.model_cards import Recipe, Schedule
 from pipeline.models.wan.pipeline import WanPipeline
-from pipeline.models.wan.run_options import Manner
+from pipeline.models.wan.run_options import RunOptions
 from server.avatars.sources import Bundled
 from server.media import frame_marker
 from server.media.timing import StreamTiming
@@ -94,7 +94,7 @@ async def test_a_published_checkpoint_is_called_at_its_own_rate(
 ) -> None:
     """Tiny random weights, from a microphone to a peer's screen."""
     parts = model(name, sizes=((64, 64),), schedule=schedule, recipe=recipe)
-    pipeline, registry = WanPipeline(parts, Manner()), Registry(tmp_path / "consents.sqlite")
+    pipeline, registry = WanPipeline(parts, RunOptions()), Registry(tmp_path / "consents.sqlite")
     source = Bundled(pipeline, registry)
     try:
         async with serving(settings, pipeline, source) as served:

@@ -27,8 +27,8 @@ from pipeline.attention.exact import Attend
 from pipeline.attention.sparse import Sparsity
 from pipeline.errors import BackendRefused, ModelMismatch
 from pipeline.models.wan.checkpoint.working_memory import RESIDENT
-from pipeline.models.wan.generation.guided_velocity import Pace
-from pipeline.models.wan.network.block import Hint, Reach
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
+from pipeline.models.wan.network.block import BlockCondition, Reach
 from pipeline.models.wan.network.cuda_graphs import CudaRecorder, Graphs
 from pipeline.models.wan.network.dit import WanDiT
 from pipeline.models.wan.vae.autoencoder import DecodeStep, WanVae
@@ -49,7 +49,7 @@ class Applied:
     """What runs, and what is to be told about it. ``decode`` is None for whole frames, ``streams``
     how many live streams are one batch at most, ``decoders`` the exported ones by size."""
 
-    pace: Pace
+    pace: AccelerationPlan
     decode: DecodeStep | None = None
     notices: tuple[str, ...] = ()
     streams: int = 1
@@ -86,7 +86,7 @@ def accelerate(
         notices.append(_compiled(dit))
     tokens = how.launch_graph_tokens
     graphs = Graphs(CudaRecorder(place), tokens) if tokens else None
-    pace = Pace(attends, how.guidance_batched, how.guidance_thresholds,
+    pace = AccelerationPlan(attends, how.guidance_batched, how.guidance_thresholds,
                 Reuse(how.reuse_steps) if how.reuse_steps else None, graphs)  # fmt: skip
     return Applied(pace, step, (*notices, *told), how.streams_together, decoders)
 
@@ -201,7 +201,7 @@ def one_block(dit: WanDiT, frames: int = 2, side: int = 4) -> Callable[[], Tenso
     x = torch.randn(1, tokens, config.dim, device=like.device, dtype=like.dtype)
     words = torch.randn(1, config.text_tokens, config.dim, device=like.device, dtype=like.dtype)
     block: Any = dit.blocks[1]
-    hint = Hint(block.cross_attn.prepare_text(words))
+    hint = BlockCondition(block.cross_attn.prepare_text(words))
     size = (1, config.in_channels, frames, 2 * side, 2 * side)
     reach = Reach(dit.table(size), frames)
     mod = dit.modulation(torch.tensor([500.0], device=like.device)).blocks[1]

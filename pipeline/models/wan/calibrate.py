@@ -22,8 +22,8 @@ from pipeline.avatars import catalogue
 from pipeline.media.image_file import hash_picture, load_picture
 from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
 from pipeline.models.wan.generation.calibration import Learned, Sample, learn
-from pipeline.models.wan.generation.chunked import Performance, Score
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.chunked import GenerationSetup, GenerationState
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.generation.recipes import perform
 from pipeline.models.wan.pipeline import HEARD_S, WanPipeline, fit_picture
 from pipeline.models.wan.vae.onnx_files import Trial, make_decoders
@@ -86,7 +86,7 @@ def teach(
     found = learn(samples, lesson.saved, lesson.budget, lesson.scales)
     tried = []
     if lesson.export:
-        latents = samples[0].clean(Pace())[:, :, :LATENTS].float().cpu()
+        latents = samples[0].clean(AccelerationPlan())[:, :, :LATENTS].float().cpu()
         tried = make_decoders(pipeline.model.vae, home, latents)
     return Taught(found, tuple(tried))
 
@@ -100,20 +100,20 @@ def sample(
     width, height = size or model.card.sizes[0]
     model.card.check_use(width, height, pipeline.frame_rate, pipeline.manner.force)
     reference = pipeline.reference(fit_picture(picture, width, height))
-    score = Score(model.dit, model.card.schedule, model.card.guidance, reference, seed)
+    score = GenerationSetup(model.dit, model.card.schedule, model.card.guidance, reference, seed)
     prompts = pipeline.prompts("")
 
-    def start(pace: Pace) -> Performance:
+    def start(pace: AccelerationPlan) -> GenerationState:
         return perform(replace(score, pace=pace), prompts, model.card)
 
     guidance = model.card.guidance
     return Sample(
         model.dit, model.card.schedule.steps, not guidance.text == guidance.audio == 1.0,
-        recipe.kind not in UNREUSABLE, start, _heard(pipeline, start(Pace()), clip),
+        recipe.kind not in UNREUSABLE, start, _heard(pipeline, start(AccelerationPlan()), clip),
     )  # fmt: skip
 
 
-def _heard(pipeline: WanPipeline, run: Performance, clip: Speech) -> tuple[Tensor, ...]:
+def _heard(pipeline: WanPipeline, run: GenerationState, clip: Speech) -> tuple[Tensor, ...]:
     """Speech features of the first chunks, as a live stream hears them."""
     size = SAMPLE_RATE // pipeline.frame_rate
     window = max(HEARD_S * pipeline.frame_rate, run.span().stop + run.hop)

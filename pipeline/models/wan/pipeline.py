@@ -27,14 +27,14 @@ from pipeline.models.wan.accelerate import Accepted, Applied, accelerate, leave_
 from pipeline.models.wan.checkpoint.files import find_files
 from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
 from pipeline.models.wan.generation.batching import FrameDecoder
-from pipeline.models.wan.generation.chunked import Score
+from pipeline.models.wan.generation.chunked import GenerationSetup
 from pipeline.models.wan.generation.denoise import Prompts
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.generation.recipes import check_pace, perform
 from pipeline.models.wan.loading import WanModel, departs, load_model, only_candidate
 from pipeline.models.wan.model_cards import Card, card
 from pipeline.models.wan.network.condition import Reference, encode_frames, encode_reference
-from pipeline.models.wan.run_options import Manner, check_manner
+from pipeline.models.wan.run_options import RunOptions, check_manner
 from pipeline.models.wan.stage_clock import stage_clock
 from pipeline.models.wan.stream import FrameMemory, Parts, WanAvatar, WanStream, step_together
 from pipeline.models.wan.vae.autoencoder import VaeDecoder
@@ -69,11 +69,11 @@ class WanPipeline:
     efforts: Final = 1  # a distilled checkpoint has one schedule
 
     def __init__(
-        self, model: WanModel, manner: Manner | None = None, applied: Applied | None = None
+        self, model: WanModel, manner: RunOptions | None = None, applied: Applied | None = None
     ) -> None:
-        self.model, self.manner = model, manner or Manner()
+        self.model, self.manner = model, manner or RunOptions()
         check_manner(model.card, self.manner, model.tiny is not None)
-        self.applied = applied or Applied(Pace())
+        self.applied = applied or Applied(AccelerationPlan())
         check_pace(model.card, self.applied.pace, model.dit.config.depth)
         self.accepted = Accepted()
         self.engine = WanEngine(self.applied.streams)
@@ -88,7 +88,7 @@ class WanPipeline:
         name: str | Card | None = None,
         device: str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
-        manner: Manner | None = None,
+        manner: RunOptions | None = None,
         given: Mapping[str, Path] | None = None,
         speed: str | Acceleration = "plain",
         decoder: str = "full",
@@ -101,11 +101,11 @@ class WanPipeline:
         ``BackendRefused``.
         """
         chosen = card(name) if isinstance(name, str) else name or only_candidate(path)
-        check_manner(chosen, manner or Manner(), decoder != "full")
+        check_manner(chosen, manner or RunOptions(), decoder != "full")
         files = find_files(path, chosen, given, decoder)
         folder = path if path.is_dir() else path.parent
         how = profile(speed, folder) if isinstance(speed, str) else speed
-        model = load_model(files, chosen, device, dtype, how, (manner or Manner()).force)
+        model = load_model(files, chosen, device, dtype, how, (manner or RunOptions()).force)
         plan = model.plan
         share = None if plan is None else plan.blocks
         made = cls(model, manner, accelerate(model.dit, model.vae, how, device, share))
@@ -241,7 +241,7 @@ class WanPipeline:
     ) -> Iterator[AvatarFrame]:
         """Frames of a whole recording, in order, the last one covering its last sample.
 
-        ``schedule`` "parallel" denoises ``Manner.window`` chunks together where the checkpoint
+        ``schedule`` "parallel" denoises ``RunOptions.window`` chunks together where the checkpoint
         permits it, and their last frames hear what follows; "causal" does what a live call does.
         """
         admit(grant, avatar.image_sha256, schedule)
@@ -286,8 +286,14 @@ class WanPipeline:
             return encode_frames(model.vae, memory.read(), clip, model.picture)
 
         recode = again if manner.carry == "frames" else None
-        score = Score(model.dit, model.card.schedule, model.card.guidance, avatar.reference, seed,
-                      self.applied.pace)  # fmt: skip
+        score = GenerationSetup(
+            model.dit,
+            model.card.schedule,
+            model.card.guidance,
+            avatar.reference,
+            seed,
+            self.applied.pace,
+        )
         performance = perform(
             score,
             self.prompts(prompt),

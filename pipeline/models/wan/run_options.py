@@ -12,7 +12,7 @@ CARRIES: Final = ("latents", "frames")
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class RunOptions:
     """``carry``: the latents that one chunk gives the next, as they are, or as published from its
     frames, encoded again. ``positions``: of a ring, "relative" (without an end) or "absolute" (as
     published, to 1024 latents). ``window``: chunks denoised together when rendering a file.
@@ -37,19 +37,19 @@ class Manner:
                              f"{self.window} must be 1")  # fmt: skip
 
 
-def manner_of(recipe: str, window: int = 1, force: bool = False) -> Manner:
+def manner_of(recipe: str, window: int = 1, force: bool = False) -> RunOptions:
     """By name: "continuum" is ours, "published" the authors' own way where it is another."""
     if recipe not in ("continuum", "published"):
         raise ModelMismatch(f"recipe must be continuum or published, not {recipe!r}")
     try:
         if recipe == "published":
-            return Manner("frames", "absolute", window, force, "published")
-        return Manner(window=window, force=force)
+            return RunOptions("frames", "absolute", window, force, "published")
+        return RunOptions(window=window, force=force)
     except ValueError as error:
         raise ModelMismatch(str(error)) from error
 
 
-def check_manner(chosen: Card, manner: Manner, tiny: bool) -> None:
+def check_manner(chosen: Card, manner: RunOptions, tiny: bool) -> None:
     """Refuse what the checkpoint, or the decoder, does not permit; before anything is loaded."""
     chunked = chosen.recipe.chunked
     if manner.window > 1 and not chunked:

@@ -20,9 +20,9 @@ from pipeline.isolation import attempt, of_all, then
 from pipeline.media.label import Label
 from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
 from pipeline.models.wan.generation.batching import FrameDecoder, decode_together, together
-from pipeline.models.wan.generation.chunked import Fresh, Performance
+from pipeline.models.wan.generation.chunked import GenerationState, NewLatents
 from pipeline.models.wan.generation.denoise import Prompts
-from pipeline.models.wan.generation.forward import Turn
+from pipeline.models.wan.generation.forward import Generation
 from pipeline.models.wan.network.condition import Reference
 from pipeline.models.wan.stage_clock import HostClock, StageClock, Stages
 from pipeline.speech_backlog import SpeechBacklog
@@ -75,7 +75,7 @@ class FrameMemory:
 class Parts:
     """What a stream is made of; each remembers for this stream alone."""
 
-    performance: Performance
+    performance: GenerationState
     speech: SpeechWindow
     decoder: FrameDecoder
     memory: FrameMemory
@@ -103,7 +103,7 @@ class WanStream:
         self._backlog = SpeechBacklog()
         self._gaps: list[tuple[int, int]] = []  # before which frame, how many samples of them
         self._shown = 0  # frames generated
-        self._made: Fresh | None = None  # latents of the next frames
+        self._made: NewLatents | None = None  # latents of the next frames
         self._seconds = {"hear": 0.0, "denoise": 0.0, "decode": 0.0}
 
     # -- speech in ---------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class WanStream:
 
     # -- a step, in the hands of ``step_together`` ----------------------------------------------
 
-    def begin(self) -> Turn[Fresh]:
+    def begin(self) -> Generation[NewLatents]:
         """Hear the next chunk's speech; its generation, which asks for forwards. A chunk that was
         generated and not shown, because something failed in between, is not generated again.
         Raises a ``ConsentError``, before anything is heard, once the grant no longer holds."""
@@ -202,13 +202,13 @@ class WanStream:
         span = self._performance.span()
         return self._generate(self._hear(span.start, span.stop))
 
-    def _generate(self, features: Tensor | None) -> Turn[Fresh]:
+    def _generate(self, features: Tensor | None) -> Generation[NewLatents]:
         if features is not None:
             self._made = yield from self._performance.turn(features)
         assert self._made is not None
         return self._made
 
-    def place(self, fresh: Fresh) -> tuple[FrameDecoder, Tensor]:
+    def place(self, fresh: NewLatents) -> tuple[FrameDecoder, Tensor]:
         """The decoder, at their place in the video, and the new latents that it gets next."""
         if fresh.lead is not None:  # shown by the chunk before
             self._parts.decoder.reset()

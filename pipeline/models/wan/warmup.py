@@ -9,10 +9,10 @@ import torch
 
 from pipeline.isolation import Failed
 from pipeline.models.wan.generation.batching import together
-from pipeline.models.wan.generation.chunked import Fresh, Performance, Score
+from pipeline.models.wan.generation.chunked import GenerationSetup, GenerationState, NewLatents
 from pipeline.models.wan.generation.denoise import Prompts
-from pipeline.models.wan.generation.forward import Turn
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.forward import Generation
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.generation.recipes import perform
 from pipeline.models.wan.model_cards import Card
 from pipeline.models.wan.network.condition import Reference, latents_of
@@ -22,7 +22,12 @@ MOST: Final = 64  # chunks after which every shape must have come
 
 
 def warm_up(
-    dit: WanDiT, card: Card, pace: Pace, size: tuple[int, int], window: int = 1, streams: int = 1
+    dit: WanDiT,
+    card: Card,
+    pace: AccelerationPlan,
+    size: tuple[int, int],
+    window: int = 1,
+    streams: int = 1,
 ) -> int:
     """Advance performances of nobody at ``size`` (width, height) until every shape has been seen:
     the first chunk, the next ones, a ring while it fills; live ones, as many as are one batch at
@@ -38,7 +43,9 @@ def warm_up(
     return chunks
 
 
-def _nobody(dit: WanDiT, card: Card, pace: Pace, size: tuple[int, int], window: int) -> Performance:
+def _nobody(
+    dit: WanDiT, card: Card, pace: AccelerationPlan, size: tuple[int, int], window: int
+) -> GenerationState:
     config, recipe = dit.config, card.recipe
     like = dit.patch_embedding.weight.new_zeros((), dtype=torch.float32)
     latent = like.new_zeros(1, config.latent_channels, 1, size[1] // 8, size[0] // 8)
@@ -47,11 +54,11 @@ def _nobody(dit: WanDiT, card: Card, pace: Pace, size: tuple[int, int], window: 
         clip = latent.expand(-1, -1, latents_of(recipe.frames), -1, -1).clone()
         reference = Reference(latent, clip, like.new_zeros(1, 257, config.image_dim or 0))
     words = like.new_zeros(1, 1, config.text_dim)
-    score = Score(dit, card.schedule, card.guidance, reference, seed=0, pace=pace)
+    score = GenerationSetup(dit, card.schedule, card.guidance, reference, seed=0, pace=pace)
     return perform(score, Prompts(words, words), card, window)
 
 
-def _until_all_is_seen(cast: Sequence[Performance], channels: int) -> int:
+def _until_all_is_seen(cast: Sequence[GenerationState], channels: int) -> int:
     """Advance all of them together until a chunk asks for nothing new."""
     seen: set[Hashable] = set()
     for chunk in range(1, MOST + 1):
@@ -67,7 +74,7 @@ def _until_all_is_seen(cast: Sequence[Performance], channels: int) -> int:
     raise ValueError(f"after {MOST} chunks there are still new shapes")
 
 
-def _noted(turn: Turn[Fresh], seen: set[Hashable]) -> Turn[Fresh]:
+def _noted(turn: Generation[NewLatents], seen: set[Hashable]) -> Generation[NewLatents]:
     """The same turn; the shapes that it asks for are noted."""
     try:
         ask = next(turn)
@@ -75,5 +82,5 @@ def _noted(turn: Turn[Fresh], seen: set[Hashable]) -> Turn[Fresh]:
             seen.add((ask.x.shape, len(ask.places), ask.keep, ask.told[0].deaf))
             ask = turn.send((yield ask))
     except StopIteration as end:
-        fresh: Fresh = end.value
+        fresh: NewLatents = end.value
         return fresh

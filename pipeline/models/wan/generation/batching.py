@@ -18,8 +18,8 @@ from torch import Tensor
 
 from pipeline.attention.cache import JointCache
 from pipeline.isolation import Failed, batched
-from pipeline.models.wan.generation.forward import Ask, Turn, answer, join
-from pipeline.models.wan.network.block import Hint
+from pipeline.models.wan.generation.forward import ForwardRequest, Generation, answer, join
+from pipeline.models.wan.network.block import BlockCondition
 from pipeline.models.wan.network.dit import Modulation
 from pipeline.models.wan.network.kv_ring import JointRing
 from pipeline.models.wan.vae.autoencoder import VaeDecoder
@@ -35,9 +35,9 @@ class FrameDecoder(Protocol):
 
 
 @torch.no_grad()
-def together(turns: Sequence[Turn[T]], most: int) -> list[T | Failed]:
+def together(turns: Sequence[Generation[T]], most: int) -> list[T | Failed]:
     """What each turn returns, or raises; at most ``most`` of them in one forward."""
-    pending: dict[int, Ask] = {}
+    pending: dict[int, ForwardRequest] = {}
     done: dict[int, T | Failed] = {}
     batch = Batch()
 
@@ -60,7 +60,7 @@ def together(turns: Sequence[Turn[T]], most: int) -> list[T | Failed]:
     return [done[i] for i in range(len(turns))]
 
 
-def _resume(turn: Turn[T], sent: Tensor | Failed | None) -> Ask:
+def _resume(turn: Generation[T], sent: Tensor | Failed | None) -> ForwardRequest:
     """What a turn asks for next, now that it is told this."""
     if sent is None:
         return next(turn)
@@ -79,7 +79,7 @@ def grouped(kinds: dict[int, Hashable], most: int) -> Iterator[list[int]]:
             keys = keys[size:]
 
 
-def kind(ask: Ask) -> Hashable:
+def kind(ask: ForwardRequest) -> Hashable:
     """What has to agree between forwards that are to be one."""
     short = ask.shortcut
     reuse = None if short.reuse is None else (short.step, short.reuse.state)
@@ -92,16 +92,18 @@ class Batch:
     """Joins forwards and remembers what the streams are told, which is the same at every step."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[int, ...], tuple[list[list[Hint]], list[Hint]]] = {}
+        self._told: dict[
+            tuple[int, ...], tuple[list[list[BlockCondition]], list[BlockCondition]]
+        ] = {}
 
-    def answer(self, asks: Sequence[Ask]) -> list[Tensor]:
+    def answer(self, asks: Sequence[ForwardRequest]) -> list[Tensor]:
         """The velocity of each, from one forward."""
         if len(asks) == 1:
             return [answer(asks[0])]
         rows = [len(ask.x) for ask in asks]
         return list(answer(self._joined(asks, rows)).split(rows))
 
-    def _joined(self, asks: Sequence[Ask], rows: list[int]) -> Ask:
+    def _joined(self, asks: Sequence[ForwardRequest], rows: list[int]) -> ForwardRequest:
         first = asks[0]
         caches = [ask.shortcut.reuse for ask in asks if ask.shortcut.reuse is not None]
         rings = [(ask.ring, ask.start, count) for ask, count in zip(asks, rows, strict=True)

@@ -15,9 +15,9 @@ from torch import Tensor
 from pipeline.acceleration.quantize import Quantization, calibrate
 from pipeline.attention.cache import Reuse, propose
 from pipeline.diffusion.guidance import Trial, change, learn_thresholds
-from pipeline.models.wan.generation.chunked import Performance
+from pipeline.models.wan.generation.chunked import GenerationState
 from pipeline.models.wan.generation.denoise import Branches
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.network.dit import WanDiT
 
 ONCE: Final = ("*.cross_attn.k", "*.cross_attn.v")  # of the text: run once a chunk, not once a step
@@ -33,10 +33,10 @@ class Sample:
     steps: int
     guided: bool
     reusable: bool
-    start: Callable[[Pace], Performance]
+    start: Callable[[AccelerationPlan], GenerationState]
     heard: tuple[Tensor, ...]
 
-    def clean(self, pace: Pace) -> Tensor:
+    def clean(self, pace: AccelerationPlan) -> Tensor:
         """The clean latents when it is run in a certain way, (1, 16, T, h, w)."""
         run = self.start(pace)
         return torch.cat([run.advance(features).latents for features in self.heard], dim=2)
@@ -45,7 +45,7 @@ class Sample:
         """A full run; of every chunk, at every step but the first, what reusing the last branches
         had cost."""
         notes = _Notes()
-        self.clean(Pace(note=notes.take))
+        self.clean(AccelerationPlan(note=notes.take))
         return notes.chunks
 
 
@@ -96,10 +96,10 @@ def learn(samples: Sequence[Sample], saved: float, budget: float, scales: bool =
     the table with most reuse whose mean relative error of clean latents stays within ``budget``;
     ``scales`` of int8-static too, for all layers that run every step."""
     first = samples[0]
-    exact = [sample.clean(Pace()) for sample in samples]
+    exact = [sample.clean(AccelerationPlan()) for sample in samples]
 
     def error(table: Reuse) -> float:
-        pace = Pace(reuse=table)
+        pace = AccelerationPlan(reuse=table)
         return fmean(change(s.clean(pace), e) for s, e in zip(samples, exact, strict=True))
 
     steps, blocks = first.steps, first.dit.config.depth
@@ -107,7 +107,7 @@ def learn(samples: Sequence[Sample], saved: float, budget: float, scales: bool =
     trials = [chunk for sample in samples for chunk in sample.trials()] if first.guided else []
     found = (
         calibrate(first.dit, Quantization("int8-dynamic", keep=ONCE),
-                  lambda: [s.clean(Pace()) for s in samples])
+                  lambda: [s.clean(AccelerationPlan()) for s in samples])
         if scales else {}
     )  # fmt: skip
     return Learned(

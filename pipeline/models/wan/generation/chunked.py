@@ -28,8 +28,12 @@ from pipeline.diffusion.continuum import harmonise
 from pipeline.diffusion.sampling import latent_noise
 from pipeline.models.wan.config import AttendedAudio
 from pipeline.models.wan.generation.denoise import Known, Prompts, answered, branches, timestep
-from pipeline.models.wan.generation.forward import Turn, answer
-from pipeline.models.wan.generation.guided_velocity import Field, Pace, Place
+from pipeline.models.wan.generation.forward import Generation, answer
+from pipeline.models.wan.generation.guided_velocity import (
+    AccelerationPlan,
+    GuidedVelocity,
+    LatentPositions,
+)
 from pipeline.models.wan.model_cards import Guidance, Schedule
 from pipeline.models.wan.network.audio_conditioning import frame_windows, group_frames, latent_steps
 from pipeline.models.wan.network.condition import Reference, beside, beside_b, frames_of
@@ -46,7 +50,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
+class NewLatents:
     """New clean latents (1, 16, T, h, w). With a ``lead`` the video restarts: it is decoded first,
     by a decoder that forgot, and its frames are not shown again."""
 
@@ -54,7 +58,7 @@ class Fresh:
     lead: Tensor | None = None
 
 
-class Performance(Protocol):
+class GenerationState(Protocol):
     """One speaker's generator. ``prompts`` may be exchanged between advances."""
 
     prompts: Prompts
@@ -67,16 +71,16 @@ class Performance(Protocol):
         return 0
 
     def span(self) -> Span: ...
-    def turn(self, features: Tensor) -> Turn[Fresh]: ...
+    def turn(self, features: Tensor) -> Generation[NewLatents]: ...
 
     @torch.no_grad()
-    def advance(self, features: Tensor) -> Fresh:
+    def advance(self, features: Tensor) -> NewLatents:
         """A turn by itself; ``together`` runs those of several."""
         return answered(self.turn(features), answer)
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class GenerationSetup:
     """What does not change while a performance goes on."""
 
     dit: WanDiT
@@ -84,7 +88,7 @@ class Score:
     guidance: Guidance
     reference: Reference
     seed: int
-    pace: Pace = field(default_factory=Pace)
+    pace: AccelerationPlan = field(default_factory=AccelerationPlan)
 
     @torch.no_grad()
     def modulations(self) -> list[Modulation]:
@@ -109,10 +113,10 @@ class Score:
         return drawn.to(self.device, non_blocking=True)
 
 
-class RingPerformance(Performance):
+class RingPerformance(GenerationState):
     """Blocks of latents under a ring of the past, as LiveTalk runs."""
 
-    def __init__(self, score: Score, prompts: Prompts, block: int, ring: KvRing) -> None:
+    def __init__(self, score: GenerationSetup, prompts: Prompts, block: int, ring: KvRing) -> None:
         self.prompts = prompts
         self._score, self._block, self._ring = score, block, ring
         self._mods = score.modulations()
@@ -127,7 +131,7 @@ class RingPerformance(Performance):
         """The frames of the next block."""
         return Span(frames_of(self._start), frames_of(self._start + self._block))
 
-    def turn(self, features: Tensor) -> Turn[Fresh]:
+    def turn(self, features: Tensor) -> Generation[NewLatents]:
         """Speech features (frames of the span, C) -> the block's clean latents."""
         score, start, count = self._score, self._start, self._block
         opening = start == 0
@@ -137,20 +141,20 @@ class RingPerformance(Performance):
             raise ValueError("a ring keeps one branch: guidance must be 1 for text and audio")
         given = torch.arange(start, start + count, device=score.device) == 0
         side = beside(score.dit.config, score.reference, given)
-        place = Place(start, self._ring)
-        velocity = Field(score.dit, lot, side, self._mods, score.pace, place)
+        place = LatentPositions(start, self._ring)
+        velocity = GuidedVelocity(score.dit, lot, side, self._mods, score.pace, place)
         known = Known(score.reference.latent) if opening else None
         noises = partial(score.noise, start, count)
         clean = yield from velocity.clean(score.schedule, noises, known)
         yield velocity.remember(clean)
         self._start += count
-        return Fresh(clean)
+        return NewLatents(clean)
 
 
 Recode = Callable[[], Reference]  # the last frames shown, encoded as a clip of their own
 
 
-class ChunkPerformance(Performance):
+class ChunkPerformance(GenerationState):
     """Chunks of ``length`` latents that overlap by ``overlap``; ``window`` of them at once.
 
     In layout B a frame hears its neighbours: those before the chunk always, those behind it where
@@ -159,7 +163,7 @@ class ChunkPerformance(Performance):
 
     def __init__(
         self,
-        score: Score,
+        score: GenerationSetup,
         prompts: Prompts,
         length: int,
         overlap: int,
@@ -208,7 +212,7 @@ class ChunkPerformance(Performance):
         first, stop = 4 * chunks[0].start, frames_of(chunks[-1].stop)
         return Span(max(first - self._reach, 0), stop + self._ahead)
 
-    def turn(self, features: Tensor) -> Turn[Fresh]:
+    def turn(self, features: Tensor) -> Generation[NewLatents]:
         """Speech features (frames of the span, C) -> the new clean latents."""
         score, chunks = self._score, self._chunks()
         audio = self._hear(features.to(score.device), chunks)
@@ -217,7 +221,7 @@ class ChunkPerformance(Performance):
         lot = branches(score.dit, score.guidance, self.prompts, picture.tokens, audio)
         side = torch.cat([self._beside(past if k == 0 else None) for k in range(len(chunks))])
 
-        velocity = Field(score.dit, lot, side, self._mods, score.pace)
+        velocity = GuidedVelocity(score.dit, lot, side, self._mods, score.pace)
 
         def noise(draw: int) -> Tensor:
             return torch.cat([score.noise(c.start, c.length, draw) for c in chunks])
@@ -225,7 +229,7 @@ class ChunkPerformance(Performance):
         x = yield from velocity.clean(score.schedule, noise, self._known(past),
                                       lambda x0: harmonise(x0, chunks))  # fmt: skip
         lead = past.latent if self._recode and self._end else None
-        return Fresh(self._commit(x, chunks), lead)
+        return NewLatents(self._commit(x, chunks), lead)
 
     def _past(self) -> Reference:
         """What the first chunk goes on from: the picture, or the last latents of the one before,

@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.diffusion.guidance import rescaled
 from pipeline.diffusion.sampling import euler, predict_x0, renoise
 from pipeline.models.wan.model_cards import Guidance, Schedule
-from pipeline.models.wan.network.block import Hint
+from pipeline.models.wan.network.block import BlockCondition
 from pipeline.models.wan.network.dit import Speech, WanDiT
 
 A = TypeVar("A")
@@ -65,7 +65,7 @@ class Branches:
     """Fields to be evaluated at every step, and how much each counts; weights sum to one. The first
     is the conditional one, to whose spread ``rescale`` pulls the guided field back."""
 
-    told: list[list[Hint]]
+    told: list[list[BlockCondition]]
     weights: tuple[float, ...]
     rescale: float = 0.0
 
@@ -89,7 +89,7 @@ def branches(
     text, sound = guidance.text, guidance.audio
     batch = audio.shape[0] if isinstance(audio, Tensor) else audio[0].shape[0]
 
-    def told(prompt: Tensor, heard: Speech) -> list[Hint]:
+    def told(prompt: Tensor, heard: Speech) -> list[BlockCondition]:
         seen = None if image is None else image.expand(batch, -1, -1)
         return dit.encode(prompt.expand(batch, -1, -1), seen, heard)
 

@@ -1,7 +1,7 @@
 """One forward of the transformer as a question, and how it is answered.
 
-A chunk's generation is a ``Turn``: it asks for forwards and goes on with what it is sent. So who
-runs it decides how: one by one (``answer``), or those of several streams as one batch
+A chunk's generation is a ``Generation``: it asks for forwards and goes on with what it is sent. So
+who runs it decides how: one by one (``answer``), or those of several streams as one batch
 (``together``).
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.wan.network.audio_conditioning import KeyValue
-from pipeline.models.wan.network.block import Hint
+from pipeline.models.wan.network.block import BlockCondition
 from pipeline.models.wan.network.cuda_graphs import Graphs
 from pipeline.models.wan.network.dit import Modulation, Shortcut, WanDiT
 from pipeline.models.wan.network.kv_ring import Memory
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ask:
+class ForwardRequest:
     """What ``WanDiT.forward`` takes. ``places`` are the latents that ``table`` was made for; small
     forwards are replayed by ``graphs``."""
 
     dit: WanDiT
     x: Tensor  # (B, C, T, h, w), all input channels
     mod: Modulation
-    told: list[Hint]
+    told: list[BlockCondition]
     table: Table
     places: tuple[int, ...]
     shortcut: Shortcut = field(default_factory=Shortcut)
@@ -47,11 +47,11 @@ class Ask:
         return self.x[:, 0].numel() // (rows * columns)
 
 
-Turn = Generator[Ask, Tensor, T]
+Generation = Generator[ForwardRequest, Tensor, T]
 Kind = tuple[bool, bool, bool, int]  # of a hint: image, addition, audio or not; deaf latents
 
 
-def answer(ask: Ask) -> Tensor:
+def answer(ask: ForwardRequest) -> Tensor:
     """The velocity, float32 (B, 16, T, h, w)."""
     graphs = ask.graphs
     if graphs and ask.shortcut.reuse is None and ask.ring is None and ask.tokens <= graphs.limit:
@@ -61,7 +61,7 @@ def answer(ask: Ask) -> Tensor:
     return out
 
 
-def _replay(graphs: Graphs, ask: Ask) -> Tensor:
+def _replay(graphs: Graphs, ask: ForwardRequest) -> Tensor:
     """The same forward, recorded: everything that it reads is told as flat tensors."""
     flat, hints = flatten(ask.told)
     depth, attend = len(ask.mod.blocks), ask.shortcut.attend
@@ -76,13 +76,13 @@ def _replay(graphs: Graphs, ask: Ask) -> Tensor:
     return graphs.run((id(ask.dit), attend, tuple(hints)), work, inputs)
 
 
-def flatten(told: list[Hint]) -> tuple[list[Tensor], list[Kind]]:
+def flatten(told: list[BlockCondition]) -> tuple[list[Tensor], list[Kind]]:
     """The tensors of some hints in order, and what else there is to know of each."""
     kinds = [(h.image is not None, h.added is not None, h.audio is not None, h.deaf) for h in told]
     return [value for hint in told for value in _tensors(hint)], kinds
 
 
-def _tensors(hint: Hint) -> Iterator[Tensor]:
+def _tensors(hint: BlockCondition) -> Iterator[Tensor]:
     yield from hint.text
     yield from hint.image or ()
     if hint.added is not None:
@@ -90,7 +90,7 @@ def _tensors(hint: Hint) -> Iterator[Tensor]:
     yield from hint.audio or ()
 
 
-def unflatten(flat: Sequence[Tensor], kinds: list[Kind]) -> list[Hint]:
+def unflatten(flat: Sequence[Tensor], kinds: list[Kind]) -> list[BlockCondition]:
     """The hints again."""
     rest = iter(flat)
 
@@ -98,7 +98,7 @@ def unflatten(flat: Sequence[Tensor], kinds: list[Kind]) -> list[Hint]:
         return (next(rest), next(rest)) if there else None
 
     return [
-        Hint(
+        BlockCondition(
             text=(next(rest), next(rest)), image=pair(image), added=next(rest) if added else None,
             audio=pair(audio), deaf=deaf,
         )
@@ -106,10 +106,10 @@ def unflatten(flat: Sequence[Tensor], kinds: list[Kind]) -> list[Hint]:
     ]  # fmt: skip
 
 
-def join(told: Sequence[list[Hint]]) -> list[Hint]:
+def join(told: Sequence[list[BlockCondition]]) -> list[BlockCondition]:
     """What several branches or streams are told, as one batch, one after another."""
     return [
-        Hint(
+        BlockCondition(
             text=_pairs([hint.text for hint in hints]),
             image=_pairs([hint.image for hint in hints if hint.image]) if hints[0].image else None,
             added=None if hints[0].added is None

@@ -1,7 +1,7 @@
 """The guided field of one chunk, step after step: every branch, and what need not be computed.
 
-``Pace`` is what a user switched on; ``Field`` holds what one chunk remembers for it: the rotary
-table, joined conditions, what guidance and attention gave at the steps before.
+``AccelerationPlan`` is what a user switched on; ``GuidedVelocity`` holds what one chunk remembers
+for it: the rotary table, joined conditions, what guidance and attention gave at the steps before.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pipeline.models.wan.generation.denoise import (
     answered,
     denoising,
 )
-from pipeline.models.wan.generation.forward import Ask, Turn, answer, join
+from pipeline.models.wan.generation.forward import ForwardRequest, Generation, answer, join
 from pipeline.models.wan.model_cards import Schedule
-from pipeline.models.wan.network.block import Hint
+from pipeline.models.wan.network.block import BlockCondition
 from pipeline.models.wan.network.cuda_graphs import Graphs
 from pipeline.models.wan.network.dit import Modulation, Shortcut, WanDiT
 from pipeline.models.wan.network.kv_ring import Memory
 
-Note = Callable[[int, list[Tensor], Branches], None]
+BranchObserver = Callable[[int, list[Tensor], Branches], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class AccelerationPlan:
     """How a field may save work; the default computes everything, one branch after another.
 
     ``attends`` of self-attention, one for all steps or one a step. ``batched``: all branches as one
@@ -48,7 +48,7 @@ class Pace:
     thresholds: tuple[float, ...] = ()
     reuse: Reuse | None = None
     graphs: Graphs | None = None
-    note: Note | None = None
+    note: BranchObserver | None = None
 
     def __post_init__(self) -> None:
         if not self.attends:
@@ -71,7 +71,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LatentPositions:
     """Where a chunk's latents are numbered from, and the ring that keeps what was before."""
 
     start: int = 0
@@ -84,7 +84,7 @@ class Place:
         return tuple(self.ring.places(self.start, count).tolist())
 
 
-class Field:
+class GuidedVelocity:
     """The velocity of one batch of chunks under its branches, as questions for ``answer``.
 
     ``side`` (K, C, T, h, w) stands beside the noisy latents; ``mods`` has one entry a step.
@@ -96,11 +96,11 @@ class Field:
         lot: Branches,
         side: Tensor,
         mods: list[Modulation],
-        pace: Pace,
-        place: Place | None = None,
+        pace: AccelerationPlan,
+        place: LatentPositions | None = None,
     ) -> None:
         self._dit, self._lot, self._side, self._mods, self._pace = dit, lot, side, mods, pace
-        self._place = place or Place()
+        self._place = place or LatentPositions()
         self._table = dit.table(side.shape, self._place.start, self._place.ring)
         self._latents = self._place.latents(side.shape[2])
         count = len(lot.told)
@@ -119,7 +119,7 @@ class Field:
         """x (K, 16, T, h, w) -> the guided velocity, float32; every forward on its own."""
         return answered(self.asking(x, step), answer)
 
-    def asking(self, x: Tensor, step: int) -> Turn[Tensor]:
+    def asking(self, x: Tensor, step: int) -> Generation[Tensor]:
         """The same, asking for forwards."""
         fields = yield from self._fields(torch.cat([x, self._side], dim=1), step)
         return self._lot.mix(fields)
@@ -130,7 +130,7 @@ class Field:
         noise: Noise,
         known: Known | None = None,
         agree: Agree = lambda x0: x0,
-    ) -> Turn[Tensor]:
+    ) -> Generation[Tensor]:
         """Clean latents as ``denoise`` gives them, asking for forwards."""
         steps = denoising(schedule, noise, known, agree)
         try:
@@ -141,12 +141,12 @@ class Field:
             result: Tensor = end.value
             return result
 
-    def remember(self, clean: Tensor) -> Ask:
+    def remember(self, clean: Tensor) -> ForwardRequest:
         """One more pass, at level 0, whose keys and values the ring keeps."""
         joined = torch.cat([clean, self._side], dim=1)
         return self._ask(joined, self._mods[-1], self._lot.told[0], Shortcut(), keep=True)
 
-    def _fields(self, joined: Tensor, step: int) -> Turn[list[Tensor]]:
+    def _fields(self, joined: Tensor, step: int) -> Generation[list[Tensor]]:
         decided = self._cfg.decided(step) if self._cfg else False
         if decided is False:
             fields = yield from self._all(joined, step)
@@ -161,7 +161,7 @@ class Field:
             self._pace.note(step, fields, self._lot)
         return fields
 
-    def _all(self, joined: Tensor, step: int) -> Turn[list[Tensor]]:
+    def _all(self, joined: Tensor, step: int) -> Generation[list[Tensor]]:
         if self._together is None:
             first = yield self._one(joined, step, 0)
             return [first, *(yield from self._others(joined, step))]
@@ -170,24 +170,42 @@ class Field:
         field = yield self._step(wide, step, self._together, self._kept[0])
         return list(field.chunk(count))
 
-    def _others(self, joined: Tensor, step: int) -> Turn[list[Tensor]]:
+    def _others(self, joined: Tensor, step: int) -> Generation[list[Tensor]]:
         fields = []
         for branch in range(1, len(self._lot.told)):
             fields.append((yield self._one(joined, step, branch)))
         return fields
 
-    def _one(self, joined: Tensor, step: int, branch: int) -> Ask:
+    def _one(self, joined: Tensor, step: int, branch: int) -> ForwardRequest:
         kept = None if self._together else self._kept[branch]
         return self._step(joined, step, self._lot.told[branch], kept)
 
-    def _step(self, x: Tensor, step: int, told: list[Hint], kept: AttentionCache | None) -> Ask:
+    def _step(
+        self, x: Tensor, step: int, told: list[BlockCondition], kept: AttentionCache | None
+    ) -> ForwardRequest:
         attends = self._pace.attends
         short = Shortcut(attends[step if len(attends) > 1 else 0], kept, step)
         return self._ask(x, self._mods[step], told, short)
 
     def _ask(
-        self, x: Tensor, mod: Modulation, told: list[Hint], short: Shortcut, keep: bool = False
-    ) -> Ask:
+        self,
+        x: Tensor,
+        mod: Modulation,
+        told: list[BlockCondition],
+        short: Shortcut,
+        keep: bool = False,
+    ) -> ForwardRequest:
         place = self._place
-        return Ask(self._dit, x, mod, told, self._table, self._latents, short, place.start,
-                   place.ring, keep, self._pace.graphs)  # fmt: skip
+        return ForwardRequest(
+            self._dit,
+            x,
+            mod,
+            told,
+            self._table,
+            self._latents,
+            short,
+            place.start,
+            place.ring,
+            keep,
+            self._pace.graphs,
+        )

@@ -17,13 +17,18 @@ import torch
 from torch import Tensor
 
 from pipeline.attention.cache import AttentionCache
-from pipeline.models.wan.generation.chunked import Fresh, Performance, Score, Span
+from pipeline.models.wan.generation.chunked import (
+    GenerationSetup,
+    GenerationState,
+    NewLatents,
+    Span,
+)
 from pipeline.models.wan.generation.denoise import Branches, Prompts, branches
-from pipeline.models.wan.generation.forward import Ask, Turn
-from pipeline.models.wan.generation.guided_velocity import Field, Place
+from pipeline.models.wan.generation.forward import ForwardRequest, Generation
+from pipeline.models.wan.generation.guided_velocity import GuidedVelocity, LatentPositions
 from pipeline.models.wan.model_cards import Recipe
 from pipeline.models.wan.network.audio_conditioning import KeyValue, frame_windows, latent_steps
-from pipeline.models.wan.network.block import Hint
+from pipeline.models.wan.network.block import BlockCondition
 from pipeline.models.wan.network.condition import beside_b, frames_of
 from pipeline.models.wan.network.dit import Speech, WanDiT
 
@@ -104,10 +109,10 @@ def merge_weights(dit: WanDiT, merge: int) -> list[Tensor]:
             for i in range(config.depth)]  # fmt: skip
 
 
-class MergedPerformance(Performance):
+class MergedPerformance(GenerationState):
     """Blocks of latents, the first one as long as the past; each step has its own memory."""
 
-    def __init__(self, score: Score, prompts: Prompts, recipe: Recipe) -> None:
+    def __init__(self, score: GenerationSetup, prompts: Prompts, recipe: Recipe) -> None:
         if score.dit.config.layout != "B" or score.pace.reuse:
             raise ValueError("a merged past is for layout B, and attention is never reused in it")
         self.prompts = prompts
@@ -138,7 +143,7 @@ class MergedPerformance(Performance):
         first, last = frames_of(self._start), frames_of(self._start + self._length)
         return Span(max(first - self.ahead, 0), last + self.ahead)
 
-    def turn(self, features: Tensor) -> Turn[Fresh]:
+    def turn(self, features: Tensor) -> Generation[NewLatents]:
         """Speech features (frames of the span, C) -> the block's clean latents."""
         score, start, count = self._score, self._start, self._length
         speech = self._hear(features[None].to(score.device))
@@ -148,14 +153,14 @@ class MergedPerformance(Performance):
         told = [replace(hint, deaf=0 if start else 1) for hint in lot.told[0]]
         lot = Branches([told], lot.weights)
         velocity = _Remembering(self._pasts, score.dit, lot, self._side(), self._mods, score.pace,
-                                Place(start, self._pasts[0]))  # fmt: skip
+                                LatentPositions(start, self._pasts[0]))  # fmt: skip
         clean = yield from velocity.clean(
             score.schedule, lambda draw: score.noise(start, count, draw)
         )
         for past in self._pasts:
             past.go_on()
         self._start += count
-        return Fresh(clean)
+        return NewLatents(clean)
 
     def _side(self) -> Tensor:
         """The reference's clip goes with the first block; what follows stands at its end."""
@@ -178,12 +183,14 @@ class MergedPerformance(Performance):
         return first[:, :0], later  # none of these latents is a clip's first
 
 
-class _Remembering(Field):
+class _Remembering(GuidedVelocity):
     """A field of which every step has its own past, and leaves its own keys there."""
 
     def __init__(self, pasts: Sequence[MergedPast], *rest: object) -> None:
         super().__init__(*rest)  # type: ignore[arg-type]
         self._pasts = pasts
 
-    def _step(self, x: Tensor, step: int, told: list[Hint], kept: AttentionCache | None) -> Ask:
+    def _step(
+        self, x: Tensor, step: int, told: list[BlockCondition], kept: AttentionCache | None
+    ) -> ForwardRequest:
         return replace(super()._step(x, step, told, kept), ring=self._pasts[step], keep=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pipeline.errors import ModelMismatch
 from pipeline.models.wan.generation.chunked import (
     ChunkPerformance,
-    Performance,
+    GenerationSetup,
+    GenerationState,
     Recode,
     RingPerformance,
-    Score,
 )
 from pipeline.models.wan.generation.denoise import Prompts
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.generation.merged_past import MergedPerformance
 from pipeline.models.wan.generation.rolling_window import RollingPerformance
 from pipeline.models.wan.model_cards import Card
@@ -19,7 +19,7 @@ from pipeline.models.wan.network.condition import latents_of
 from pipeline.models.wan.network.kv_ring import KvRing
 
 
-def check_pace(card: Card, pace: Pace, blocks: int) -> None:
+def check_pace(card: Card, pace: AccelerationPlan, blocks: int) -> None:
     """Refuse, with ``ModelMismatch``, tables of accelerations that its recipe cannot follow."""
     try:
         pace.check(1 if card.recipe.kind == "rolling" else card.schedule.steps, blocks)
@@ -32,14 +32,14 @@ def check_pace(card: Card, pace: Pace, blocks: int) -> None:
 
 
 def perform(
-    score: Score,
+    score: GenerationSetup,
     prompts: Prompts,
     card: Card,
     window: int = 1,
     relative: bool = True,
     recode: Recode | None = None,
     speech_ahead: bool = False,
-) -> Performance:
+) -> GenerationState:
     """``relative`` is for a ring, the rest for bidirectional checkpoints; ``speech_ahead`` tells
     that what is said after a chunk is known before it is made."""
     recipe = card.recipe

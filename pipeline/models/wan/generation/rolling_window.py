@@ -20,22 +20,27 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.sampling import renoise
-from pipeline.models.wan.generation.chunked import Fresh, Performance, Score, Span
+from pipeline.models.wan.generation.chunked import (
+    GenerationSetup,
+    GenerationState,
+    NewLatents,
+    Span,
+)
 from pipeline.models.wan.generation.denoise import Branches, Prompts, branches, timestep
-from pipeline.models.wan.generation.forward import Turn
-from pipeline.models.wan.generation.guided_velocity import Field, Place
+from pipeline.models.wan.generation.forward import Generation
+from pipeline.models.wan.generation.guided_velocity import GuidedVelocity, LatentPositions
 from pipeline.models.wan.network.audio_conditioning import group_frames
-from pipeline.models.wan.network.block import Hint
+from pipeline.models.wan.network.block import BlockCondition
 from pipeline.models.wan.network.condition import beside, frames_of
 from pipeline.models.wan.network.dit import Modulation
 from pipeline.models.wan.network.kv_ring import KvRing
 
 
-class RollingPerformance(Performance):
+class RollingPerformance(GenerationState):
     """Windows of ``block`` latents a level, over a past of ``window`` latents less their own."""
 
     def __init__(
-        self, score: Score, prompts: Prompts, block: int, window: int, sink: int = 1
+        self, score: GenerationSetup, prompts: Prompts, block: int, window: int, sink: int = 1
     ) -> None:
         self.prompts = prompts
         self._score, self._block = score, block
@@ -78,7 +83,7 @@ class RollingPerformance(Performance):
         end = max(self._start, 1) + self._block * len(self._levels)
         return Span(frames_of(self._start), frames_of(end))
 
-    def turn(self, features: Tensor) -> Turn[Fresh]:
+    def turn(self, features: Tensor) -> Generation[NewLatents]:
         """Speech features (frames of the span, C) -> the clean latents of the oldest block. A turn
         that is given up, because something failed, can be taken again."""
         score, opening = self._score, self._start == 0
@@ -97,9 +102,9 @@ class RollingPerformance(Performance):
         yield self._field(part(told, 0, self._block), start, 0).remember(clean)
         self._noisy = [self._noised(x0, start, k, len(down)) for k, x0 in enumerate(down) if k]
         self._start = start + self._block
-        return Fresh(torch.cat([score.reference.latent, clean], dim=2) if opening else clean)
+        return NewLatents(torch.cat([score.reference.latent, clean], dim=2) if opening else clean)
 
-    def _down(self, told: list[Hint], start: int) -> Turn[tuple[Tensor, ...]]:
+    def _down(self, told: list[BlockCondition], start: int) -> Generation[tuple[Tensor, ...]]:
         """The clean latents to which each block points, and a new one that joins the window."""
         score, size, count = self._score, self._block, len(self._noisy) + 1
         new = score.noise(start + (count - 1) * size, size, 0)
@@ -116,18 +121,24 @@ class RollingPerformance(Performance):
         fresh = self._score.noise(start + place * size, size, level)
         return renoise(x0, fresh, self._levels[level])
 
-    def _field(self, told: list[Hint], start: int, blocks: int) -> Field:
+    def _field(self, told: list[BlockCondition], start: int, blocks: int) -> GuidedVelocity:
         """Of a window of ``blocks``, or (0) of clean latents that the ring shall keep."""
         score = self._score
         count = blocks * self._block or (self._block if start else 1)
         given = torch.arange(start, start + count, device=score.device) == 0
         side = beside(score.dit.config, score.reference, given)
         ring = replace(self._ring, window=self._window) if blocks else self._ring
-        return Field(score.dit, Branches([told], (1.0,)), side, [self._mods[blocks]], score.pace,
-                     Place(start, ring))  # fmt: skip
+        return GuidedVelocity(
+            score.dit,
+            Branches([told], (1.0,)),
+            side,
+            [self._mods[blocks]],
+            score.pace,
+            LatentPositions(start, ring),
+        )
 
 
-def part(told: list[Hint], start: int, stop: int) -> list[Hint]:
+def part(told: list[BlockCondition], start: int, stop: int) -> list[BlockCondition]:
     """What latents [start, stop) of a chunk are told."""
     return [
         hint if hint.added is None else replace(hint, added=hint.added[:, start:stop])

@@ -124,7 +124,7 @@ class CrossAttention(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
+class BlockCondition:
     """What one block is told besides the latents."""
 
     text: KeyValue
@@ -162,7 +162,7 @@ class Block(nn.Module):
         self,
         x: Tensor,
         mod: Tensor,
-        hint: Hint,
+        hint: BlockCondition,
         reach: Reach,
         past: KeyValue | None = None,
         attended: Tensor | None = None,

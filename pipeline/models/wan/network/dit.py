@@ -21,7 +21,7 @@ from pipeline.attention.cache import Recalling
 from pipeline.attention.exact import Attend, attend
 from pipeline.models.wan.config import AddedAudio, WanConfig, family
 from pipeline.models.wan.network.audio_conditioning import AddedProjection, AttendedProjection
-from pipeline.models.wan.network.block import Block, Causal, Hint, Reach
+from pipeline.models.wan.network.block import Block, BlockCondition, Causal, Reach
 from pipeline.models.wan.network.kv_ring import Memory
 from pipeline.models.wan.network.layers import (
     LayerNorm,
@@ -121,7 +121,7 @@ class WanDiT(nn.Module):
 
     def encode(
         self, text: Tensor, image: Tensor | None = None, audio: Speech | None = None
-    ) -> list[Hint]:
+    ) -> list[BlockCondition]:
         """What each block is told, for any number of denoising steps.
 
         ``text`` (B, up to 512, 4096) is padded with zeros to its full length before the text MLP,
@@ -134,7 +134,7 @@ class WanDiT(nn.Module):
         picture = None if image is None else self.img_emb(image.to(self.dtype))
         heard = self._hear(audio)
         return [
-            Hint(
+            BlockCondition(
                 text=block.cross_attn.prepare_text(words),
                 image=None if picture is None else block.cross_attn.prepare_image(picture),
                 added=self._added(heard, i),
@@ -207,7 +207,7 @@ class WanDiT(nn.Module):
         self,
         x: Tensor,
         t: Tensor | Modulation,
-        told: list[Hint],
+        told: list[BlockCondition],
         *,
         start: int = 0,
         causal: Causal | None = None,

@@ -17,7 +17,7 @@ from pipeline.consent import ConsentGrant
 from pipeline.errors import BackendRefused, ModelDamaged, ModelMismatch, ModelUnknown
 from pipeline.models.wan.accelerate import GIB, Applied, accelerate, compile_blocks
 from pipeline.models.wan.generation.denoise import denoise
-from pipeline.models.wan.generation.guided_velocity import Field, Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan, GuidedVelocity
 from pipeline.models.wan.generation.recipes import perform
 from pipeline.models.wan.model_cards import Schedule
 from pipeline.models.wan.network.cuda_graphs import Graphs
@@ -50,9 +50,9 @@ def applied(how: Acceleration) -> tuple[WanDiT, Applied]:
 
 def test_nothing_is_switched_on_by_default() -> None:
     dit, what = applied(Acceleration())
-    assert what.pace == Pace(what.pace.attends) and len(what.pace.attends) == 1
+    assert what.pace == AccelerationPlan(what.pace.attends) and len(what.pace.attends) == 1
     assert what.decode is None and dit.carrier is None
-    assert torch.equal(clean(field(what.pace)), clean(field(Pace())))
+    assert torch.equal(clean(field(what.pace)), clean(field(AccelerationPlan())))
 
 
 def test_what_was_switched_on_is_told_with_what_was_refused() -> None:
@@ -109,7 +109,7 @@ def test_sparse_attention_has_its_share_for_each_step() -> None:
     _, what = applied(how)
     shares = [a.keywords["sparsity"] for a in what.pace.attends]  # type: ignore[attr-defined]
     assert [(s.kept, s.skipped) for s in shares] == [(1.0, 0.0), (0.5, 0.2), (0.3, 0.2)]
-    assert small.relative(clean(field(what.pace)), clean(field(Pace()))) < 0.5
+    assert small.relative(clean(field(what.pace)), clean(field(AccelerationPlan()))) < 0.5
 
 
 def test_a_backend_that_nobody_has_is_refused() -> None:
@@ -155,9 +155,9 @@ class Again:
 def test_small_forwards_are_recorded_once_and_replayed(layout: str) -> None:
     recorder = Again()
     graphs = Graphs(recorder, limit=10_000)
-    exact = clean(field(Pace(), layout=layout))
+    exact = clean(field(AccelerationPlan(), layout=layout))
     for _ in range(2):
-        found = field(Pace(graphs=graphs), layout=layout)
+        found = field(AccelerationPlan(graphs=graphs), layout=layout)
         assert small.relative(clean(found), exact) < 1e-5
     assert recorder.recorded == 2 and graphs.replays == 18  # models; by branches, steps
 
@@ -173,7 +173,7 @@ def test_a_recording_copies_what_has_changed_alone() -> None:
 
 def test_large_forwards_are_not_recorded() -> None:
     recorder = Again()
-    clean(field(Pace(graphs=Graphs(recorder, limit=10))))
+    clean(field(AccelerationPlan(graphs=Graphs(recorder, limit=10))))
     assert recorder.recorded == 0
 
 
@@ -194,8 +194,11 @@ def test_a_cuda_graph_replays_the_forward() -> None:
     run = replace(run, reference=replace(run.reference, latent=run.reference.latent.cuda()))
     noises = torch.randn(3, 2, 16, 4, 4, 4, device="cuda").unbind(0)
     outs = []
-    for pace in (Pace(), Pace(graphs=Graphs(CudaRecorder(torch.device("cuda")), 10_000))):
-        velocity: Field = of(replace(run, pace=pace), GUIDED)
+    for pace in (
+        AccelerationPlan(),
+        AccelerationPlan(graphs=Graphs(CudaRecorder(torch.device("cuda")), 10_000)),
+    ):
+        velocity: GuidedVelocity = of(replace(run, pace=pace), GUIDED)
         with torch.no_grad():
             outs.append(denoise(velocity, STEPS, lambda draw: noises[draw]))
     assert small.relative(outs[1], outs[0]) < 1e-4
@@ -216,11 +219,11 @@ def test_warming_up_sees_every_shape_of_a_performance(name: str, chunks: int) ->
         return plain(x, *args, **options)  # type: ignore[arg-type]
 
     parts.dit.forward = noted  # type: ignore[method-assign]
-    assert warm_up(parts.dit, parts.card, Pace(), SIZE) == chunks
+    assert warm_up(parts.dit, parts.card, AccelerationPlan(), SIZE) == chunks
     warm = set(seen)
     seen.clear()
     assert warm
-    warm_up(parts.dit, parts.card, Pace(), SIZE)
+    warm_up(parts.dit, parts.card, AccelerationPlan(), SIZE)
     assert seen <= warm
 
 
@@ -231,7 +234,7 @@ def test_warming_up_runs_every_batch_of_streams_and_the_window_of_a_rendering(
     parts = model(name, schedule=Schedule(2, 5.0, "renoise", "float32"))
     seen = Counter(monkeypatch)
     chunks = name == "livetalk-1.3b"
-    warm_up(parts.dit, parts.card, Pace(), SIZE, window=1 if chunks else 3, streams=5)
+    warm_up(parts.dit, parts.card, AccelerationPlan(), SIZE, window=1 if chunks else 3, streams=5)
     assert set(seen.rows) == {1, 2, 4} | (set() if chunks else {3})
 
 
@@ -249,7 +252,7 @@ def test_nothing_is_compiled_after_warming_up(grant: ConsentGrant) -> None:
     schedule = Schedule(2, 5.0, "renoise", "float32")
     parts = model("livetalk-1.3b", schedule=schedule)
     compile_blocks(parts.dit, backend)  # type: ignore[arg-type]
-    pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=2))
+    pipeline = WanPipeline(parts, applied=Applied(AccelerationPlan(), streams=2))
     pipeline.warm_up([SIZE])
     count = len(compiled)
     avatar = pipeline.enrol(picture(), grant)
@@ -274,7 +277,7 @@ def test_what_is_compiled_or_recorded_is_warmed_up_when_it_is_loaded(
     warmed: list[object] = []
     monkeypatch.setattr(module.WanPipeline, "warm_up", lambda _, sizes: warmed.append(sizes))
     for how in (Acceleration(), Acceleration(launch_graph_tokens=1)):
-        monkeypatch.setattr(module, "accelerate", lambda *_: Applied(Pace()))
+        monkeypatch.setattr(module, "accelerate", lambda *_: Applied(AccelerationPlan()))
         WanPipeline.load(tmp_path, parts.card, speed=how)
     assert warmed == [(SIZE,)]
 
@@ -329,6 +332,6 @@ def test_profiles_nobody_knows_and_damaged_ones_are_refused(tmp_path: Path) -> N
 
 
 def test_perform_takes_the_pace_along() -> None:
-    run = replace(score(schedule=STEPS), pace=Pace(thresholds=(0.0, 0.1)))
+    run = replace(score(schedule=STEPS), pace=AccelerationPlan(thresholds=(0.0, 0.1)))
     with pytest.raises(ValueError, match="thresholds are given for 2 steps, the schedule has 3"):
         perform(run, None, model("omniavatar-1.3b").card)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from pipeline.consent import ConsentGrant
 from pipeline.errors import BackendRefused, ModelTooLarge
 from pipeline.models.wan import accelerate as module
 from pipeline.models.wan.accelerate import Applied, accelerate, slow_conv3d
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.network.cuda_graphs import Graphs
 from pipeline.models.wan.pipeline import WanPipeline
 from pipeline.models.wan.stage_clock import HostClock, Stages
@@ -111,7 +111,7 @@ def test_recording_that_fails_is_left_out_at_load_not_at_the_first_frame(
 
     parts = model("omniavatar-1.3b")
     graphs = Graphs(Failing(), 10_000)  # type: ignore[arg-type]
-    pipeline = WanPipeline(parts, applied=Applied(Pace(graphs=graphs)))
+    pipeline = WanPipeline(parts, applied=Applied(AccelerationPlan(graphs=graphs)))
     pipeline.prepare([SIZE])
     assert "nothing is compiled or recorded: RuntimeError: operation not" in pipeline.reason
     stream = pipeline.open(pipeline.enrol(picture(), grant), grant)

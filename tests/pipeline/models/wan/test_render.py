@@ -17,7 +17,7 @@ from pipeline.consent import ConsentGrant, Kind, Registry
 from pipeline.consent.registry import new_record
 from pipeline.models.wan.model_cards import Schedule, card
 from pipeline.models.wan.pipeline import WanPipeline
-from pipeline.models.wan.run_options import Manner
+from pipeline.models.wan.run_options import RunOptions
 from pipeline.render import main as render_command
 from tests.pipeline.models.wan.whole import model, picture, render, speech
 
@@ -52,7 +52,7 @@ def test_frames_carried_as_published_follow_another_path_but_count_the_same(
 ) -> None:
     parts = model("flashtalk-14b")
     ours = render(WanPipeline(parts), grant, 1.3)
-    theirs = render(WanPipeline(parts, Manner(carry="frames")), grant, 1.3)
+    theirs = render(WanPipeline(parts, RunOptions(carry="frames")), grant, 1.3)
     assert len(ours) == len(theirs) == 33
     same = [np.array_equal(a.image, b.image) for a, b in zip(ours, theirs, strict=True)]
     assert all(same[:21]) and not any(same[21:])
@@ -69,7 +69,7 @@ def test_latents_are_carried_without_encoding_anything_again(
 
 def test_harmonised_chunks_agree_and_cover_the_same_frames(grant: ConsentGrant) -> None:
     parts = model("flashtalk-14b")
-    together = render(WanPipeline(parts, Manner(window=2)), grant, 1.3)
+    together = render(WanPipeline(parts, RunOptions(window=2)), grant, 1.3)
     one_by_one = render(WanPipeline(parts), grant, 1.3)
     assert len(together) == len(one_by_one) == 33
     assert not np.array_equal(together[-1].image, one_by_one[-1].image)

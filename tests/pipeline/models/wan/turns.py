@@ -7,16 +7,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.models.wan.generation.chunked import Performance
-from pipeline.models.wan.generation.forward import Ask, Turn, answer
+from pipeline.models.wan.generation.chunked import GenerationState
+from pipeline.models.wan.generation.forward import ForwardRequest, Generation, answer
 
 T = TypeVar("T")
 
 
 @torch.no_grad()
-def taken(turn: Turn[T]) -> tuple[list[Ask], T]:
+def taken(turn: Generation[T]) -> tuple[list[ForwardRequest], T]:
     """What a turn asked for, each answered, and what it returned."""
-    asks: list[Ask] = []
+    asks: list[ForwardRequest] = []
     try:
         ask = next(turn)
         while True:
@@ -27,7 +27,7 @@ def taken(turn: Turn[T]) -> tuple[list[Ask], T]:
 
 
 @torch.no_grad()
-def given_up(turn: Turn[T], asks: int) -> None:
+def given_up(turn: Generation[T], asks: int) -> None:
     """A turn that fails when it has asked so often."""
     ask = next(turn)
     for _ in range(asks - 1):
@@ -35,7 +35,7 @@ def given_up(turn: Turn[T], asks: int) -> None:
     turn.close()
 
 
-def retried(run: Performance, channels: int, failures: list[tuple[int, ...]]) -> list[Tensor]:
+def retried(run: GenerationState, channels: int, failures: list[tuple[int, ...]]) -> list[Tensor]:
     """The latents of a turn for each of ``failures``, after having been given up that often, at
     those asks."""
     out = []

@@ -20,7 +20,7 @@ from pipeline.models.wan.checkpoint.files import find_files
 from pipeline.models.wan.loading import WanModel
 from pipeline.models.wan.model_cards import card
 from pipeline.models.wan.pipeline import WanPipeline, fit_picture
-from pipeline.models.wan.run_options import Manner
+from pipeline.models.wan.run_options import RunOptions
 from tests.pipeline.models.wan.whole import listener, model, picture, speech
 
 transformers = pytest.importorskip("transformers")
@@ -98,7 +98,7 @@ def test_a_size_that_was_not_trained_is_refused_unless_forced(grant: ConsentGran
     parts = model("livetalk-1.3b")
     with pytest.raises(ModelMismatch, match="64x32 is not one of its sizes"):
         WanPipeline(parts).enrol(picture(), grant, size=(64, 32))
-    forced = WanPipeline(parts, Manner(force=True))
+    forced = WanPipeline(parts, RunOptions(force=True))
     assert forced.enrol(picture(), grant, size=(64, 32)).reference.latent.shape[3:] == (4, 8)
     assert "64x32 is not one of its sizes" in forced.notices[0]
 
@@ -113,7 +113,7 @@ def test_a_size_that_was_not_trained_is_refused_unless_forced(grant: ConsentGran
 )
 def test_a_manner_that_makes_no_sense_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Manner(**changes)  # type: ignore[arg-type]
+        RunOptions(**changes)  # type: ignore[arg-type]
 
 
 def test_a_picture_is_scaled_to_cover_and_cut_evenly() -> None:

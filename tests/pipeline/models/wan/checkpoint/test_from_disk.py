@@ -19,7 +19,7 @@ from pipeline.models.wan.encoders.speech import SpeechEncoder
 from pipeline.models.wan.model_cards import CARDS, Card, card, counted
 from pipeline.models.wan.network.dit import WanDiT
 from pipeline.models.wan.pipeline import WanPipeline
-from pipeline.models.wan.run_options import Manner
+from pipeline.models.wan.run_options import RunOptions
 from tests.pipeline.models.wan import small
 from tests.pipeline.models.wan.checkpoint.test_files import save_everything
 from tests.pipeline.models.wan.encoders.test_encoders import original_clip
@@ -177,7 +177,7 @@ def test_another_shape_runs_by_a_cards_recipe_when_forced_and_says_so(
     published = replace(parts.card, parameters=card("flashtalk-14b").parameters)
     with pytest.raises(ModelMismatch, match=r"18,882,046,784 parameters, .* Add --force to run"):
         WanPipeline.load(path, published, dtype=torch.float32)
-    pipeline = WanPipeline.load(path, published, dtype=torch.float32, manner=Manner(force=True))
+    pipeline = WanPipeline.load(path, published, dtype=torch.float32, manner=RunOptions(force=True))
     count = sum(value.numel() for value in dit.state_dict().values())
     assert f"{count:,} parameters (48 wide, 4 blocks, 2 heads)" in pipeline.notices[0]
     avatar = pipeline.enrol(picture(), grant)

@@ -22,7 +22,7 @@ from pipeline.models.wan.checkpoint.working_memory import (
     transformer_bytes,
     working_memory,
 )
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.model_cards import card
 from pipeline.models.wan.vae.autoencoder import published_vae
 from pipeline.models.wan.warmup import _nobody, _until_all_is_seen
@@ -87,7 +87,7 @@ def test_what_is_told_covers_what_a_performance_allocates(
     dit, told = shadow(wanted, wanted.config.depth), working_memory(wanted)
     streams = wanted.how.streams_together
     with torch.no_grad(), FlashShapes(), Ledger() as ledger:
-        cast = [_nobody(dit, quick, Pace(batched=wanted.how.guidance_batched), SIZE, 1)
+        cast = [_nobody(dit, quick, AccelerationPlan(batched=wanted.how.guidance_batched), SIZE, 1)
                 for _ in range(streams)]  # fmt: skip
         _until_all_is_seen(cast, wanted.config.audio.channels)  # type: ignore[union-attr]
     assert ledger.peak <= told.conditions + told.past + told.temporaries

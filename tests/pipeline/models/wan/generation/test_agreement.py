@@ -12,12 +12,12 @@ from torch import Tensor
 
 from pipeline.models.wan.generation.chunked import (
     ChunkPerformance,
-    Performance,
+    GenerationSetup,
+    GenerationState,
     RingPerformance,
-    Score,
 )
 from pipeline.models.wan.generation.denoise import Branches, Prompts, branches
-from pipeline.models.wan.generation.forward import Ask, answer
+from pipeline.models.wan.generation.forward import ForwardRequest, answer
 from pipeline.models.wan.generation.merged_past import MergedPerformance
 from pipeline.models.wan.generation.rolling_window import RollingPerformance
 from pipeline.models.wan.model_cards import CARDS, Guidance, Recipe, Schedule, read_card
@@ -30,7 +30,7 @@ from tests.pipeline.models.wan.generation.test_chunked import score
 NOBODY = Prompts(torch.zeros(1, 1, 20), torch.zeros(1, 1, 20))
 
 
-def staged(layout: str, schedule: Schedule, latents: int) -> Score:
+def staged(layout: str, schedule: Schedule, latents: int) -> GenerationSetup:
     run = score(layout=layout, schedule=schedule)
     if layout == "A":
         return run
@@ -39,11 +39,11 @@ def staged(layout: str, schedule: Schedule, latents: int) -> Score:
     return replace(run, reference=Reference(run.reference.latent, clip, tokens))
 
 
-def asked(performance: Performance) -> tuple[list[tuple[Ask, Tensor]], Tensor]:
+def asked(performance: GenerationState) -> tuple[list[tuple[ForwardRequest, Tensor]], Tensor]:
     """What a turn asks for, what it is answered, and its latents; speech is noise."""
     span, channels = performance.span(), performance._score.dit.config.audio.channels  # type: ignore[attr-defined]  # fmt: skip
     turn = performance.turn(torch.randn(span.stop - span.start, channels))
-    asks: list[tuple[Ask, Tensor]] = []
+    asks: list[tuple[ForwardRequest, Tensor]] = []
     with torch.no_grad():
         ask = next(turn)
         while True:
@@ -93,7 +93,7 @@ def test_a_window_gives_the_latents_on_which_its_chunks_agreed() -> None:
 
 
 MEMORY = Recipe("memory", block=8, window=14, sink=2, newest=2, merge=5, frames=53)
-PERFORMANCES: dict[str, Callable[[], Performance]] = {
+PERFORMANCES: dict[str, Callable[[], GenerationState]] = {
     "ring": lambda: RingPerformance(
         staged("A", Schedule(2, 5.0, "renoise", "float32"), 2), NOBODY, 2, KvRing(5, 2)
     ),

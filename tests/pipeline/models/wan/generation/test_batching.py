@@ -20,12 +20,12 @@ from pipeline.models.wan.generation import batching as module
 from pipeline.models.wan.generation.batching import decode_together, grouped, together
 from pipeline.models.wan.generation.chunked import (
     ChunkPerformance,
-    Performance,
+    GenerationSetup,
+    GenerationState,
     RingPerformance,
-    Score,
 )
 from pipeline.models.wan.generation.denoise import Prompts
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.model_cards import Guidance, Schedule
 from pipeline.models.wan.network.condition import Reference
 from pipeline.models.wan.network.cuda_graphs import Graphs
@@ -43,8 +43,12 @@ DIT = {layout: small.dit(layout) for layout in "AB"}
 
 
 def performance(
-    seed: int, kind: str, layout: str = "A", pace: Pace | None = None, guidance: float = 1.0
-) -> Performance:
+    seed: int,
+    kind: str,
+    layout: str = "A",
+    pace: AccelerationPlan | None = None,
+    guidance: float = 1.0,
+) -> GenerationState:
     """One of its own picture, prompt and noise."""
     draw = torch.Generator().manual_seed(seed)
 
@@ -54,14 +58,16 @@ def performance(
     reference = Reference(random(1, 16, 1, 4, 4))
     if layout == "B":
         reference = replace(reference, video=random(1, 16, 4, 4, 4), tokens=random(1, 257, 18))
-    score = Score(DIT[layout], TWO, Guidance(guidance, guidance), reference, seed, pace or Pace())
+    score = GenerationSetup(
+        DIT[layout], TWO, Guidance(guidance, guidance), reference, seed, pace or AccelerationPlan()
+    )
     prompts = Prompts(random(1, 3 + seed % 4, 20), random(1, 2, 20))
     if kind == "ring":
         return RingPerformance(score, prompts, 2, KvRing(5, 1, relative=True))
     return ChunkPerformance(score, prompts, 4, 2, window=2 if kind == "window" else 1)
 
 
-def heard(run: Performance, seed: int, layout: str = "A") -> Tensor:
+def heard(run: GenerationState, seed: int, layout: str = "A") -> Tensor:
     span = run.span()
     draw = torch.Generator().manual_seed(100 * seed + span.start)
     shape = (14,) if layout == "A" else (12,)
@@ -69,7 +75,7 @@ def heard(run: Performance, seed: int, layout: str = "A") -> Tensor:
 
 
 def rounds(
-    runs: Sequence[Performance], most: int, count: int, layout: str = "A"
+    runs: Sequence[GenerationState], most: int, count: int, layout: str = "A"
 ) -> list[list[Tensor]]:
     """Latents of every round and stream."""
     return [
@@ -87,9 +93,9 @@ def rounds(
 def test_streams_in_one_batch_get_what_they_get_alone(
     monkeypatch: pytest.MonkeyPatch, kind: str, layout: str, guidance: float, branches: bool
 ) -> None:
-    pace = Pace(batched=branches)
+    pace = AccelerationPlan(batched=branches)
 
-    def four() -> list[Performance]:
+    def four() -> list[GenerationState]:
         return [performance(seed, kind, layout, pace, guidance) for seed in range(4)]
 
     alone = rounds(four(), 1, 4, layout)
@@ -108,7 +114,7 @@ def test_rings_of_different_fill_go_apart_and_together_again(
 ) -> None:
     """Two streams, the second one 1 block behind; rings of 5 latents are full after 2 blocks."""
 
-    def two() -> list[Performance]:
+    def two() -> list[GenerationState]:
         runs = [performance(seed, "ring") for seed in range(2)]
         runs[0].advance(heard(runs[0], 0))
         return runs
@@ -126,13 +132,13 @@ def test_streams_whose_guidance_is_cached_go_on_at_their_own_pace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A threshold that lets some streams leave a branch out: what is left is still joined."""
-    probe = performance(0, "chunk", pace=Pace(thresholds=(0.0, 1e9)), guidance=3.0)
+    probe = performance(0, "chunk", pace=AccelerationPlan(thresholds=(0.0, 1e9)), guidance=3.0)
     assert probe.advance(heard(probe, 0)).latents.isfinite().all()
 
-    def three(bound: float) -> list[Performance]:
+    def three(bound: float) -> list[GenerationState]:
         made = [performance(seed, "chunk", guidance=3.0) for seed in range(3)]
         for run, own in zip(made, (0.0, bound, bound), strict=True):
-            run._score = replace(run._score, pace=Pace(thresholds=(0.0, own)))  # type: ignore[attr-defined]
+            run._score = replace(run._score, pace=AccelerationPlan(thresholds=(0.0, own)))  # type: ignore[attr-defined]
         return made
 
     alone = rounds(three(1e9), 1, 2)
@@ -144,9 +150,9 @@ def test_streams_whose_guidance_is_cached_go_on_at_their_own_pace(
 
 
 def test_attention_is_reused_for_a_batch_as_for_each() -> None:
-    pace = Pace(reuse=Reuse(("FFFFFF", "FRFRRF")))
+    pace = AccelerationPlan(reuse=Reuse(("FFFFFF", "FRFRRF")))
 
-    def two() -> list[Performance]:
+    def two() -> list[GenerationState]:
         return [performance(seed, "chunk", pace=pace) for seed in range(2)]
 
     alone, batch = rounds(two(), 1, 2), rounds(two(), 2, 2)
@@ -159,7 +165,7 @@ def test_attention_is_reused_for_a_batch_as_for_each() -> None:
 def test_a_batch_is_replayed_from_one_recording() -> None:
     recorder = Again()
     graphs = Graphs(recorder, limit=10_000)
-    pace = Pace(graphs=graphs)
+    pace = AccelerationPlan(graphs=graphs)
     batch = rounds([performance(seed, "chunk", pace=pace) for seed in range(4)], 4, 3)
     plain = rounds([performance(seed, "chunk") for seed in range(4)], 1, 3)
     assert recorder.recorded == 1 and graphs.replays == 2 * 3
@@ -220,7 +226,7 @@ def test_the_engine_shows_every_stream_what_it_would_show_alone(
     parts = model(name) if name == "liveact-18b" else model(name, schedule=TWO)
     apart = opened(WanPipeline(parts), grant, 3)
     alone = [[f for _ in range(2) for f in stream.step()] for stream in apart]
-    pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=4))
+    pipeline = WanPipeline(parts, applied=Applied(AccelerationPlan(), streams=4))
     streams = opened(pipeline, grant, 3)
     seen = Counter(monkeypatch)
     rounds_ = [[*map(list, pipeline.engine.step(streams))] for _ in range(2)]
@@ -247,7 +253,7 @@ def test_a_batch_that_fails_goes_one_by_one_and_nobody_notices(
 ) -> None:
     parts = model("livetalk-1.3b", schedule=TWO)
     exact = [[*s.step(), *s.step()] for s in opened(WanPipeline(parts), grant, 2)]
-    pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=2))
+    pipeline = WanPipeline(parts, applied=Applied(AccelerationPlan(), streams=2))
     streams = opened(pipeline, grant, 2)
     with monkeypatch.context() as patch:
         patch.setattr(module, broken, _fail)
@@ -264,7 +270,7 @@ def test_a_ring_that_cannot_take_in_its_latents_leaves_the_others_as_they_were(
 ) -> None:
     parts = model("livetalk-1.3b", schedule=TWO)
     exact = [*opened(WanPipeline(parts), grant, 1)[0].step()]
-    pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=2))
+    pipeline = WanPipeline(parts, applied=Applied(AccelerationPlan(), streams=2))
     streams = opened(pipeline, grant, 2)
     ring = streams[1]._performance._ring
     monkeypatch.setattr(type(ring), "kept", _fail_for(ring, type(ring).kept))
@@ -292,7 +298,7 @@ def test_a_stream_that_fails_at_any_stage_fails_alone(
 ) -> None:
     parts = model("livetalk-1.3b", schedule=TWO)
     exact = [[*s.step(), *s.step()] for s in opened(WanPipeline(parts), grant, 3)]
-    pipeline = WanPipeline(parts, applied=Applied(Pace(), streams=4))
+    pipeline = WanPipeline(parts, applied=Applied(AccelerationPlan(), streams=4))
     streams = opened(pipeline, grant, 3)
     streams[1]._label, joined = replace(streams[1]._label), module._decode_joined
     method, owner = STAGES[stage]
@@ -340,7 +346,9 @@ def _fail_for(one: object, plain: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_batch_with_revoked_consent_hears_nothing(
     registry: Registry, grant: ConsentGrant
 ) -> None:
-    pipeline = WanPipeline(model("livetalk-1.3b", schedule=TWO), applied=Applied(Pace(), streams=2))
+    pipeline = WanPipeline(
+        model("livetalk-1.3b", schedule=TWO), applied=Applied(AccelerationPlan(), streams=2)
+    )
     streams = opened(pipeline, grant, 2)
     registry.revoke(grant.consent_id)
     for frames in pipeline.engine.step(streams):

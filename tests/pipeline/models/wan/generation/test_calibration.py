@@ -15,9 +15,13 @@ from pipeline.attention.cache import Reuse
 from pipeline.diffusion.guidance import change
 from pipeline.models.wan.accelerate import accelerate
 from pipeline.models.wan.generation.calibration import Learned, Sample, learn
-from pipeline.models.wan.generation.chunked import ChunkPerformance, Performance, Score
+from pipeline.models.wan.generation.chunked import (
+    ChunkPerformance,
+    GenerationSetup,
+    GenerationState,
+)
 from pipeline.models.wan.generation.denoise import Prompts
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.model_cards import Guidance
 from tests.pipeline.models.wan import small
 from tests.pipeline.models.wan.generation.test_chunked import score
@@ -32,7 +36,9 @@ def samples(guidance: Guidance = GUIDED, reusable: bool = True) -> tuple[Sample,
         torch.manual_seed(seed)
         prompts = Prompts(torch.randn(1, 5, 20), torch.randn(1, 3, 20))
 
-        def start(pace: Pace, run: Score = run, prompts: Prompts = prompts) -> Performance:
+        def start(
+            pace: AccelerationPlan, run: GenerationSetup = run, prompts: Prompts = prompts
+        ) -> GenerationState:
             return ChunkPerformance(replace(run, pace=pace), prompts, 2, 1)
 
         heard = (torch.randn(5, 14),)
@@ -43,7 +49,10 @@ def samples(guidance: Guidance = GUIDED, reusable: bool = True) -> tuple[Sample,
 
 def test_the_learned_table_stays_within_its_budget_and_reuses_something() -> None:
     found = learn(samples(), saved=0.3, budget=0.05)
-    errors = [change(s.clean(Pace(reuse=found.reuse)), s.clean(Pace())) for s in samples()]
+    errors = [
+        change(s.clean(AccelerationPlan(reuse=found.reuse)), s.clean(AccelerationPlan()))
+        for s in samples()
+    ]
     assert sum(errors) / 3 <= 0.05
     assert found.reuse.reused > 0
     assert learn(samples(), saved=0.3, budget=0.0).reuse == Reuse.of(3, 6)
@@ -53,8 +62,8 @@ def test_a_trial_tells_what_reuse_at_that_step_alone_costs() -> None:
     sample = samples()[0]
     (chunk,) = sample.trials()
     last = chunk[-1]
-    reused = sample.clean(Pace(thresholds=(0.0, 0.0, math.inf)))
-    exact = sample.clean(Pace())
+    reused = sample.clean(AccelerationPlan(thresholds=(0.0, 0.0, math.inf)))
+    exact = sample.clean(AccelerationPlan())
     assert last.change > 0
     field = last.error * STEPS.levels[2]  # x0 = x - t v: only the last step differs
     assert change(reused, exact) == pytest.approx(field, rel=0.9)

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from pipeline.diffusion.sampling import latent_noise
-from pipeline.models.wan.generation.chunked import ChunkPerformance, RingPerformance, Score
+from pipeline.models.wan.generation.chunked import (
+    ChunkPerformance,
+    GenerationSetup,
+    RingPerformance,
+)
 from pipeline.models.wan.generation.denoise import Prompts
 from pipeline.models.wan.model_cards import Guidance, Schedule
 from pipeline.models.wan.network.audio_conditioning import group_frames
@@ -17,11 +21,16 @@ from pipeline.models.wan.network.kv_ring import KvRing
 from tests.pipeline.models.wan import small
 
 
-def score(dit=None, layout: str = "A", schedule: Schedule | None = None) -> Score:  # type: ignore[no-untyped-def]
+def score(dit=None, layout: str = "A", schedule: Schedule | None = None) -> GenerationSetup:  # type: ignore[no-untyped-def]
     torch.manual_seed(1)
     reference = Reference(torch.randn(1, 16, 1, 4, 4))
-    return Score(dit or small.dit(layout), schedule or Schedule(2, 5.0, "renoise", "float32"),
-                 Guidance(1.0, 1.0), reference, seed=5)  # fmt: skip
+    return GenerationSetup(
+        dit or small.dit(layout),
+        schedule or Schedule(2, 5.0, "renoise", "float32"),
+        Guidance(1.0, 1.0),
+        reference,
+        seed=5,
+    )
 
 
 def test_a_ring_run_equals_the_published_loop_written_out() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.models.wan.config import AddedAudio
-from pipeline.models.wan.generation.chunked import Performance
+from pipeline.models.wan.generation.chunked import GenerationState
 from pipeline.models.wan.generation.denoise import Prompts
 from pipeline.models.wan.generation.forward import answer
 from pipeline.models.wan.generation.recipes import perform
@@ -26,7 +26,7 @@ RECIPES = {
 }
 
 
-def performing(kind: str, relative: bool = True) -> tuple[Performance, int]:
+def performing(kind: str, relative: bool = True) -> tuple[GenerationState, int]:
     """At one token a latent; with the channels of its speech."""
     if kind == "memory":
         run = score(small.dit("B", depth=2), "B", Schedule(2, 5.0, "euler", "float32"))
@@ -40,7 +40,7 @@ def performing(kind: str, relative: bool = True) -> tuple[Performance, int]:
     return perform(run, PROMPTS, own, relative=relative), 12 if kind == "memory" else 14
 
 
-def advanced(performance: Performance, channels: int, places: list[int]) -> torch.Tensor:
+def advanced(performance: GenerationState, channels: int, places: list[int]) -> torch.Tensor:
     """A turn's latents; adds the furthest place of every forward."""
     span = performance.span()
     torch.manual_seed(span.start)

@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.attention import attend
 from pipeline.attention.cache import Reuse
 from pipeline.attention.sparse import Sparsity, attend_sparse
-from pipeline.models.wan.generation.chunked import Score
+from pipeline.models.wan.generation.chunked import GenerationSetup
 from pipeline.models.wan.generation.denoise import Known, Prompts, branches, denoise
-from pipeline.models.wan.generation.guided_velocity import Field, Pace
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan, GuidedVelocity
 from pipeline.models.wan.model_cards import Guidance, Schedule
 from pipeline.models.wan.network.dit import Shortcut, WanDiT
 from pipeline.models.wan.network.kv_ring import KvRing
@@ -27,12 +27,12 @@ STEPS = Schedule(3, 5.0, "renoise", "float32")
 GUIDED = Guidance(5.0, 4.0)
 
 
-def field(pace: Pace, guidance: Guidance = GUIDED, layout: str = "A") -> Field:
+def field(pace: AccelerationPlan, guidance: Guidance = GUIDED, layout: str = "A") -> GuidedVelocity:
     run = replace(score(layout=layout, schedule=STEPS), pace=pace)
     return of(run, guidance)
 
 
-def of(run: Score, guidance: Guidance) -> Field:
+def of(run: GenerationSetup, guidance: Guidance) -> GuidedVelocity:
     torch.manual_seed(9)
     dit, device = run.dit, run.device
     prompts = Prompts(torch.randn(1, 5, 20).to(device), torch.randn(1, 3, 20).to(device))
@@ -43,10 +43,10 @@ def of(run: Score, guidance: Guidance) -> Field:
         audio = (torch.randn(2, 1, 5, 12), torch.randn(2, 3, 8, 12))
     lot = branches(dit, guidance, prompts, image, audio)
     side = torch.randn(2, dit.config.in_channels - 16, 4, 4, 4).to(device)
-    return Field(dit, lot, side, run.modulations(), run.pace)
+    return GuidedVelocity(dit, lot, side, run.modulations(), run.pace)
 
 
-def clean(velocity: Field) -> Tensor:
+def clean(velocity: GuidedVelocity) -> Tensor:
     noises = torch.randn(3, 2, 16, 4, 4, 4, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         return denoise(velocity, STEPS, lambda draw: noises[draw])
@@ -75,45 +75,47 @@ class Counter:
 def test_all_branches_in_one_batch_give_what_they_give_one_by_one(
     monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
-    plain = clean(field(Pace(), layout=layout))
+    plain = clean(field(AccelerationPlan(), layout=layout))
     seen = Counter(monkeypatch)
-    together = clean(field(Pace(batched=True), layout=layout))
+    together = clean(field(AccelerationPlan(batched=True), layout=layout))
     assert seen.rows == [6, 6, 6]  # three branches of two chunks
     assert small.relative(together, plain) < 1e-5
 
 
 def test_guidance_of_one_runs_one_branch(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Counter(monkeypatch)
-    clean(field(Pace(batched=True, thresholds=(0.0, 0.0, 0.0)), Guidance(1.0, 1.0)))
+    clean(field(AccelerationPlan(batched=True, thresholds=(0.0, 0.0, 0.0)), Guidance(1.0, 1.0)))
     assert seen.rows == [2, 2, 2]
 
 
 def test_a_cached_branch_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Counter(monkeypatch)
-    velocity = field(Pace(thresholds=(0.0, math.inf, 0.0)))
+    velocity = field(AccelerationPlan(thresholds=(0.0, math.inf, 0.0)))
     clean(velocity)
     assert seen.rows == [2] * (3 + 1 + 3)
     assert velocity.hits == {"guidance": 1, "attention": 0}
 
 
 def test_a_cache_of_branches_that_is_never_used_changes_nothing() -> None:
-    assert torch.equal(clean(field(Pace(thresholds=(0.0,) * 3))), clean(field(Pace())))
+    assert torch.equal(
+        clean(field(AccelerationPlan(thresholds=(0.0,) * 3))), clean(field(AccelerationPlan()))
+    )
 
 
 def test_thresholds_in_between_look_at_the_conditional_field(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen = Counter(monkeypatch)
-    clean(field(Pace(thresholds=(0.0, 1e-6, 1e6))))
+    clean(field(AccelerationPlan(thresholds=(0.0, 1e-6, 1e6))))
     assert seen.rows == [2] * (3 + 3 + 1)
 
 
 def test_batched_branches_are_left_out_where_the_cache_decides_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = clean(field(Pace(thresholds=(0.0, math.inf, 0.0))))
+    plain = clean(field(AccelerationPlan(thresholds=(0.0, math.inf, 0.0))))
     seen = Counter(monkeypatch)
-    batched = clean(field(Pace(batched=True, thresholds=(0.0, math.inf, 0.0))))
+    batched = clean(field(AccelerationPlan(batched=True, thresholds=(0.0, math.inf, 0.0))))
     assert seen.rows == [6, 2, 6]
     assert small.relative(batched, plain) < 1e-5
 
@@ -124,16 +126,16 @@ def test_attention_is_reused_where_the_table_says_so(
 ) -> None:
     seen = Counter(monkeypatch)
     table = Reuse(("FFFFFF", "FRFRFF", "FRRFFF"))
-    velocity = field(Pace(attends=(seen.attend,), batched=batched, reuse=table))
+    velocity = field(AccelerationPlan(attends=(seen.attend,), batched=batched, reuse=table))
     reused = clean(velocity)
     assert seen.attentions == (6 + 4 + 4) * (1 if batched else 3)
     assert velocity.hits["attention"] == 4 * (1 if batched else 3)
-    assert 1e-6 < small.relative(reused, clean(field(Pace()))) < 0.5
+    assert 1e-6 < small.relative(reused, clean(field(AccelerationPlan()))) < 0.5
 
 
 def test_a_table_without_reuse_changes_nothing() -> None:
     full = Reuse.of(3, 6)
-    assert torch.equal(clean(field(Pace(reuse=full))), clean(field(Pace())))
+    assert torch.equal(clean(field(AccelerationPlan(reuse=full))), clean(field(AccelerationPlan())))
 
 
 def test_each_step_has_its_own_attention(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,30 +149,38 @@ def test_each_step_has_its_own_attention(monkeypatch: pytest.MonkeyPatch) -> Non
         return run
 
     wanted = (1.0, 0.5, 0.25)
-    found = clean(field(Pace(attends=tuple(map(sparse, wanted))), Guidance(1.0, 1.0)))
+    found = clean(field(AccelerationPlan(attends=tuple(map(sparse, wanted))), Guidance(1.0, 1.0)))
     assert shares == [share for share in wanted for _ in range(6)]
-    assert small.relative(found, clean(field(Pace(), Guidance(1.0, 1.0)))) > 1e-6
+    assert small.relative(found, clean(field(AccelerationPlan(), Guidance(1.0, 1.0)))) > 1e-6
 
 
 @pytest.mark.parametrize(
     ("pace", "message"),
     [
-        (Pace(attends=(attend, attend)), "attends are given for 2 steps, the schedule has 3"),
-        (Pace(thresholds=(0.0, 1.0)), "thresholds are given for 2 steps, the schedule has 3"),
-        (Pace(reuse=Reuse.of(4, 6)), "reuse are given for 4 steps, the schedule has 3"),
-        (Pace(reuse=Reuse.of(3, 5)), "reuse names 5 blocks, the model has 6"),
+        (
+            AccelerationPlan(attends=(attend, attend)),
+            "attends are given for 2 steps, the schedule has 3",
+        ),
+        (
+            AccelerationPlan(thresholds=(0.0, 1.0)),
+            "thresholds are given for 2 steps, the schedule has 3",
+        ),
+        (AccelerationPlan(reuse=Reuse.of(4, 6)), "reuse are given for 4 steps, the schedule has 3"),
+        (AccelerationPlan(reuse=Reuse.of(3, 5)), "reuse names 5 blocks, the model has 6"),
     ],
 )
-def test_tables_of_another_schedule_or_depth_are_refused(pace: Pace, message: str) -> None:
+def test_tables_of_another_schedule_or_depth_are_refused(
+    pace: AccelerationPlan, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         field(pace)
 
 
 def test_caches_that_exclude_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="batched must be off"):
-        Pace(batched=True, thresholds=(0.0, 0.1), reuse=Reuse.of(2, 2))
+        AccelerationPlan(batched=True, thresholds=(0.0, 0.1), reuse=Reuse.of(2, 2))
     with pytest.raises(ValueError, match="at least one attention"):
-        Pace(attends=())
+        AccelerationPlan(attends=())
 
 
 def test_keys_that_are_kept_are_computed() -> None:
@@ -189,7 +199,7 @@ def test_what_depends_on_the_noise_level_alone_is_computed_once(
     calls = []
     plain = WanDiT.modulation
     monkeypatch.setattr(WanDiT, "modulation", lambda m, t: calls.append(t) or plain(m, t))
-    velocity = field(Pace(), Guidance(1.0, 1.0))
+    velocity = field(AccelerationPlan(), Guidance(1.0, 1.0))
     assert len(calls) == 4  # three steps and the level 0 of a ring's pass
     clean(velocity)
     assert len(calls) == 4
@@ -212,9 +222,15 @@ class Watch(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("layout", ["A"])
-@pytest.mark.parametrize("pace", [Pace(), Pace(batched=True, thresholds=(0.0, math.inf, 0.0)),
-                                  Pace(reuse=Reuse.of(3, 6, [(1, 2), (2, 2)]))])  # fmt: skip
-def test_nothing_in_the_loop_waits_for_the_device(layout: str, pace: Pace) -> None:
+@pytest.mark.parametrize(
+    "pace",
+    [
+        AccelerationPlan(),
+        AccelerationPlan(batched=True, thresholds=(0.0, math.inf, 0.0)),
+        AccelerationPlan(reuse=Reuse.of(3, 6, [(1, 2), (2, 2)])),
+    ],
+)
+def test_nothing_in_the_loop_waits_for_the_device(layout: str, pace: AccelerationPlan) -> None:
     """On the meta device a number cannot be read, and copies from the host are seen."""
     run = replace(score(layout=layout, schedule=STEPS), pace=pace)
     run.dit.to("meta")
@@ -254,7 +270,7 @@ WAITING = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "cudaStre
            "cudaDeviceSynchronize", "cudaEventSynchronize", "Memcpy DtoH")  # fmt: skip
 
 
-def waits(velocity: Field, noises: Sequence[Tensor], given: Known) -> list[str]:
+def waits(velocity: GuidedVelocity, noises: Sequence[Tensor], given: Known) -> list[str]:
     """What the profiler saw in the loop that makes the host wait for the device."""
     with torch.no_grad():
         denoise(velocity, STEPS, noises.__getitem__, given)
@@ -270,14 +286,23 @@ def test_the_profiler_sees_no_number_read_in_the_loop() -> None:
     run = score(schedule=STEPS)
     noises = torch.randn(3, 2, 16, 4, 4, 4).unbind(0)
     assert waits(of(run, GUIDED), noises, Known(run.reference.latent)) == []
-    threshold = replace(run, pace=Pace(thresholds=(0.0, 0.5, 0.5)))  # has to look at the field
+    threshold = replace(
+        run, pace=AccelerationPlan(thresholds=(0.0, 0.5, 0.5))
+    )  # has to look at the field
     assert "aten::item" in waits(of(threshold, GUIDED), noises, Known(run.reference.latent))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("pace", [Pace(), Pace(batched=True), Pace(thresholds=(0.0, math.inf, 0))])
-def test_the_profiler_sees_no_waiting_for_a_gpu(pace: Pace) -> None:
+@pytest.mark.parametrize(
+    "pace",
+    [
+        AccelerationPlan(),
+        AccelerationPlan(batched=True),
+        AccelerationPlan(thresholds=(0.0, math.inf, 0)),
+    ],
+)
+def test_the_profiler_sees_no_waiting_for_a_gpu(pace: AccelerationPlan) -> None:
     run = score(schedule=STEPS)
     run.dit.to("cuda")
     latent = run.reference.latent.cuda()

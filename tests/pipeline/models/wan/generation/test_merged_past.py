@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pipeline.diffusion.sampling import latent_noise
 from pipeline.models.wan.generation.batching import together
-from pipeline.models.wan.generation.chunked import Score
+from pipeline.models.wan.generation.chunked import GenerationSetup
 from pipeline.models.wan.generation.denoise import Prompts
-from pipeline.models.wan.generation.forward import Ask
+from pipeline.models.wan.generation.forward import ForwardRequest
 from pipeline.models.wan.generation.merged_past import MergedPast, MergedPerformance, merge_weights
 from pipeline.models.wan.model_cards import Recipe, Schedule, card
 from pipeline.models.wan.network.audio_conditioning import frame_windows, latent_steps
@@ -26,19 +26,21 @@ SIGMAS = (1.0, 0.9375, 5 / 6, 0.0)
 SMALL = Recipe("memory", block=8, window=14, sink=2, newest=2, merge=5, frames=53)
 
 
-def run_of(memory: int | None = 5) -> Score:
+def run_of(memory: int | None = 5) -> GenerationSetup:
     run = score(small.dit("B", memory=memory), "B", STEPS)
     torch.manual_seed(9)
     clip, tokens = torch.randn(1, 16, 14, 4, 4), torch.randn(1, 257, 18)
     return replace(run, reference=Reference(run.reference.latent, clip, tokens))
 
 
-def performing(run: Score) -> MergedPerformance:
+def performing(run: GenerationSetup) -> MergedPerformance:
     torch.manual_seed(2)
     return MergedPerformance(run, Prompts(torch.randn(1, 5, 20), torch.zeros(1, 1, 20)), SMALL)
 
 
-def advanced(performance: MergedPerformance, features: Tensor) -> tuple[list[Ask], Tensor]:
+def advanced(
+    performance: MergedPerformance, features: Tensor
+) -> tuple[list[ForwardRequest], Tensor]:
     span = performance.span()
     asks, fresh = taken(performance.turn(features[span.start : span.stop]))
     return asks, fresh.latents
@@ -104,7 +106,7 @@ def test_each_step_remembers_what_was_at_its_own_level_without_a_clean_pass() ->
     assert not torch.allclose(deepest[0], deepest[1]) and not torch.allclose(deepest[1], deepest[2])
 
 
-def plain(run: Score, prompts: Prompts, features: Tensor, blocks: int) -> Tensor:
+def plain(run: GenerationSetup, prompts: Prompts, features: Tensor, blocks: int) -> Tensor:
     """The published loop, written out: keys of 14 latents a step, moved and merged in place."""
     dit, config = run.dit, run.dit.config
     caches: list[list[list[Tensor]]] = [[] for _ in SIGMAS[:-1]]

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from pipeline.consent import ConsentGrant
 from pipeline.diffusion.sampling import latent_noise
-from pipeline.models.wan.generation.chunked import ChunkPerformance, Score
+from pipeline.models.wan.generation.chunked import ChunkPerformance, GenerationSetup
 from pipeline.models.wan.generation.denoise import Prompts
 from pipeline.models.wan.generation.recipes import perform
 from pipeline.models.wan.model_cards import Schedule, card
 from pipeline.models.wan.network.audio_conditioning import latent_steps
 from pipeline.models.wan.network.condition import Reference, beside_b, encode_frames, latents_of
 from pipeline.models.wan.pipeline import NEGATIVE, WanPipeline
-from pipeline.models.wan.run_options import Manner, manner_of
+from pipeline.models.wan.run_options import RunOptions, manner_of
 from tests.pipeline.models.wan import small
 from tests.pipeline.models.wan.generation.test_chunked import score
 from tests.pipeline.models.wan.whole import model, render
@@ -156,14 +156,14 @@ TWO = Schedule(2, 7.0, "euler", "float32", last=0.001)
 LENGTH, MOTION = 6, 2
 
 
-def talking() -> Score:
+def talking() -> GenerationSetup:
     run = score(layout="B", schedule=TWO)
     torch.manual_seed(9)
     clip, tokens = torch.randn(1, 16, LENGTH, 4, 4), torch.randn(1, 257, 18)
     return replace(run, reference=Reference(run.reference.latent, clip, tokens))
 
 
-def chunks(run: Score, again: Reference | None, count: int) -> list[Tensor]:
+def chunks(run: GenerationSetup, again: Reference | None, count: int) -> list[Tensor]:
     torch.manual_seed(2)
     prompts = Prompts(torch.randn(1, 5, 20), torch.zeros(1, 1, 20))
     performance = ChunkPerformance(run, prompts, LENGTH, MOTION, video=True,
@@ -177,7 +177,7 @@ def chunks(run: Score, again: Reference | None, count: int) -> list[Tensor]:
     return out
 
 
-def written_out(run: Score, past: Reference, start: int, motion: int) -> Tensor:
+def written_out(run: GenerationSetup, past: Reference, start: int, motion: int) -> Tensor:
     """MeiGen-AI/MultiTalk: wan/multitalk.py, generate(): the loop over timesteps of one clip."""
     torch.manual_seed(2)
     words, _ = torch.randn(1, 5, 20), torch.zeros(1, 1, 20)
@@ -279,8 +279,8 @@ def test_infinitetalk_goes_on_with_clean_latents_beside_the_picture() -> None:
         assert torch.equal(x[:, 20:], run.reference.video)
 
 
-@pytest.mark.parametrize("manner", [Manner(), manner_of("published")])
-def test_multitalk_renders_its_frames_either_way(grant: ConsentGrant, manner: Manner) -> None:
+@pytest.mark.parametrize("manner", [RunOptions(), manner_of("published")])
+def test_multitalk_renders_its_frames_either_way(grant: ConsentGrant, manner: RunOptions) -> None:
     recipe = replace(card("multitalk-14b").recipe, frames=21, overlap=5)
     chosen = replace(card("multitalk-14b"), sizes=((32, 16),), recipe=recipe,
                      schedule=replace(card("multitalk-14b").schedule, steps=2))  # fmt: skip

@@ -13,10 +13,10 @@ from pipeline.diffusion.sampling import latent_noise
 from pipeline.errors import ModelMismatch
 from pipeline.models.wan.accelerate import Applied
 from pipeline.models.wan.generation.batching import together
-from pipeline.models.wan.generation.chunked import Score
+from pipeline.models.wan.generation.chunked import GenerationSetup
 from pipeline.models.wan.generation.denoise import Prompts
-from pipeline.models.wan.generation.forward import Ask
-from pipeline.models.wan.generation.guided_velocity import Pace
+from pipeline.models.wan.generation.forward import ForwardRequest
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.generation.rolling_window import RollingPerformance
 from pipeline.models.wan.model_cards import Guidance, Schedule, card
 from pipeline.models.wan.network.audio_conditioning import group_frames
@@ -32,12 +32,14 @@ STEPS = Schedule(3, 5.0, "renoise", "float32", at=(1.0, 0.6, 0.2))
 SIGMAS = (1.0, 3 / 3.4, 1 / 1.8)
 
 
-def rolling(run: Score | None = None, past: int = 1) -> RollingPerformance:
+def rolling(run: GenerationSetup | None = None, past: int = 1) -> RollingPerformance:
     prompts = Prompts(torch.randn(1, 5, 20), torch.zeros(1, 1, 20))
     return RollingPerformance(run or score(schedule=STEPS), prompts, 2, 1 + past + 6)
 
 
-def asked(performance: RollingPerformance, turns: int) -> tuple[list[list[Ask]], list[Tensor]]:
+def asked(
+    performance: RollingPerformance, turns: int
+) -> tuple[list[list[ForwardRequest]], list[Tensor]]:
     """What each turn asked for, and the clean latents that it gave; any speech."""
     asks, fresh = [], []
     torch.manual_seed(4)
@@ -103,7 +105,9 @@ def test_the_past_lies_directly_before_whatever_is_denoised_and_never_grows() ->
             assert ask.places == tuple(range(2 + ask.x.shape[2]))
 
 
-def plain(run: Score, prompts: Prompts, features: Tensor, turns: int, past: int) -> Tensor:
+def plain(
+    run: GenerationSetup, prompts: Prompts, features: Tensor, turns: int, past: int
+) -> Tensor:
     """The published loop, written out over all latents with a ring of rotated times."""
     dit, sigmas, count = run.dit, SIGMAS, len(SIGMAS)
     told = dit.encode(prompts.wanted, audio=group_frames(features[None]))
@@ -221,12 +225,20 @@ def test_a_turn_that_was_given_up_can_be_taken_again() -> None:
 @pytest.mark.parametrize(
     ("name", "pace", "message"),
     [
-        ("avatarforcing-1.3b", Pace(thresholds=(0.0, 0.1, 0.1, 0.1)), "the schedule has 1"),
-        ("liveact-18b", Pace(reuse=Reuse(("FFFF", "FRFR", "FRFR"))), "attention is never reused"),
+        (
+            "avatarforcing-1.3b",
+            AccelerationPlan(thresholds=(0.0, 0.1, 0.1, 0.1)),
+            "the schedule has 1",
+        ),
+        (
+            "liveact-18b",
+            AccelerationPlan(reuse=Reuse(("FFFF", "FRFR", "FRFR"))),
+            "attention is never reused",
+        ),
     ],
 )
 def test_tables_that_a_recipe_cannot_follow_are_refused_when_it_is_loaded(
-    name: str, pace: Pace, message: str
+    name: str, pace: AccelerationPlan, message: str
 ) -> None:
     with pytest.raises(ModelMismatch, match=message):
         WanPipeline(model(name), applied=Applied(pace))

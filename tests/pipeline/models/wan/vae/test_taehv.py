@@ -16,7 +16,7 @@ from pipeline.consent import ConsentGrant
 from pipeline.errors import ModelDamaged, ModelMismatch, ModelUnknown, ModelUnsafe
 from pipeline.inspect import inspect
 from pipeline.models.wan.pipeline import WanPipeline
-from pipeline.models.wan.run_options import Manner
+from pipeline.models.wan.run_options import RunOptions
 from pipeline.models.wan.vae.taehv import TinyDecoder, TinyStream, load_tiny
 from tests.pipeline.models.wan import small
 from tests.pipeline.models.wan.checkpoint.test_files import save_everything
@@ -199,4 +199,4 @@ def test_every_recipe_takes_it_live_and_rendered(
 
 def test_frames_that_are_encoded_again_ask_for_the_full_decoder(thin: TinyDecoder) -> None:
     with pytest.raises(ModelMismatch, match="asks for the full decoder"):
-        WanPipeline(replace(model("flashtalk-14b"), tiny=thin), Manner(carry="frames"))
+        WanPipeline(replace(model("flashtalk-14b"), tiny=thin), RunOptions(carry="frames"))
