@@ -1,3 +1,3 @@
-"""WebRTC, clocks, slots, people. Knows nothing of tensors."""
+"""The server: HTTP, WebRTC, sessions. Imports no tensor library."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Starts a server: loads the model, opens the consent registry, puts the parts together."""
+"""Starts a server: loads the model, opens the consent registry, connects the parts."""
 
 from __future__ import annotations
 

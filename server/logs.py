@@ -1,4 +1,4 @@
-"""Logs: one line an event, for people or for machines, with the session they belong to."""
+"""Logs: one line for each event, as text or JSON, with the id of its session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus sees. One registry per application, so that tests do not share counts."""
+"""Prometheus metrics. One registry for each application, so that tests do not share counts."""
 
 from __future__ import annotations
 

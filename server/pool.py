@@ -1,7 +1,7 @@
-"""Threads for one kind of slow work, so that it holds up no other kind.
+"""A bounded thread pool for one kind of slow work.
 
-The loop's own executor stays free for what is short and urgent: a new call's grant must not wait
-behind a dozen uploads.
+The event loop's default executor stays free for short, urgent work: a new call's grant must not
+wait behind a dozen uploads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""From settings to a listening server, and gracefully back.
+"""Runs a server from settings to shutdown.
 
-The first SIGTERM or SIGINT drains: new sessions are refused while running ones, and requests about
-them, go on. A second one ends them at once, in order too; more change nothing.
+The first SIGTERM or SIGINT drains: new sessions are refused; running ones, and requests about them,
+go on. A second signal ends them at once, in order; further ones change nothing.
 """
 
 from __future__ import annotations

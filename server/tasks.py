@@ -1,7 +1,7 @@
-"""Tasks that live long: each has a name and an owner, and its death is noticed.
+"""Long-lived tasks: each has a name and an owner, and a failure is noticed.
 
-A task that returns has done its work, and one that is cancelled was told to end. One that raises
-has died: the log says why, ``/healthz`` says so, and it is started again where that is meant.
+A task that returns is done, and a cancelled one was stopped. One that raises has failed: the log
+and ``/healthz`` say so, and it is restarted where that is intended.
 """
 
 from __future__ import annotations

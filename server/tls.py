@@ -1,4 +1,4 @@
-"""https by ourselves: the operator's certificate, looked at before anything starts."""
+"""TLS: the operator's certificate, checked before anything starts."""
 
 from __future__ import annotations
 

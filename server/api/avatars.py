@@ -1,7 +1,7 @@
-"""Pictures of people's own over HTTP (docs/protocol.md, section 11): find, preview, enrol, remove.
+"""Enrolment over HTTP (docs/protocol.md, section 11): landmarks, preview, add, remove.
 
-Doors for operators, and for whoever sits at a machine whose server has no keys. Bodies are read up
-to a limit and never touch the disk unencrypted; what computes does so on threads of its own.
+For operators, and for local requests to a server without keys. Bodies are read up to a limit and
+never written to disk unencrypted; computation runs on threads of its own.
 """
 
 from __future__ import annotations

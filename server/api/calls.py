@@ -1,4 +1,4 @@
-"""The three doors over HTTP: calls, sessions, WHIP and WHEP (docs/protocol.md, sections 2 to 5)."""
+"""Calls, sessions, WHIP and WHEP over HTTP (docs/protocol.md, sections 2 to 5)."""
 
 from __future__ import annotations
 

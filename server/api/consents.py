@@ -1,7 +1,7 @@
-"""Consent and audit over HTTP (docs/protocol.md, section 11): doors for operators.
+"""Consent and audit over HTTP (docs/protocol.md, section 12), for operators.
 
-Blocking work is done on a thread. Pictures and evidence are read up to a limit and never touch the
-disk unencrypted; pictures are decoded in a process apart, as whoever they show may have made them.
+Blocking work runs on a thread. Pictures and evidence are read up to a limit and never written to
+disk unencrypted. Pictures are decoded in a separate process, because uploaded files are untrusted.
 """
 
 from __future__ import annotations

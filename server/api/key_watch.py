@@ -1,4 +1,4 @@
-"""A key that was revoked, or has run out, takes its sessions with it, its tokens' among them."""
+"""Ends the sessions of a key that was revoked or has expired, and those of its tokens."""
 
 from __future__ import annotations
 

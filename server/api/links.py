@@ -1,9 +1,8 @@
-"""Where a client finds what an answer names: our paths as they are seen from outside.
+"""URLs in answers: our paths as the client has to request them.
 
-Behind a folder of a reverse proxy our paths are not the client's. ``public_url`` says what is;
-without it, a request that says that it came through a folder (``X-Forwarded-Prefix``) is answered
-with references relative to its own URL, which are right in any folder, so that nobody's word for
-the folder is taken.
+Behind a proxy that serves a folder, our paths differ from the client's. ``public_url`` sets the
+public address. Without it, a request with ``X-Forwarded-Prefix`` gets references relative to its
+own URL. They are right in any folder, so the header's value need not be trusted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""HTTP manners: typed app keys, JSON, problems, cross-origin calls, bodies of a bounded size."""
+"""HTTP plumbing: typed app keys, JSON, problem+json, CORS, bodies of bounded size."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""``/v1/recordings``: finished recordings, for operators and for the key whose session it was.
+"""``/v1/recordings``: finished recordings, for operators and for the key that owns the session.
 
-Blocking work is done on a thread. A file is only lent while the consent to record it holds;
-deleting asks for no consent.
+Blocking work runs on a thread. A file is served only while the consent to record it is valid;
+deleting needs no consent.
 """
 
 from __future__ import annotations

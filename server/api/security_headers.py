@@ -1,8 +1,8 @@
-"""Security headers: what a browser may do with what we send it. Pure.
+"""Security headers: what a browser may do with our files. Pure.
 
-The page needs scripts, styles, pictures and connections of its own origin, and nothing else: no
-inline script, no other site, no frame around it. ``embed.html`` is the one file made to be framed,
-by the origins that the settings allow.
+The page uses scripts, styles, pictures and connections of its own origin only: no inline script,
+no other site, no framing. ``embed.html`` is the one file that may be framed, by the origins in the
+settings.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Who may do what: every request passes here before any handler sees it.
+"""Access control: every request passes here before any handler.
 
-Two ways of being open. With keys, each door asks for a role: operators, applications and monitors
-bring an API key, end users a token that an application got for them; a door that is not in the
-table is for operators. Without keys the server listens on loopback only and serves whoever sits at
-this machine; then requests that name another host, come through a proxy, or are made by a foreign
-page are refused, because to a browser "this machine" is one click away from any site.
+With keys, each route requires a role: operators, applications and monitors send an API key, end
+users a token that an application got for them. Routes that are not in the table are for operators.
+
+Without keys the server listens on loopback and serves local requests. Requests that name another
+host, come through a proxy, or are made by a foreign page are refused, because any web page can
+make a browser send requests to localhost.
 """
 
 from __future__ import annotations

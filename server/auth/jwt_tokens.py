@@ -1,8 +1,8 @@
 """Tokens for browsers: short-lived, signed, bound to this server and to one origin.
 
-An application's back end asks for one with its key and hands it to a page of its own; the page
-makes its call with it. A token never opens what its key could not, and nothing once that key is
-revoked. HS256 with a secret that the servers of one installation share (RFC 7519, RFC 8725).
+An application's back end gets one with its key and passes it to its page; the page calls with it.
+A token grants no more than its key, and nothing once the key is revoked. HS256 with a secret that
+the servers of one installation share (RFC 7519, RFC 8725).
 """
 
 from __future__ import annotations

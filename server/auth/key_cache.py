@@ -1,8 +1,8 @@
-"""Which key a request carries: Argon2 once for each key, a cheap comparison from then on.
+"""Which key a request carries: Argon2 once for each key, a cheap comparison afterwards.
 
-Hashing is slow and hungry by design, so it runs on one thread, off the loop, and no more than a
-few wait for it. What is remembered of a key that was right is a keyed digest of its text; the file
-is asked every time, so that a key that was revoked a moment ago opens nothing.
+Hashing is slow and memory-hungry by design, so it runs on one thread with a short queue. The cache
+keeps a keyed digest of each key that was right. The key file is read every time, so a revoked key
+stops working at once.
 """
 
 from __future__ import annotations

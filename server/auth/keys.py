@@ -1,8 +1,8 @@
-"""API keys: who may use this server, kept in a small file of their own.
+"""API keys: who may use this server, stored in a small file of their own.
 
-A key reads ``ck_<id>_<secret>``. The file holds Argon2id of the secret and never the secret itself,
-which is shown once, to whoever made the key. Revoked keys stay in the file: who had access, and
-until when, is part of the record. Knows nothing of HTTP.
+A key reads ``ck_<id>_<secret>``. The file holds Argon2id of the secret; the secret itself is shown
+once, when the key is created. Revoked keys stay in the file as a record of who had access until
+when. Knows nothing of HTTP.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whose sessions are whose, and how many each may have at a time. Pure."""
+"""Session ownership: which key owns which session, and how many each may have. Pure."""
 
 from __future__ import annotations
 

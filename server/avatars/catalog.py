@@ -1,7 +1,7 @@
-"""Who can be called: the avatars on offer, their pictures, and each one made ready once.
+"""The catalogue of avatars: cards, pictures, and each avatar prepared once.
 
-An avatar comes with the consent grant that opens it. Grants are asked for anew for every session;
-what is kept is the enrolled avatar, because enrolling takes seconds and a grant must be fresh.
+A session needs an avatar and a fresh consent grant for it. Preparing an avatar takes seconds, so
+the result is cached; the grant is requested anew for every session.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Pictures of people's own, as the server sees them: found, looked at, enrolled, removed.
+"""Enrolment for the server: find landmarks, preview, add, remove.
 
-What is enrolled lies in the consent registry, encrypted, as ``continuum avatar add``
-would put it; nothing else is kept.
+An added avatar is stored encrypted in the consent registry, as ``continuum avatar add`` stores it;
+nothing else is kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Refusals of the pipeline as the server's errors: one table."""
+"""The pipeline's errors as the server's errors: one table."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Everybody who can be called: the bundled avatars, and those whom the operator has enrolled.
+"""All avatars that can be called: the bundled ones and those that the operator has enrolled.
 
-Enrolled avatars come from the consent registry, where their pictures lie encrypted, whichever way
-they came: ``continuum avatar add``, or ``server.avatars.enrolment`` over HTTP. They appear and
-vanish while the server runs.
+Enrolled avatars come from the consent registry, where their pictures are stored encrypted. They
+appear and disappear while the server runs, as they are added or removed over HTTP or by
+``continuum avatar``.
 """
 
 from __future__ import annotations

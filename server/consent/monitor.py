@@ -1,11 +1,11 @@
-"""What a running server tells the consent registry, and what it hears from it.
+"""Sessions and the consent registry: the audit log, and withdrawal of consent during a call.
 
-Sessions are written into the audit log, in order, by one thread; what cannot be written is kept and
-written when the registry answers again. Several times a second, on another thread, the grants of
-all sessions are asked whether they still hold, which costs microseconds. A session whose consent
-was withdrawn, here or by another process, is told so and ended; so is one whose record cannot be
-judged, and no other. While the registry is away, grants hold for a grace of their own, and nobody
-new is let in. Sessions of a server that was killed are closed in the log by the next one to start.
+One thread writes sessions into the audit log, in order; entries that cannot be written are kept
+and written when the registry is reachable again. Another thread checks the grants of all sessions
+several times a second, which takes microseconds. A session whose consent was withdrawn, or whose
+record cannot be judged, gets a message and ends; the others go on. While the registry is
+unreachable, grants hold for a grace period and no new session begins. Sessions of a killed server
+are closed in the log by the next server.
 """
 
 from __future__ import annotations

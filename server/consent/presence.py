@@ -1,7 +1,7 @@
-"""Which servers of a registry run: each holds a lock on a file of its own while it does.
+"""Which servers of a registry are running: each holds a lock on its own file.
 
-The kernel lets go of the lock however the process ends, so a file that can be locked names a
-server that was killed. Knows nothing of sessions.
+The kernel releases the lock when the process ends, however it ends. So a file that can be locked
+belongs to a killed server. Knows nothing of sessions.
 """
 
 from __future__ import annotations

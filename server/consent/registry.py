@@ -1,7 +1,6 @@
-"""The consent registry as the settings describe it, for the server and for the admin command.
+"""Opens the consent registry as the settings say, for the server and for ``continuum``.
 
-What the settings name, the registry remembers for everybody who opens it; what they leave empty is
-as it remembers it.
+The registry remembers these settings for all commands; settings left empty stay as remembered.
 """
 
 from __future__ import annotations

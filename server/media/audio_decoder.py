@@ -1,4 +1,4 @@
-"""Speech packets of whatever codec was negotiated to 48 kHz mono. One instance per source."""
+"""Speech packets of the negotiated codec to 48 kHz mono. One instance for each source."""
 
 from __future__ import annotations
 

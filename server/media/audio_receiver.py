@@ -1,10 +1,10 @@
 """Microphone to media timeline: packets in, an unbroken stretch of audio out.
 
-Packets are decoded on the media executor as they come, placed by ``RtpTimestamps``, and released at
-once when they follow what has left. What is early waits here, bounded; what is missing is concealed
-only when a chunk can no longer wait for it (``release_to``). Each batch has the decoder that was
-there when it began: an interrupt or a new source brings another one, and what the old one still
-makes is dropped. A packet that fails, fails alone.
+Packets are decoded on the media executor as they arrive, placed by ``RtpTimestamps``, and released
+at once when they follow the last released sample. Early audio waits here, bounded. Missing audio is
+concealed only when a chunk can no longer wait (``release_to``). Each batch keeps its first decoder:
+an interrupt or a new source creates a new one, and results of the old one are dropped. A packet
+that fails to decode is dropped alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One session's clock: the only place where media time meets wall clock.
+"""A session's clock: the only place that relates media time to wall clock.
 
-Positions count 16 kHz samples since the session's epoch. A sample that arrives now has the position
+Positions count 16 kHz samples since the session began. A sample that arrives now has the position
 ``now``; it leaves ``Playout.delay`` later. Knows nothing of audio or frames.
 """
 

@@ -1,7 +1,7 @@
-"""Whether the model keeps up: when the audio of a step was there, and what came too late. Pure.
+"""Whether the model keeps up: when a step's audio was complete, and which frames were late. Pure.
 
-A frame is late by the model's fault when it would have missed its time even if its audio had come
-without jitter. Frames that wait for a late packet are the network's, and say nothing of load.
+A frame counts as late when it would have missed its time even without network jitter. Frames that
+wait for a late packet are the network's fault and say nothing about load.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The measuring strip: which audio a frame shows, written into its pixels.
+"""The measuring strip: which audio a frame shows, encoded in its pixels.
 
-Three rows of 32 square blocks along the bottom edge (docs/protocol.md, section 7). Pure; drawn into
-RGB, read back from luma, so that a client and the tests share one definition.
+Three rows of 32 square blocks along the bottom edge (docs/protocol.md, section 7). Pure. Drawn in
+RGB and read from luma; client and tests use this one definition.
 """
 
 from __future__ import annotations

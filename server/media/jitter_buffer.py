@@ -1,8 +1,8 @@
-"""A gapless stretch of audio, assembled from pieces that come late, early, twice or never.
+"""An unbroken stretch of audio from pieces that are late, early, repeated or lost.
 
-Pure: 48 kHz mono int16, positions in 48 kHz samples. ``head`` only grows, and everything before it
-has left. What comes for a position that has left is cut; what comes early is kept, up to
-``capacity``, and beyond that the newest is dropped.
+Pure: 48 kHz mono int16, positions in 48 kHz samples. ``head`` is the position of the next sample to
+release, and only grows. Samples before it are cut off. Early samples are kept, up to ``capacity``;
+beyond that the newest are dropped.
 """
 
 from __future__ import annotations

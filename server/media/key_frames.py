@@ -1,7 +1,7 @@
-"""When a key frame is made: as often as it is asked for, up to a bound. Pure.
+"""When a key frame is made: on request, up to a maximum rate. Pure.
 
-Each costs as much as many pictures; a viewer that loses packets asks for one again and again, and
-several viewers of one encode ask for the same one.
+A key frame costs as much as many frames. A viewer that loses packets requests one again and again,
+and several viewers of one encoder request the same one.
 """
 
 from __future__ import annotations

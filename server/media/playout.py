@@ -1,9 +1,9 @@
-"""What is due now: pure, handed its positions, knows no clock, no task and no codec.
+"""Which sound and which frame leave now. Pure: positions are passed in; no clock, task or codec.
 
 Audio is the master: a sample that arrived at position p leaves at p + ``delay``, whether or not the
-model kept up. Video shows the newest frame that is due, again if need be. The delay moves only
-as far as measured lateness asks: at once in silence; in speech it grows by a few parts in a
-hundred, and comes down by leaving out a period of the voice where the next one is like it.
+model keeps up. Video shows the newest frame that is due, repeated if necessary. The delay follows
+measured lateness: at once in silence. In speech it grows by a few percent, and shrinks by leaving
+out one period of the voice where the next is similar.
 """
 
 from __future__ import annotations

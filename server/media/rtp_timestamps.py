@@ -1,10 +1,10 @@
-"""Where on the media timeline a packet belongs: RTP timestamps against arrival. Pure.
+"""Position of a packet on the media timeline, from RTP timestamp and arrival time. Pure.
 
-The sender's timestamps give the spacing, arrival gives the anchor. A packet that maps behind now
-is late (jitter); one that maps ahead is early (a burst from a TTS, or a microphone whose first
-packet was held up). The anchor follows slow drift in whole blocks, so that packets stay aligned
-with the chunks that need them. A packet that others have overtaken, or that waited while we stood
-still, says nothing of the anchor. All positions count 48 kHz samples.
+The sender's timestamps give the spacing, arrival times the anchor. A packet placed behind now is
+late (jitter); one placed ahead is early (a burst from a synthesizer, or a microphone whose first
+packet was delayed). The anchor follows slow drift in whole blocks, so that packets stay aligned
+with chunks. A packet that was overtaken by others, or that waited while the process stood still,
+does not move the anchor. All positions count 48 kHz samples.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""When somebody speaks: ``webrtcvad`` over 20 ms frames of the media timeline, with hysteresis.
+"""Voice activity: ``webrtcvad`` over 20 ms frames of the media timeline, with hysteresis.
 
-Positions are media times. An utterance starts at the first voiced frame of a convincing run and
-ends after its last voiced one; both are known later than they are true, which playout, being
-later still, does not mind.
+Positions are media times. An utterance starts at the first voiced frame of a sufficient run and
+ends after its last voiced frame. Both are detected later than they happen; playout is later still,
+so they are known in time.
 """
 
 from __future__ import annotations

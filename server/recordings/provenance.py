@@ -1,7 +1,7 @@
-"""What the server generates, as the pipeline marks it: the label, and provenance of recordings.
+"""The visible label, and the signed provenance of recordings.
 
-Recording needs consent of its own: the grant of a live session does not cover it, so the gate is
-asked again, for that scope.
+Recording needs its own consent scope: the grant of a live session does not cover it, so the gate is
+asked again.
 """
 
 from __future__ import annotations

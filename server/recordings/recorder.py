@@ -1,9 +1,9 @@
-"""A session's recording: what its viewers see and hear, as a fragmented MP4 that a crash spares.
+"""Records what a session's viewers see and hear, as fragmented MP4 that survives a crash.
 
-The stage hands pictures and sound over without waiting; a thread of the recorder's own encodes and
-writes them in fragments of half a second, each of which plays without what follows. When the
-recording ends, it becomes a plain MP4 with its provenance signed into it. A file that a crash left
-behind says in its own metadata how it came to be, so that ``finish`` does the same with it later.
+The sender passes frames and sound without waiting. A thread of the recorder encodes and writes them
+in fragments of half a second, each playable without the next. When the recording ends, it is
+rewritten as a plain MP4 with signed provenance. A file left by a crash holds what is needed for
+that in its own metadata; ``finish`` completes it later.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The recordings of a server: begins and ends them, finishes their files, lends and deletes them.
+"""The recordings of a server: begin, end, finish, serve and delete them.
 
-Everybody in a session is told when it is recorded. A recording ends with its session at the latest;
-its file is finished on a thread, and one that a crash left behind when the server starts again.
-Whoever fetches a finished one needs the consent that recording it needed, still.
+All peers of a session get a notice when recording begins. A recording ends with its session at the
+latest. Its file is finished on a thread, after a crash at the next start. Fetching a file needs
+the same consent as recording it, still valid.
 """
 
 from __future__ import annotations

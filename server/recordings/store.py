@@ -1,9 +1,9 @@
-"""Recordings on disk: a file and a card each, in a folder that one server holds.
+"""Recordings on disk: a media file and a card each, in a folder that belongs to one server.
 
-The card says whose session was recorded and on whose consent. It is written before the first
-picture and removed after the file, so that no file is without one. A lock, which the kernel lets
-go of however the process ends, keeps a second server away: it would take what is being written
-here for what a crash left behind.
+The card holds whose session was recorded and the consent. It is written before the first frame and
+removed after the file, so that every file has one. A lock keeps a second server away, which would
+mistake a running recording for the remains of a crash; the kernel releases the lock when the
+process ends.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How much one peer can take: everything that is known of its path, as one number. Pure.
+"""The bandwidth estimate of one peer: all that is known of its path, as one number. Pure.
 
-With transport-wide feedback, delay and loss of each packet count. A peer that gives none is
-believed what it says of itself (REMB), and its receiver reports are watched for loss.
+With transport-wide feedback, delay and loss of each packet count. For a peer without it, its own
+estimate (REMB) is used, and its receiver reports are watched for loss.
 """
 
 from __future__ import annotations

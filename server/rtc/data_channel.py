@@ -1,6 +1,6 @@
-"""Messages of the ``events`` data channel: parse what comes, build what goes. Pure.
+"""Messages of the ``events`` data channel: parse incoming, build outgoing. Pure.
 
-docs/protocol.md, section 6, is the contract.
+The contract is docs/protocol.md, section 6.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Whether packets queue up on the way: the trend of one-way delay. Pure.
+"""Whether packets queue on the network: the trend of one-way delay. Pure.
 
 The delay-based part of Google congestion control (draft-ietf-rmcat-gcc-02, sections 5.1 to 5.4),
-with the line through recent delays that took the place of its Kalman filter: packets sent within
-5 ms are a group, the growth of delay from group to group is summed and smoothed, and its slope is
-held against a threshold that follows what the path's own jitter makes of it.
+with linear regression instead of its Kalman filter. Packets sent within 5 ms form a group. The
+growth of delay from group to group is summed and smoothed; its slope is compared with a threshold
+that adapts to the path's jitter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ICE: which servers are offered, with which credentials, and trickled candidates. Pure."""
+"""ICE: servers offered to clients with their credentials, and trickled candidates. Pure."""
 
 from __future__ import annotations
 

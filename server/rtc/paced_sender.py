@@ -1,9 +1,9 @@
-"""A sender whose packets leave by a path, below aiortc's public surface.
+"""An RTP sender with pacing and congestion control, below aiortc's public surface.
 
-aiortc sends a picture's packets at once, gives them no number on the transport, sends again
-whatever is asked for, and pairs each report's timestamp with the moment of sending. This puts a
-``SendPath`` between, which the senders of one transport share, and takes both halves of a report
-from one clock.
+aiortc sends all packets of a frame at once, without transport-wide sequence numbers, retransmits
+whatever is requested, and pairs a report's timestamp with the moment of sending. This sender
+passes packets through a ``SendPath``, which the senders of one transport share, and takes both
+halves of a report from one clock.
 """
 
 from __future__ import annotations

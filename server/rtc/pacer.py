@@ -1,10 +1,10 @@
 """When each packet leaves: a leaky bucket for one peer. Pure; its seconds are handed to it.
 
-Sound leaves at once. What was lost goes before new pictures, but not before a key frame, which
-makes it useless. Pictures leave whole and in order at a little more than the estimate, so that a
-key frame is spread instead of filling a queue on the way that sound would have to wait in. A
-picture that would wait too long is refused, and so is what follows until the next key frame,
-because it could not be decoded.
+Sound leaves at once. Retransmissions go before new frames, but not before a key frame, which
+makes them useless. Frames leave whole and in order at slightly more than the estimate, so that a
+key frame is spread over time instead of filling a network queue that sound would wait in. A
+frame that would wait too long is dropped, and so are the following ones until the next key frame,
+because they could not be decoded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One peer of one session: its connection, its tracks, its data channel, and whether it lives."""
+"""One peer of a session: its connection, tracks and data channel, and whether it is alive."""
 
 from __future__ import annotations
 

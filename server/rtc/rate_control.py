@@ -1,8 +1,8 @@
-"""How fast to send, given what the path says. Pure; its seconds are handed to it.
+"""The sending rate, from the state of the path. Pure; its seconds are handed to it.
 
-The rate controller of Google congestion control (draft-ietf-rmcat-gcc-02, section 5.5): on overuse
-it falls to a share of what truly arrives, otherwise it grows: by a share a second while the path's
-capacity is unknown, by about a packet a round trip near the capacity that was seen last.
+The rate controller of Google congestion control (draft-ietf-rmcat-gcc-02, section 5.5). On overuse
+the rate falls to a share of the received rate. Otherwise it grows: by a percentage a second while
+the capacity is unknown, by about one packet each round trip near the last known capacity.
 """
 
 from __future__ import annotations

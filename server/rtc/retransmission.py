@@ -1,7 +1,7 @@
-"""What has been sent lately, for whoever asks for it again. Pure; its seconds are handed to it.
+"""Recently sent packets, kept for retransmission. Pure; its seconds are handed to it.
 
 RFC 4585, section 6.2.1, and RFC 4588. A packet is sent again a few times at most, and not while the
-last time may still be on its way; all of it together stays a small share of the rate.
+previous one may still be on its way. All retransmissions together stay a small share of the rate.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""SDP as text: a session's attributes and its media sections (RFC 8866). Pure.
+"""SDP as text: session attributes and media sections (RFC 8866). Pure.
 
-Reads leniently: what it cannot make sense of is left out, so that one odd line does not cost the
-rest. Knows lines and attributes; knows nothing of what a door serves.
+Parsing is lenient: lines that make no sense are skipped, so that one odd line does not cost the
+rest. Knows lines and attributes; knows nothing of what an endpoint can serve.
 """
 
 from __future__ import annotations

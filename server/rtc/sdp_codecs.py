@@ -1,7 +1,7 @@
-"""Which formats of an offered section we can take, written so that aiortc reads them. Pure.
+"""The usable formats of an offered section, in a form that aiortc can read. Pure.
 
-Formats that nobody here codes (red, telephone-event, AV1, H.264 High) are left out, and so are
-lines about them. Static payload types need no ``rtpmap`` (RFC 3551, section 6).
+Formats without a codec here (red, telephone-event, AV1, H.264 High) are removed with their
+attributes. Static payload types need no ``rtpmap`` (RFC 3551, section 6).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What an SDP offer asks for, and how a door answers each of its sections. Pure.
+"""What an SDP offer asks for, and how an endpoint answers each section. Pure.
 
-Every section is answered by itself (RFC 3264, 8829, 9143): what cannot be served is rejected in
-its place, and the rest goes on. The offer is refused as a whole only when nothing is left of what
-the door is for.
+Every section is answered by itself (RFC 3264, 8829, 9143): a section that cannot be served is
+rejected in its place and the rest goes on. The whole offer is refused only when no section is left
+that the endpoint (call, WHIP or WHEP) needs.
 """
 
 from __future__ import annotations

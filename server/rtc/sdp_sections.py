@@ -1,8 +1,7 @@
-"""One offered section: whether it can be served at all, and how aiortc is told of it. Pure.
+"""One offered section: whether it can be served, and how it is written for aiortc. Pure.
 
-aiortc reads a whole description or nothing of it. What it gets is written here from what was
-understood: sections that can be served, each with its transport, formats and extensions spelled
-out.
+aiortc accepts a whole description or none of it. So it gets a new one, written from what was
+understood: the sections that can be served, each with transport, formats and extensions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""How an offered section is to be reached: ICE, DTLS and multiplexing (RFC 8829, 8839, 8842). Pure.
+"""Transport of an offered section: ICE, DTLS and multiplexing (RFC 8829, 8839, 8842). Pure.
 
-A bundled section may leave all of it to the section that carries its BUNDLE group's transport.
+A bundled section may leave all of it to the section that carries the transport of its BUNDLE
+group.
 """
 
 from __future__ import annotations

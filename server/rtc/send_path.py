@@ -1,8 +1,8 @@
-"""One peer's transport: what leaves on it and when, and what comes back about it.
+"""One peer's transport: what leaves on it and when, and the feedback about it.
 
-Owns the peer's estimate, its pacer and its numbering; the senders of one bundle share it. A
-shell around pure parts (``bandwidth``, ``pacer``, ``sent_packets``, ``transport_feedback``) that is
-handed its clock. Bits are those on the wire: with the headers of IP, UDP and SRTP.
+Owns the peer's estimate, pacer and sequence numbers; the senders of one bundle share it. A shell
+around pure parts (``bandwidth``, ``pacer``, ``sent_packets``, ``transport_feedback``) that receives
+its clock. Bits are those on the wire, with headers of IP, UDP and SRTP.
 """
 
 from __future__ import annotations

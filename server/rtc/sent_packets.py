@@ -1,7 +1,7 @@
-"""What has left on one transport and is not accounted for yet. Pure; its seconds are handed to it.
+"""Packets that were sent and not yet reported. Pure; its seconds are handed to it.
 
-A packet is taken for lost when one that left ``REORDER_S`` after it has come: a receiver that
-reports ten times a second calls many a packet missing that is only late.
+A packet counts as lost when one that left ``REORDER_S`` after it has arrived: a receiver that
+reports ten times a second lists many packets as missing that are only late.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Transport-wide feedback: which packets arrived, and when. Pure.
 
-The format is that of draft-holmer-rmcat-transport-wide-cc-extensions-01, section 3.1: each packet
-of a transport carries a 16-bit number in a header extension, and the receiver tells the time at
-which each number came, in steps of 250 microseconds.
+Format: draft-holmer-rmcat-transport-wide-cc-extensions-01, section 3.1. Each packet of a transport
+carries a 16-bit number in a header extension; the receiver reports the arrival time of each number
+in steps of 250 microseconds.
 """
 
 from __future__ import annotations

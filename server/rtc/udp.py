@@ -1,8 +1,8 @@
-"""Where media comes from and goes to: addresses, UDP ports, and what clients are told of them.
+"""Local addresses and UDP ports of media, and the addresses announced to clients.
 
-Containers and Kubernetes publish a known range of ports, and know an address that the machine
-itself does not have. aioice binds whatever port the system gives on every address; ``gather``
-stands in for its gathering of candidates (RFC 8445, section 5.1.1), so that an operator decides.
+Containers and Kubernetes publish a known port range and a public address that the machine itself
+does not have. aioice binds any free port on every address; ``gather`` replaces its gathering of
+candidates (RFC 8445, section 5.1.1), so that the operator decides.
 """
 
 from __future__ import annotations

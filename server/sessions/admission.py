@@ -1,4 +1,4 @@
-"""Admission: how many sessions this machine carries, and who may still come in. Pure."""
+"""Admission: how many sessions this machine carries, and which are admitted. Pure."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The engine loop: one thread that steps every stream that is due, together where it can.
+"""The engine loop: one thread that steps every stream that is due, in batches where possible.
 
-Three verbs: gather who is due, step them in one batch, post what they made. It wakes when
-audio has come; it never polls. A stream that fails, at whichever stage, ends its own session and no
-other: a batch answers with frames that are painted as they are taken, and raise what went wrong
-with their stream. A batch that raises has made nothing; then each stream is stepped alone.
+Each round gathers due streams, steps them in one batch, and posts the frames. It wakes when audio
+arrives and never polls. A failing stream ends its own session only: frames of a batch are painted
+as they are taken, and raise the error of their own stream. If a whole batch raises, each stream is
+stepped alone.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""What to shed when frames come late. Pure; its seconds are handed to it.
+"""Load shedding when frames are late. Pure; its seconds are handed to it.
 
-It acts on what a person would see: the share of a second's frames that the model made too late or
-never. How busy the engine is does not count: a machine that is always busy and always in time loses
-nothing. It sheds, in this order, what is missed least: the model's effort, where it has cheaper
-ways to generate, then the size of the encoded picture. Frames are only lost when that is not
-enough, by the engine's skipping ahead.
+It acts on what viewers see: the share of a second's frames that the model made too late or never.
+Engine load does not count: a machine that is always busy and always in time loses nothing. First it
+reduces the model's effort, where the model has cheaper ways to generate, then the size of the
+encoded frames. If that is not enough, the engine skips ahead and frames are lost.
 
-It gives back one level after a good while, and waits twice as long after each time that this was
-too early, so that a load that just fits the lower level does not swing. When everybody has gone it
-forgets what it knew: the next caller is another load.
+It restores one level after a good while, and waits twice as long after each time that this was too
+early, so that a load that just fits the lower level does not oscillate. It resets when the last
+session has ended, because the next one is another load.
 """
 
 from __future__ import annotations

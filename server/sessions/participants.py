@@ -1,7 +1,7 @@
-"""Who takes part in a session: peers join one at a time, and are parted from.
+"""The peers of a session: they join one at a time, and leave.
 
-A peer takes its place only once its offer has been answered; the source before it goes on until
-then. Knows nothing of SDP, and of media only that peers have tracks.
+A peer takes its place once its offer has been answered; the previous source goes on until then.
+Knows nothing of SDP; of media, only that peers have tracks.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""One performance: its stream, its peers, its timers.
+"""One session: its stream, its peers, its timers.
 
     OPENING -> WAITING <-> LIVE -> ENDING -> ENDED
 
-WAITING is a session without a connected peer; it ends when the grace period is over, counted from
-when somebody was last there. Everything a session starts, it owns: named tasks, cancelled and
-awaited in ``end``.
+WAITING is a session without a connected peer. It ends after the grace period, counted from when the
+last peer was seen. A session owns everything that it starts: named tasks, cancelled and awaited in
+``end``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The session manager: one model, its engine, its slots, and every session in it."""
+"""The session manager: one model, its engine, its slots, and every session."""
 
 from __future__ import annotations
 

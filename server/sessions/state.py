@@ -1,4 +1,4 @@
-"""Where a session is in its life, and which steps lead on from there."""
+"""The states of a session and the allowed transitions."""
 
 from __future__ import annotations
 

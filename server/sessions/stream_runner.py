@@ -1,12 +1,11 @@
-"""One session's place in the engine: what waits to be pushed, and what the stream has made.
+"""One session's place in the engine: audio that waits for the stream, and frames it has made.
 
-Two threads meet here. The loop adds audio, interrupts and prompts; the engine's thread owns the
-stream, and takes all that waits at once, in its true order. The counts that both read are plain
-integers that one side writes.
+Two threads meet here. The event loop adds audio, interrupts and prompts. The engine's thread owns
+the stream, and takes everything that waits at once, in order. Counts that both read are plain
+integers with one writer.
 
-What waits is bounded. Of audio, ``WAITING_S``: when the engine is that far behind, the oldest is
-not performed any more, and its time passes. An interrupt takes the place of all the audio before
-it, a prompt the place of the prompt before it.
+The queue is bounded. It holds ``WAITING_S`` of audio; beyond that the oldest audio is dropped and
+its time passes. An interrupt replaces all audio before it, a prompt replaces the prompt before it.
 """
 
 from __future__ import annotations
