@@ -1,10 +1,10 @@
-"""``python -m pipeline.calibrate --audio SPEECH.wav``: what may be reused across denoising steps.
+"""``python -m pipeline.calibrate --audio SPEECH.wav``: what can be reused across denoising steps.
 
-Performs sample speech in full and learns from it, for the model's own schedule, at which relative
-change the unconditional branch of guidance need not run again (the share of passes that is to be
-saved is given, the error is made least), and which attentions may be reused (the error that is
-allowed is given, the reuse is made most). Prints both, and writes them into a model's TOML; what is
-learned for a published checkpoint (``--model PATH``) lies beside its weights.
+Generates sample speech in full and derives two tables for the model's own schedule. For guidance:
+the relative change below which the unconditional branch need not run again; the share of passes to
+save is given, the error is minimised. For attention: which outputs may be reused; the allowed error
+is given, reuse is maximised. Prints both, and writes them into a model's TOML; for a published
+checkpoint (``--model PATH``) they are stored beside its weights.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""``python -m pipeline.enrol``: finds the person in a picture, and shows whether it will work.
+"""``python -m pipeline.enrol``: finds the person in a picture and shows whether it will work.
 
-Looks for the person and the named points, writes them as the sidecar that ``pipeline.render``
-reads, fits the body, and shows points, fit and test frames as one picture. Points and fit are a
-reading of the picture and need no consent; frames in which the person moves are a performance, so
-they need a grant (``--consent``), here as everywhere.
+Finds the person and the landmarks, writes them to the file that ``pipeline.render`` reads, fits the
+body, and shows landmarks, fit and test frames in one picture. Landmarks and fit need no consent.
+Frames in which the person moves need a grant (``--consent``), as everywhere.
 """
 
 from __future__ import annotations

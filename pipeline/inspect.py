@@ -1,7 +1,7 @@
-"""``continuum model inspect PATH``: what weights are, before any gigabyte of them is read.
+"""``continuum model inspect PATH``: what a weight file is, without loading it.
 
-Reads headers alone: what it is, whether it is complete, what memory it needs, which published
-checkpoint it may be, under which licence, and what to bring besides.
+Reads headers only: the kind of weights, completeness, memory, the published checkpoint it may be,
+its licence, and the other files required.
 """
 
 from __future__ import annotations

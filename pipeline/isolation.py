@@ -1,7 +1,7 @@
-"""Work that several streams share: what one of them raises is its own, the others get theirs.
+"""Errors in work that several streams share: each error belongs to its own stream.
 
-A ``Failed`` stands where a result would be, and raises its error as soon as somebody goes through
-it. Pure: knows no stream and no tensor.
+A ``Failed`` takes the place of a result and raises its error when it is iterated. Pure: knows no
+stream and no tensor.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Where compiled kernels are kept: beside the code, in the user's cache, or in a folder of ours.
+"""The cache of compiled kernels: beside the code, in the user's cache, or in a private folder.
 
-Numba refuses to import a module whose kernels it can keep nowhere, which is so wherever neither the
-code nor a home folder can be written: containers and packages. Kernels are pickles, so a folder
-that others may write is not used.
+Numba refuses to import a module whose kernels it cannot cache, which happens wherever neither the
+code nor a home folder is writable: in containers and packages. Kernels are pickles, so a folder
+that others can write to is not used.
 """
 
 from __future__ import annotations

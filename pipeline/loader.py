@@ -1,4 +1,4 @@
-"""What ``--model`` names: a bundled model by name, or a published checkpoint by its path."""
+"""Opens what ``--model`` names: a bundled model by name, or a published checkpoint by path."""
 
 from __future__ import annotations
 

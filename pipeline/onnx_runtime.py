@@ -1,8 +1,8 @@
-"""ONNX Runtime as everything here imports it: without the telemetry of its vendor.
+"""ONNX Runtime without its vendor's telemetry; everything here imports it from this module.
 
-From 1.29 on its Linux builds write a device id into the home folder when they are imported, and
-report models and hardware to a host of their vendor. Both are off unless the operator's environment
-asks for them: the variable has to stand before the import, so this is the one place that has it.
+From 1.29 on its Linux builds write a device id into the home folder at import, and report models
+and hardware to a host of the vendor. Both are off unless the operator's environment switches them
+on. The variable must be set before the import, so there is one place for it.
 """
 
 from __future__ import annotations

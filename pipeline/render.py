@@ -1,8 +1,8 @@
-"""``python -m pipeline.render``: an avatar speaks a file, into a file.
+"""``python -m pipeline.render``: an avatar speaks a sound file, into a video file.
 
-Arguments to result: checks everything that can be checked before the model is loaded, asks the
-consent gate, renders, prints one line. Whatever the user can mend is one line on stderr and exit
-status 2, and leaves no file behind.
+Checks everything that can be checked before the model is loaded, asks the consent gate, renders,
+prints one line. An error that the user can fix is one line on stderr with exit status 2, and leaves
+no file behind.
 """
 
 from __future__ import annotations

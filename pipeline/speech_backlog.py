@@ -1,4 +1,4 @@
-"""Speech that a stream was given and has not yet heard: bounded, counted, droppable.
+"""Speech that waits in a stream: bounded, counted, droppable.
 
 Counts are 16 kHz samples since the stream began. Not thread-safe.
 """

@@ -1,7 +1,7 @@
-"""Whether 8-bit layers run fused on a device: only where that agrees and is faster, seen at load.
+"""Whether 8-bit layers run fused on a device: decided at load, by agreement and speed.
 
-What a fused layer gains depends on the card, its driver and the libraries behind torch's own
-products. So it is measured where it will run, once, instead of being believed.
+The gain of a fused layer depends on the card, its driver and the libraries behind torch's own
+products, so it is measured once where it will run.
 """
 
 from __future__ import annotations

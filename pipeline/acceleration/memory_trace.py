@@ -1,8 +1,8 @@
-"""What work allocates, told by running it on the meta device: shapes and bytes, no arithmetic.
+"""What an operation allocates, found by running it on the meta device: shapes, no arithmetic.
 
-Every tensor that an operation makes is counted while something refers to it, in the sizes that the
-CUDA allocator hands out. So the peak of a forward at full size is known in seconds on any machine.
-What libraries take for themselves is not seen here.
+Every tensor is counted while it is referenced, in the sizes that the CUDA allocator hands out. So
+the peak of a forward at full size is known in seconds on any machine. Memory that libraries
+allocate themselves is not counted.
 """
 
 from __future__ import annotations

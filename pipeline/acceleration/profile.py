@@ -1,8 +1,8 @@
-"""Which accelerations are switched on: one frozen table, from a profile and from what was learned.
+"""Which accelerations are switched on: one frozen table, from a profile and from calibration.
 
-Profiles for kinds of machines lie in ``models/profiles``; what depends on a checkpoint's own steps
-and blocks is learned from samples and lies beside its weights, as ``acceleration.toml`` in the same
-form. The default switches nothing on.
+Profiles for kinds of machines are in ``models/profiles``. What depends on a checkpoint's own steps
+and blocks is found by calibration and stored beside its weights, as ``acceleration.toml`` in the
+same form. The default switches nothing on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A fast path beside torch's own, on the device that will compute: it agrees, or it is refused.
+"""Checks a fast path against torch's own, on the device that will compute; refuses it on error.
 
-A kernel may not compile, may want more shared memory than a card has, or may be wrong on one card
-alone. So none is trusted before it ran here once, at load: whatever it raises is a reason, the
-reason is told, and torch's own path runs instead.
+A kernel may not compile, may need more shared memory than a card has, or may be wrong on one card
+only. So each one runs once at load. If it raises or disagrees, the reason is reported and torch's
+own path runs instead.
 """
 
 from __future__ import annotations

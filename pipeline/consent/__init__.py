@@ -1,7 +1,7 @@
-"""Who agreed to be spoken through, and the gate that asks before anything is generated.
+"""Consent: who agreed to be generated, and the gate that checks it before anything is generated.
 
-``registry`` keeps signed records, evidence and the audit log, ``judge`` says whether a record
-stands, ``gate`` turns one that does into a ``ConsentGrant``; docs/consent.md is for operators.
+``registry`` keeps signed records, evidence and the audit log, ``validator`` says whether a record
+is valid, ``gate`` turns a valid one into a ``ConsentGrant``. For operators: docs/consent.md.
 """
 
 from pipeline.consent.gate import ConsentGate

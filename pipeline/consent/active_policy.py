@@ -1,7 +1,7 @@
-"""The policy in force: the registry's, which nobody needs to be told, and what a process adds.
+"""The policy in force: the registry's, and what one process adds to it.
 
-The registry's policy is a signed standing order; without one it is the default. A process may name
-a policy of its own: it is asked as well, so it can make this process stricter and never laxer.
+The registry's policy is a signed setting; without one the default applies. A process may add its
+own policy. Both are checked, so it can make this process stricter and never less strict.
 """
 
 from __future__ import annotations

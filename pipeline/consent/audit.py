@@ -1,9 +1,9 @@
 """The audit log: every consent, enrolment, grant, refusal, override, revocation and admin act.
 
-Entries are only ever appended, in the transaction of the act they tell of, so that a crash leaves
-neither act without entry nor entry without act. They form a chain (``chain``), in which a byte
-that was changed, an entry that was taken out or moved, is found. That its *end* was cut off shows
-by the head that the vault keeps (``ledger``), and by one that is written down elsewhere.
+An entry is appended in the transaction of its act, so that a crash leaves neither one without the
+other. Entries form a hash chain (``chain``), which shows changed, removed and moved entries. A log
+whose end was cut off is detected by the head that the vault keeps (``ledger``), or by one that is
+stored elsewhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The chain of the audit log: entries, what their hashes are over, and where a chain breaks.
+"""The hash chain of the audit log: entries, what is hashed, and where a chain breaks.
 
-Pure. An entry carries the hash of the one before and the operator's signature over its own, so the
-signature of the last one vouches for all that it follows.
+Pure. An entry carries the hash of the previous one and the operator's signature over its own hash,
+so the signature of the last entry covers all entries before it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Challenge codes: words that only somebody who was asked today can say.
+"""Challenge codes: proof that evidence was made for this occasion.
 
-The registry issues a code for one subject; the subject says it in the recording, or signs it; a
-record that brings it uses it up. So a recording cannot have been made for another occasion.
+The registry issues a code for one subject. The subject says it in the recording, or signs it. A
+record that uses the code consumes it, so an older recording cannot be used.
 """
 
 from __future__ import annotations

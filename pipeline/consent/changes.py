@@ -1,8 +1,8 @@
-"""How a process learns that the registry has changed: its revision, and how old that answer is.
+"""How a process notices that the registry has changed: its revision, and the age of that answer.
 
-A file is asked each time, which is a look into shared memory. A server elsewhere is asked by one
-thread, several times a second; everybody else reads what that thread heard last, so that nobody
-waits for the network. Knows nothing of consent.
+A local file is queried each time, which reads shared memory. A database server is queried by one
+thread, several times a second; all others read its last answer, so that they never wait for the
+network. Knows nothing of consent.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Where the registry's tables live: a SQLite file, or PostgreSQL by URL.
+"""The registry's database: a SQLite file, or PostgreSQL by URL.
 
-Knows connections, transactions and schema versions; nothing of consent. Writes are one at a time,
-in SQLite by ``BEGIN IMMEDIATE``, in PostgreSQL by a lock that each takes first: nearly all append
-to the audit log, so none could go on beside another anyway, but two could wait for each other.
-Everything that a driver raises leaves as ``RegistryUnavailable``, or as ``ConsentInvalid`` when a
-text is at fault.
+Knows connections, transactions and schema versions; nothing of consent. There is one writer at a
+time: in SQLite by ``BEGIN IMMEDIATE``, in PostgreSQL by a lock. Nearly all writes append to the
+audit log and could not run in parallel anyway, but could deadlock. Driver errors become
+``RegistryUnavailable``, or ``ConsentInvalid`` when a text is at fault.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Who is protected: names, pictures and faces that nobody may enrol without verified consent.
+"""Protected people: names, pictures and faces that need verified consent.
 
-Public figures are protected from the start (``public_figures.toml``); the operator adds others.
-What a record's picture is like is reckoned when a record or a protection is written and told in
-the audit log, so that the gate only has to look. A picture that copies somebody else's enrolled
-one is found the same way. An override lifts all of it for one record; every step is audited.
+Public figures are protected from the start (``public_figures.toml``); the operator adds others. The
+similarity of a record's picture is computed when a record or a protection is written, and stored in
+the audit log, so that the gate only reads it. A picture that copies another person's enrolled one
+is found in the same way. An override lifts all of it for one record; every step is audited.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Enrolled avatars: somebody's picture and its landmarks under a name, bound to a consent record.
+"""Enrolled avatars: a picture and its landmarks under a name, bound to a consent record.
 
-Files lie encrypted in the vault, the row names them; both come into being together, and go
-together when consent is erased. Whether an avatar may be used is the gate's to say.
+Files are stored encrypted in the vault and named by the database row. Both are created together,
+and erased together with the consent. Whether an avatar may be used is decided by the gate.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is erased: files of revoked consents when their time is up, and files without an owner."""
+"""Erasure: files of revoked consents after their retention time, and files without an owner."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Eyes that the operator may bring: ONNX models for faces and for age. None ships with Continuum.
+"""Optional ONNX models for faces and for age, supplied by the operator. None ships with Continuum.
 
-Beside ``model.onnx`` lies ``model.toml``, which says how pictures go in and what comes out:
+Beside ``model.onnx`` lies ``model.toml``, which describes input and output:
 
     size = [112, 112]      # width, height
     mean = 127.5           # (pixel - mean) / scale

@@ -1,7 +1,7 @@
-"""What the audit log has told: the facts that no row of another table may contradict.
+"""Facts from the audit log, which no row of another table may contradict.
 
-Rows can be changed, taken away and brought back by whoever writes to the database; entries of the
-log cannot, unnoticed. So the gate believes a row as far as it agrees with these. Pure.
+Anybody who writes to the database can change, remove and restore rows; entries of the log cannot be
+changed unnoticed. So the gate accepts a row only as far as it agrees with these facts. Pure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The gate: no grant, no generation.
 
-``ConsentGate`` alone mints grants, after the judge has found that a record stands for this very
-picture and this use. Every grant and every refusal is in the audit log, a grant before it is
-given.
+Only ``ConsentGate`` makes grants, after the validator has found a record valid for this picture and
+this use. Every grant and every refusal is in the audit log; a grant is logged before it is given.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""``ConsentGrant``: the only key to enrolment and to streams. Minted by ``ConsentGate`` alone.
+"""``ConsentGrant``: required by enrolment and by streams. Made by ``ConsentGate`` only.
 
-It is bound to one avatar, one use and one session, carries a seal over its fields, and is young
-when something is begun with it. Holding it is not enough for long: ``check`` asks the registry
-again, so that whatever ends consent stops what already runs.
+A grant is bound to one avatar, one use and one session, carries a seal over its fields, and must be
+recent when something begins. ``check`` asks the registry again, so that whatever ends consent also
+stops running streams.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Who is inside a native handle, so that it is freed once, by its owner, when nobody is.
+"""Counts users of a native handle, so that its owner frees it once, when no user is left.
 
-SQLite, libpq and their like free memory that another thread may be reading; a lock around each
-call would let nobody work beside another. Users enter and leave; closing turns newcomers away and
+SQLite, libpq and similar libraries free memory that another thread may be reading, and a lock
+around each call would prevent parallel work. Users enter and leave; closing refuses new users and
 waits for the others.
 """
 

@@ -1,11 +1,10 @@
-"""A picture known again after it was turned, stretched, mirrored, or some of its colours inverted.
+"""Recognises a picture after rotation, stretching, mirroring or partial inversion.
 
-Blobs of brightness are found at every size (SIFT, Lowe 2004), each with a direction of its own, and
-described by how gradients lie around them. Two bits a number are kept of that description: enough
-to tell blobs apart, too little to paint a picture from. In a mirrored or inverted picture the same
-numbers stand in another order, so that neither needs a description of its own. Views of the new
-picture that are squeezed both ways stand for stretched copies. Two pictures are one when many blobs
-lie on one affine map.
+Blobs of brightness are found at every size (SIFT, Lowe 2004), each with its own direction, and
+described by the gradients around them. Two bits of each number are kept: enough to match blobs, too
+little to reconstruct a picture. In a mirrored or inverted picture the same numbers appear in
+another order, so neither needs its own description. Squeezed views of the new picture stand for
+stretched copies. Two pictures match when many blobs agree with one affine map.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""Recognising a picture again after it was saved anew, scaled, cropped, mirrored, turned or framed.
+"""Recognises a picture after re-saving, scaling, cropping, mirroring, rotating or framing.
 
-A fingerprint is a set of local perceptual hashes: at corners of the brightness, on a ladder of
-sizes, which of two blurred points beside the corner is brighter, 256 times (BRIEF, Calonder et al.
-2010). Two fingerprints show one picture when enough corners agree and lie on one straight map:
-stretched, turned a little, shifted. The pattern of points is its own mirror image, so that a
-mirrored picture needs no fingerprint of its own. From version 2 on a fingerprint also holds blobs
-(``image_features``), which know copies that are turned, stretched or inverted, and decide wherever
-both pictures show enough of them; corners still know pictures that were recorded before. Nobody's
-face can be seen in it; faces are another question, which ``face_models`` asks when the operator has
-a model for it.
+A fingerprint is a set of local perceptual hashes at corners of the brightness, over a ladder of
+sizes. A hash says, 256 times, which of two blurred points beside the corner is brighter (BRIEF,
+Calonder et al. 2010). Two fingerprints match when enough corners agree and fit one affine map. The
+pattern of points is its own mirror image, so a mirrored picture needs no second fingerprint. From
+version 2 on a fingerprint also holds blobs (``image_features``), which find rotated, stretched and
+inverted copies and decide wherever both pictures have enough of them; corners still match pictures
+recorded earlier. A face cannot be reconstructed from a fingerprint. Comparing faces is left to
+``face_models``.
 """
 
 from __future__ import annotations

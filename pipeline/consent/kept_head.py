@@ -1,6 +1,6 @@
-"""The newest entry of the audit log, kept in the vault's folder, where it only grows.
+"""The newest entry of the audit log, kept in the vault's folder, where it only moves forward.
 
-Whoever writes to the database cannot write here, so a log that is shorter than this, or has
+Write access to the database gives no access to this file. A log that is shorter than this, or has
 another entry at its place, was cut, rolled back, or is an old copy. One file for each registry:
 
     vault/heads/<registry>     number:hash:milliseconds:signature, as in the entry

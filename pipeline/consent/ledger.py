@@ -1,8 +1,8 @@
-"""Follows the audit log: each new entry is proved, and its facts are taken, once.
+"""Follows the audit log: each new entry is verified once, and its facts are read.
 
-Before anything is decided or written, the log must still hold what this process has seen and what
-the vault keeps of it (``kept_head``). A log that is shorter, or another, raises ``AuditBroken``:
-nothing is granted and nothing is written until somebody has looked into it.
+Before each decision and each write, the log must still contain what this process has seen and what
+the vault keeps of it (``kept_head``). Otherwise ``AuditBroken`` is raised: nothing is granted and
+nothing is written until an operator has looked into it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether two ways of writing a name mean one person. Pure.
+"""Whether two spellings mean one person. Pure.
 
-Letters of any script become Latin ones, twice over: by sound ("Путин" is putin) and by looks
-("Рutin" with a Cyrillic Р is putin too). Order, case, accents, titles and punctuation do not count.
+Letters of any script are converted to Latin in two ways: by sound ("Путин" is putin) and by shape
+("Рutin" with a Cyrillic Р is putin too). Order, case, accents, titles and punctuation are ignored.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Whose a vault is: the registry's file that was opened with it, of all that may be copies of it.
+"""Which registry a vault belongs to, when copies of the registry exist.
 
-A copy has the identity, the keys and the past of the registry that it was made from. It must not
-write, or erase files that the other one needs. Where the first one is gone, the copy takes its
-place: that is what a backup is for. A registry on a server is known by its log alone.
+A copy has the identity, keys and history of its original. It must not write, or erase files that
+the original needs. Where the original file is gone, the copy takes its place, as a restored backup
+should. A registry on a database server is identified by its log alone.
 """
 
 from __future__ import annotations

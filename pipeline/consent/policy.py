@@ -1,7 +1,7 @@
-"""Policies: what must have been verified before a face is used, for each scope.
+"""Policies: what must be verified before a face is used, for each scope.
 
-A policy can only ask for more than the gate always asks (a live, signed record of this very
-picture, an adult, nobody protected); there is none that asks for less. As a file:
+A policy only adds to what the gate always requires: a valid, signed record of exactly this picture,
+an adult, not protected. As a file:
 
     territory = "DE"              # where this installation serves
 
@@ -10,7 +10,7 @@ picture, an adult, nobody protected); there is none that asks for less. As a fil
     evidence = true               # a file in which the subject says the challenge code
     least_age = 21.0              # by the operator's age model
 
-Pure. ``policies`` knows which one is in force.
+Pure. ``active_policy`` knows which one is in force.
 """
 
 from __future__ import annotations

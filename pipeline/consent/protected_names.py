@@ -1,6 +1,6 @@
-"""Whose name a text is, of all who are protected: the list, read when it has changed.
+"""Whether a text is the name of a protected person; the list is reread when it changes.
 
-The gate asks this at every session's start, so answers are kept until a protection comes or goes.
+The gate asks at the start of every session, so answers are cached until a protection changes.
 """
 
 from __future__ import annotations

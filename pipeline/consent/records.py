@@ -1,7 +1,7 @@
 """Consent records: who agreed, to what, for which picture, until when, and how it was verified.
 
-A record that is about nobody real says so (``Kind.SYNTHETIC``) and goes the same way as any other.
-Records are values; ``registry`` keeps them, ``gate`` judges them.
+A record of a person who does not exist says so (``Kind.SYNTHETIC``) and is treated like any other.
+Records are values; ``registry`` stores them, ``validator`` judges them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The registry: one installation's consent records, with everything that is kept beside them.
+"""The registry: one installation's consent records and the data that belongs to them.
 
-A record is written once and signed; later it can be verified, completed, revoked and erased, and
-each of these leaves an entry in the audit log, in the same transaction. The registry answers
-questions and decides nothing: decisions are the gate's.
+A record is written once and signed. Later it can be verified, completed, revoked and erased; each
+of these adds an entry to the audit log in the same transaction. The registry answers questions; the
+gate decides.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Premises: where a registry's vault, keys and models are, and how long files are kept.
+"""The registry's own settings: places of vault, keys and models, and retention time.
 
-A process that names some of it when it opens a registry (``RegistryOverrides``) sets it for all:
-the registry remembers. A process that names nothing follows. So no command works with other keys,
-or keeps files for another time, than the server does.
+A process that names a setting when it opens the registry (``RegistryOverrides``) changes it for
+all; the registry stores it. A process that names none uses the stored ones. So every command works
+with the same keys and retention as the server.
 """
 
 from __future__ import annotations

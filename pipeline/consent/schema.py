@@ -1,7 +1,7 @@
-"""The tables of the registry, as the newest migration leaves them.
+"""The tables of the registry, as of the newest migration.
 
-``migrations/`` makes them; a test holds that both agree. Times are seconds since the epoch, but
-``at_ms`` of the audit log, which is hashed.
+``migrations/`` creates them; a test checks that both agree. Times are seconds since the epoch,
+except ``at_ms`` of the audit log, which is hashed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A challenge that was signed instead of spoken: the subject's own key over what was agreed to.
+"""A challenge that was signed instead of spoken, with the subject's own key.
 
-What is signed binds the code, the very picture and the statement together (``words``). A signature
-that fits becomes the evidence, and the ``transcript`` check, which asks whether those words were
-given, has passed: a machine compared them. Whose key it is remains for people to check.
+The signature covers the code, the exact picture and the statement (``words``). A valid signature
+becomes the evidence, and the ``transcript`` check passes, because a machine compared the words.
+That the key is the subject's remains for people to verify.
 """
 
 from __future__ import annotations

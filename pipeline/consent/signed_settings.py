@@ -1,10 +1,9 @@
-"""Standing orders: what the operator has laid down for everybody who opens a registry.
+"""Signed settings: what the operator has set for all processes that open a registry.
 
-There are two kinds, ``policy`` and ``premises``. Orders are only added; the newest of its kind is
-in force in every process, running ones too (vault, keys and models from the next opening). Each is
-signed, numbered and told in the audit log within the transaction that writes it. One that was
-changed, or taken away so that an older one would count again, is refused, and with it whatever
-needs it.
+There are two kinds, ``policy`` and ``premises`` (vault, keys, models). Settings are only added; the
+newest of a kind is in force in every process (vault, keys and models from the next opening on).
+Each one is signed, numbered and logged in the transaction that writes it. One that was changed, or
+removed so that an older one would apply, is refused, and so is everything that needs it.
 """
 
 from __future__ import annotations

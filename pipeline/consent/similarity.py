@@ -1,6 +1,6 @@
-"""What a picture is like: one answer from fingerprints and, where there is a model, faces.
+"""Similarity of two pictures, from fingerprints and, with a model, from faces.
 
-Fingerprints are imported when the first picture is compared, because they bring SciPy along.
+Fingerprints are imported at the first comparison, because they load SciPy.
 """
 
 from __future__ import annotations

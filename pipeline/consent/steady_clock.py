@@ -1,7 +1,7 @@
 """The registry's clock: wall time that never runs backwards.
 
-Expiry is judged by it, so that setting the machine's clock back prolongs nothing: while a process
-runs, because a monotonic clock goes on; over a restart, because the audit log says how late it was.
+Expiry is judged by it, so setting the machine's clock back prolongs nothing. Within a process a
+monotonic clock ensures that; after a restart, the newest time in the audit log does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How a registry is opened: with the keys that it was written with, or not at all.
+"""Opens a registry, with the keys that it was written with only.
 
-Keys are made for a registry in which nothing is written yet. Any other must be opened with a vault
-that signed how its audit log begins; so no process signs records, or encrypts files, that the rest
-of the house cannot read.
+Keys are created for an empty registry only. Any other must be opened with a vault whose key signed
+the beginning of its audit log. So no process signs records, or encrypts files, with keys that other
+processes do not have.
 """
 
 from __future__ import annotations

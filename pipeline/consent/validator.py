@@ -1,9 +1,9 @@
-"""Whether a consent record stands: for this avatar, this use, now.
+"""Whether a consent record is valid: for this avatar, this use, now.
 
-The one place where a record is judged, before a performance and while it runs. A verdict is kept
-until the registry changes; only the clock is looked at every time. Where the registry is elsewhere,
-the thread that asks it judges anew what runs, and nobody else waits. While the registry cannot be
-asked, the last verdict holds for as long as the caller's grace.
+The one place where a record is judged, before and during a stream. A verdict is cached until the
+registry changes; only the clock is checked every time. With a database server, the thread that
+polls it judges running sessions again, so that no other thread waits. While the registry is
+unreachable, the last verdict holds for the caller's grace period.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The folder beside the registry: the operator's keys, and encrypted files.
 
     vault/operator.pem       Ed25519: signs records and audit entries
-          trusted/*.pem      public keys of former operators, still believed
-          evidence.key       AES-256, base64: encrypts what lies in blobs/
+          trusted/*.pem      public keys of former operators, still accepted
+          evidence.key       AES-256, base64: encrypts the files in blobs/
           blobs/<registry>/  evidence, enrolled pictures, landmarks
 
-Keys are made for a registry that is new, readable by the owner alone, or named by the settings.
-A blob is written whole or not at all; what a killed process left is swept away when nobody writes.
+Keys are created with a new registry, readable by their owner only, or named by the settings. A file
+is written completely or not at all; remains of a killed process are removed when no one is writing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Latent context: what a chunk sees of the past, by absolute latent index.
 
-Clean latents and audio embeddings are kept in rings that never grow with the performance.
+Clean latents and audio embeddings are kept in rings of constant size.
 """
 
 from __future__ import annotations

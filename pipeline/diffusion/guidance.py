@@ -1,9 +1,9 @@
-"""Classifier-free guidance: how two branches become one field, and when one of them is reused.
+"""Classifier-free guidance: combining two branches, and reusing one of them.
 
-The unconditional branch moves little from step to step. ``CfgCache`` keeps what it adds to the
-conditional field, and uses that again while the conditional field has changed, since the branch was
-last run, by less than the step's threshold. Thresholds 0 (always run) and infinity (never run) are
-decided without looking; any other threshold costs one reading of a number from the device a step.
+The unconditional branch changes little from step to step. ``CfgCache`` keeps its contribution to
+the conditional prediction, and reuses it while the conditional prediction has changed by less than
+the step's threshold since the branch last ran. Thresholds 0 (always run) and infinity (never run)
+need no measurement; any other threshold reads one number from the device each step.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Decoding sound as a player does: one bad or odd packet is a moment of silence, not the end.
+"""Decodes sound as a player does: a bad packet becomes a moment of silence, not the end.
 
-``Decoder`` gives float pieces that follow each other without a hole: what a packet that cannot be
-decoded would have held, and gaps between timestamps, become silence of that length; encoder delay
-and padding are left out. It counts what was lost, and refuses a file that holds nothing or is more
-broken than whole. It knows nothing of files, target rates or mixing.
+``Decoder`` gives float pieces without gaps: undecodable packets and gaps between timestamps become
+silence of the same length; encoder delay and padding are removed. It counts losses, and refuses a
+file that holds no sound or is more broken than whole. It knows nothing of files, target rates or
+mixing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Reading sound from files: any container, rate and channel count that PyAV knows, as a stream.
+"""Reads sound files of any container, rate and channel count that PyAV supports, as a stream.
 
-``open_audio`` looks at a file without decoding it and refuses what cannot be speech; ``blocks``
-decodes it piece by piece at the rate and layout asked for, so that an hour of input never sits
-in memory. Nothing here knows of speech features or of video.
+``open_audio`` checks a file without decoding it and refuses files without usable sound; ``blocks``
+decodes it piece by piece at the requested rate and layout, so that an hour of input never sits
+in memory. Knows nothing of speech features or video.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether a sound file was cut off: what its own header proves, before anything is decoded.
+"""Whether a sound file was cut off, as proved by its own header before decoding.
 
-Proof is a number of bytes or samples that a header states exactly. A duration that is worked out
-from a bit rate (MP3, ADPCM, AMR, raw streams) proves nothing, and is not asked.
+Proof is a number of bytes or samples that a header states exactly. A duration derived from a bit
+rate (MP3, ADPCM, AMR, raw streams) proves nothing and is not used.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Any number of channels to one, so that speech in any of them stays: nothing cancels.
+"""Mixes any number of channels to one without cancelling speech.
 
-A plain mean loses a voice whose channels are opposite (a reversed plug, a "karaoke" widener) and
-makes a voice that fills one channel of many quiet. Here a channel that would cancel the others is
-turned over first, and the mix is as loud as the loudest channel. What decides is measured 20 ms at
-a time and moves smoothly, so the mix has no clicks. Pure: knows no file, codec or model.
+A plain mean loses a voice whose channels have opposite sign (a reversed plug, a "karaoke" widener),
+and weakens a voice that fills one of many channels. Here a channel that would cancel the others is
+inverted first, and the mix is as loud as the loudest channel. The decision is measured every 20 ms
+and changes smoothly, so the mix has no clicks. Pure: knows no file, codec or model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Colours of a picture as sRGB, by the ICC profile that its file carries.
+"""Converts a picture's colours to sRGB, by the ICC profile in its file.
 
-Phones write Display P3, cameras Adobe RGB, printers CMYK: the same numbers are other colours there.
-A picture without a profile, or with one that cannot be used, is taken as sRGB, as browsers do.
+Phones write Display P3, cameras Adobe RGB, printers CMYK: the same numbers mean other colours. A
+picture without a usable profile is taken as sRGB, as browsers do.
 """
 
 from __future__ import annotations

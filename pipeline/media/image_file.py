@@ -1,10 +1,9 @@
-"""The reference picture as a file: hashed first, looked at second, decoded last.
+"""The reference picture as a file: hashed first, checked second, decoded last.
 
-``hash_picture`` reads bytes and nothing else, so that consent can be asked for before any decoder
-runs. ``load_picture`` turns the very bytes that were hashed into upright RGB pixels and refuses
-what cannot be a reference; the number of pixels is limited before they are decoded. A file with
-``bounds`` comes from a stranger and is decoded in a process apart
-(``pipeline.media.image_sandbox``).
+``hash_picture`` reads bytes only, so that consent can be checked before any decoder runs.
+``load_picture`` decodes exactly the bytes that were hashed into upright RGB pixels, and refuses
+unsuitable pictures; the number of pixels is limited before decoding. A file with ``bounds`` is an
+upload and is decoded in a separate process (``pipeline.media.image_sandbox``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Foreign pictures are decoded in a process of their own, which has little time and memory.
+"""Decodes uploaded pictures in a separate process with limited time and memory.
 
-A decoder is the one piece of native code that strangers feed. What it does wrong (hang, swell,
-crash) ends that process and is one refusal here. The process gets the bytes on its standard input
-and gives pixels back; it can write no file, and after its start it opens none.
+A decoder is native code that runs on untrusted input. If it hangs, grows or crashes, only that
+process ends, and the picture is refused. The process gets the bytes on its standard input and
+returns pixels; it can write no file, and opens none after its start.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The visible mark: a small "AI" that is burnt into every generated frame.
+"""The visible mark: a small "AI" in every generated frame.
 
 Drawn once for each frame size, then blended into a few thousand pixels, which takes microseconds.
-It is stamped where frames leave the pipeline (streams and renders), not where they are painted:
-what measures painting, or watches it drift, sees the picture as it was painted.
+It is added where frames leave the pipeline (streams and renders), not where they are painted, so
+that measurements of painting and of drift see unmarked frames.
 
-There is no way to a frame without the mark but ``removed``, which wants an operator's words and
-hands them to the audit before it answers.
+Frames without the mark need ``removed``, which requires a reason and logs it first.
 """
 
 from __future__ import annotations

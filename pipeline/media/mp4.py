@@ -1,8 +1,7 @@
-"""Writing a performance as MP4: H.264 picture and AAC sound, complete or not there at all.
+"""Writes frames and sound as MP4 (H.264, AAC): complete, or no file at all.
 
-The file grows under a temporary name in the target's folder and takes its real name when its
-last byte is written; whatever goes wrong before that removes it. Nothing here knows where frames
-or samples come from, or waits for them.
+The file is written under a temporary name in the target's folder and renamed when it is complete;
+on any error it is removed. Knows nothing of where frames or samples come from.
 """
 
 from __future__ import annotations

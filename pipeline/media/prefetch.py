@@ -1,7 +1,7 @@
-"""An iterator that works ahead in a thread of its own, a bounded number of items.
+"""An iterator that works ahead in its own thread, by a bounded number of items.
 
-The producer stops when it is ``depth`` items ahead and goes on as they are taken. Closing the
-iterator stops it at its next item; an error in it is raised where the item would have come.
+The producer stops when it is ``depth`` items ahead and continues as they are taken. Closing the
+iterator stops it at its next item. An error in it is raised where the item would have come.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Provenance: a C2PA manifest in every file that is written, which says how it came to be.
+"""Provenance: a signed C2PA manifest in every written file.
 
-The manifest names the generator, the model and the hash of the consent record behind it, and
-declares the whole as made by a trained model (IPTC's ``trainedAlgorithmicMedia``). It is signed
-with the operator's certificate; without one, with a pair made on the spot, whose name says that it
-vouches for nobody. C2PA 2.1, https://c2pa.org/specifications.
+The manifest names the generator, the model and the hash of the consent record, and declares the
+content as made by a trained model (IPTC's ``trainedAlgorithmicMedia``). It is signed with the
+operator's certificate; without one, with a temporary key pair whose name says that it identifies
+nobody. C2PA 2.1, https://c2pa.org/specifications.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Speech file in, video file out: pulls frames, lays the speaker's own sound beside them.
+"""Sound file in, video file out, with the original sound beside the frames.
 
-Two threads: generation works ahead of the encoder by a bounded number of frames, so that neither
+Two threads: generation runs ahead of the encoder by a bounded number of frames, so that neither
 waits for the other and memory does not grow with the length of the speech.
 """
 

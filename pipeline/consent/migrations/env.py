@@ -1,4 +1,4 @@
-"""Alembic's door: migrates within the transaction that ``database`` has opened."""
+"""Alembic's entry point: migrates within the transaction that ``database`` has opened."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""``mini``, the bundled model: latents of performance drive a body fitted to the picture."""
+"""``mini``, the bundled model: motion latents drive a body fitted to the picture."""
 
 from pathlib import Path
 

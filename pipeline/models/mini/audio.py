@@ -1,10 +1,10 @@
-"""What the model hears: multi-scale speech features and the audio encoder.
+"""Multi-scale speech features, and the audio encoder.
 
 A frame of features belongs to one 10 ms hop and depends on past samples only: the spectrum of the
-last 25 ms, pitch and voicing of the last 40 ms, and how energy, pitch, onsets and colour of the
-sound compare with the last half second to four seconds (emphasis, rhythm, speaker and channel).
-The encoder turns them into one embedding per latent. It is causal but for a stated look-ahead, and
-its memory is finite, so that a stream and a whole file give the same embeddings.
+last 25 ms, pitch and voicing of the last 40 ms, and how energy, pitch, onsets and timbre compare
+with the last half second to four seconds (emphasis, rhythm, speaker and channel). The encoder turns
+them into one embedding per latent. It is causal except for a stated look-ahead, and its memory is
+finite, so that a stream and a whole file give the same embeddings.
 """
 
 from __future__ import annotations

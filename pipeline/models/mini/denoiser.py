@@ -1,10 +1,10 @@
-"""One arithmetic for both schedules: chunks in, clean latents out.
+"""Denoising for both schedules: chunks in, clean latents out.
 
-A ``GenerationState`` is what the generator remembers of one speaker: speech heard, latents made,
-what the last speculation left. ``denoise`` takes the chunks of any number of performances as one
-batch, harmonises the chunks of each after every step, and changes none of them;
-``GenerationState.commit`` remembers what was made, one performance at a time. The causal schedule
-hands it two chunks per performance, the parallel one a window of them; nothing else differs.
+A ``GenerationState`` is what the generator remembers of one speaker: audio embeddings, clean
+latents, and the trace of the last speculative chunk. ``denoise`` takes the chunks of any number of
+speakers as one batch, harmonises the chunks of each speaker after every step, and changes no state.
+``GenerationState.commit`` stores the result, one speaker at a time. The causal schedule has two
+chunks per speaker, the parallel one a window of them; nothing else differs.
 """
 
 from __future__ import annotations

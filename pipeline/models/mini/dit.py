@@ -4,11 +4,11 @@ Letters: B batch, C latent channels, L latents of the chunk, M latents of contex
 A audio embeddings (M + L), D width, N tokens.
 
 One sequence in two halves. *Condition* tokens (reference, prompt, clean past latents, audio) attend
-to each other; *noisy* tokens (the chunk) attend to everything. What the condition says therefore
-does not depend on the noise level: its keys and values are computed once a chunk, and the three
-steps run over the noisy tokens alone (lossless). adaLN modulation takes a timestep per latent
-(Peebles & Xie 2023), from one shared projection with a learned table per block (Chen et al. 2023).
-Rotary positions count latents from the start of the chunk; reference and prompt sit at a fixed one.
+to each other; *noisy* tokens (the chunk) attend to everything. The condition therefore does not
+depend on the noise level: its keys and values are computed once a chunk, and the three steps run
+over the noisy tokens alone (lossless). adaLN modulation takes a timestep per latent (Peebles & Xie
+2023), from one shared projection with a learned table per block (Chen et al. 2023). Rotary
+positions count latents from the start of the chunk; reference and prompt have a fixed one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The networks of a model together: audio encoder, prompt encoder, VAE and DiT, and their file."""
+"""The networks of a model together, and their file: audio and prompt encoder, VAE, DiT."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Speech of any length to body states, by either schedule, in bounded memory.
+"""A recording of any length to body states, by either schedule, in bounded memory.
 
-Speech is pulled just far enough ahead: a window of chunks for the parallel schedule, one tick for
-the causal one, which hears no more of the future than a live call would.
+Speech is read just far enough ahead: a window of chunks for the parallel schedule, one step for the
+causal one, which uses no more future audio than a live call.
 """
 
 from __future__ import annotations

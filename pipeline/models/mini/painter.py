@@ -1,8 +1,8 @@
 """``FrameRenderer``: a body state becomes a frame.
 
-Poses the person, projects and relights the surface, settles what it surely covers, draws the sheet
-over the background between that, and the surface's fringe over both.
-One painter serves one thread at a time; painters of one anchor share all that does not change.
+Poses the person, projects and relights the surface, draws the pixels that one triangle covers
+completely, then the warped layers between them and the background, then the silhouette over both.
+One renderer serves one thread at a time; renderers of one anchor share constant data.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``AvatarPipeline``: one model, many avatars and streams, batched.
 
-Loads weights, enrols pictures, opens live streams (the causal schedule) and renders speech of any
-length (the parallel one). Every way in asks for a ``ConsentGrant``.
+Loads weights, enrols pictures, opens live streams (causal schedule) and renders recordings of any
+length (parallel schedule). Every entry point requires a ``ConsentGrant``.
 """
 
 from __future__ import annotations

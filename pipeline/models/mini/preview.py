@@ -1,4 +1,4 @@
-"""One picture that says whether a picture of one's own works: points, fitted body, test frames."""
+"""The preview of an own picture: landmarks, fitted body and test frames in one image."""
 
 from __future__ import annotations
 

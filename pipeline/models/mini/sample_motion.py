@@ -1,6 +1,6 @@
-"""Two seconds that try everything a talk asks of a picture: lips, lids, gaze, head, arms.
+"""Two seconds of test motion for a picture: lips, lids, gaze, head, arms.
 
-What a fit or its points got wrong shows in these frames at once, without any model or sound.
+Errors of a fit or its landmarks show in these frames at once, without model or sound.
 """
 
 from __future__ import annotations

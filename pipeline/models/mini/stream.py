@@ -1,7 +1,7 @@
-"""``AvatarStream``: push speech, take frames. Everything that one stream remembers is here.
+"""``AvatarStream``: push speech, take frames. Holds everything that one stream remembers.
 
-Time is counted in 16 kHz samples pushed since the stream began, whether they were heard or skipped.
-Not thread-safe: one thread at a time pushes and steps a stream.
+Time is counted in 16 kHz samples pushed since the stream began, whether used or skipped. Not
+thread-safe: one thread at a time pushes and steps a stream.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Prompt encoder: a short description of manner ("calm, friendly") -> prompt tokens.
+"""Prompt encoder: a short style description ("calm, friendly") -> prompt tokens.
 
-Words and neighbouring word pairs are hashed into a table (CRC-32, so the same everywhere), which
-needs no vocabulary file and shares meaning between paraphrases that share words.
+Words and neighbouring word pairs are hashed into a table (CRC-32, so the same everywhere). It needs
+no vocabulary file, and paraphrases that share words share meaning.
 """
 
 from __future__ import annotations

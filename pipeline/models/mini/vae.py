@@ -1,8 +1,8 @@
-"""The VAE of performance: what lies between latents and body states.
+"""The motion VAE: body states <-> latents.
 
 ``temporal_stride`` body states become one latent of five part tokens (mouth, upper face, torso,
-left arm, right arm): (B, C, T, 1, 5). Encoder and decoder are causal, each part on its own, so
-that a stream decodes latent by latent and gets the frames of the whole clip.
+left arm, right arm): (B, C, T, 1, 5). Encoder and decoder are causal and work on each part
+separately, so that a stream decodes latent by latent and gets the frames of the whole clip.
 """
 
 from __future__ import annotations

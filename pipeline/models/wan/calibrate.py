@@ -1,8 +1,8 @@
-"""``python -m pipeline.calibrate --model PATH``: what a checkpoint may leave out, from your speech.
+"""``python -m pipeline.calibrate --model PATH``: what a checkpoint can leave out, from speech.
 
-Performs each sound file live, as one of the bundled people, and learns from the latents. What is
-found becomes ``acceleration.toml`` beside the weights, which every later start reads on top of its
-profile. With ``--export``, decoders for ONNX Runtime are made and measured on the same latents.
+Generates each sound file live, with a bundled avatar, and derives settings from the latents. They
+are written as ``acceleration.toml`` beside the weights and added to the profile at every later
+start. With ``--export``, decoders for ONNX Runtime are made and measured on the same latents.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""``WanPipeline``: a published checkpoint behind the face of ``AvatarPipeline``.
+"""``WanPipeline``: a published checkpoint as an ``AvatarModel``.
 
-Loads the networks, enrols pictures, opens live streams, renders speech of any length. Every way in
-asks for a ``ConsentGrant``. Frames come at the checkpoint's own rate.
+Loads the networks, enrols pictures, opens live streams, renders recordings of any length. Every
+entry point requires a ``ConsentGrant``. Frames have the checkpoint's own rate.
 """
 
 from __future__ import annotations

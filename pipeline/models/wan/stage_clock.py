@@ -1,8 +1,8 @@
-"""What each stage of a step takes on the device that computes.
+"""How long each stage of a step takes on the device.
 
-Launching work on a CUDA device returns at once, so a host clock measures launches. Events are put
-into the device's own queue between the stages and are read when frames have come back to the host,
-which is behind all of them: nothing waits for them.
+Launching work on a CUDA device returns at once, so a host clock measures launches only. Events are
+queued on the device between the stages and read when frames have come back to the host, which is
+after all of them: nothing waits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Running a model before anybody waits: every shape that will be accepted, once, on silence."""
+"""Runs a model once in every shape that will be accepted, on silence, before the first call."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The registry's tables; records of the first releases' SQLite file move into them.
+"""The registry's tables; records of the first releases' SQLite file are imported.
 
-There is no way back: older releases must not open a registry whose records they cannot judge.
+There is no downgrade: older releases cannot judge these records, so they must not open them.
 """
 
 import secrets

@@ -1,7 +1,7 @@
-"""The operator's standing orders: the policy in force, and where vault, keys and models are.
+"""Signed settings of the operator: policy, and places of vault, keys and models.
 
-A registry that comes from before has none, which is the default policy. Releases that know no
-orders would not obey them, so they must not open it.
+An older registry has none, which means the default policy. Older releases would ignore these
+settings, so they must not open the registry.
 """
 
 import sqlalchemy as sa

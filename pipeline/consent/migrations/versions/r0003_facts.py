@@ -1,7 +1,7 @@
-"""What a picture is like is told by the audit log, where it is signed, and by no table.
+"""Picture similarity moves from a table into the audit log, where it is signed.
 
-What the table held is put aside, and entered into the log by the first opening, which has the key.
-Releases before this one would write records without it, so they must not open the registry.
+The old rows are set aside and entered into the log by the first opening, which has the key. Older
+releases would write records without it, so they must not open the registry.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""A network as an ONNX graph, written by hand: nodes and weights in, a session on the CPU out.
+"""Builds a network as an ONNX graph by hand: nodes and weights in, a CPU session out.
 
-Exporters trace a module for seconds; writing the nodes takes milliseconds, lets each one be the
-fused kernel that ONNX Runtime has for it, and needs no file. Tokens are rows: (B N, D), so that a
-linear is one matrix product with its bias, whatever the batch.
+Exporters trace a module for seconds. Writing the nodes takes milliseconds, uses the fused kernels
+of ONNX Runtime, and needs no file. Tokens are rows: (B N, D), so that a linear layer is one matrix
+product with its bias, whatever the batch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the networks of a live tick can run on, and random inputs to try that with.
+"""Candidate runtimes for the networks of a live step, and random inputs to compare them.
 
-Inputs are drawn afresh at every start, without touching anybody else's random numbers.
+Inputs are drawn anew at every start, without touching the global random state.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The diffusion transformer of ``dit.py`` as ONNX graphs for one chunk length.
 
-The *condition* graph runs once a chunk and gives keys, values and what the noisy tokens hear; the
-*step* graph runs once a noise level, over the noisy tokens alone. What a level says to the blocks
+The *condition* graph runs once a chunk and gives the keys and values that the noisy tokens attend
+to; the *step* graph runs once a noise level, over the noisy tokens alone. The modulation of a level
 is an input of the step graph, so that one set of packed weights serves all levels. Letters as in
 ``dit.py``; S condition tokens, N = L P noisy ones.
 """

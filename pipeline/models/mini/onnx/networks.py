@@ -1,6 +1,6 @@
-"""The networks of the bundled model on ONNX Runtime, behind the interfaces of their modules.
+"""The bundled model's networks on ONNX Runtime, with the interfaces of their torch modules.
 
-Stateless like the modules: what a chunk or a stream remembers is handed in and out.
+Stateless like the modules: state of a chunk or stream is passed in and out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which runtime each network of the bundled model runs on, and why.
 
 At start every network is built for ONNX Runtime, compared with its module on random inputs, and
-measured beside it; the cheaper one in processor time that gives the same numbers runs from then on.
-A network that cannot be built, or is wrong, is refused: the log and ``/healthz`` say so.
+timed beside it. The one with less processor time and equal results runs from then on. A network
+that cannot be built, or is wrong, is refused; the log and ``/healthz`` say so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Drawing a sheet: where its nodes go, and its quads as warped pieces of picture.
+"""Draws a warped layer: positions of its nodes, and its quads as warped pieces of picture.
 
-A node moves rigidly with the smooth average of the surface's points that it follows; each quad is
-two textured triangles, blended over what was drawn before. Pixels that are settled, because the
-surface will cover them, are left out.
+A node moves rigidly with the smooth average of the surface points that it follows. Each quad is two
+textured triangles, blended over what was drawn before. Pixels that the surface will cover are
+skipped.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""A textured surface drawn over a picture: colours for what the z-buffer found visible.
+"""Draws a textured surface over a picture: colours for what the z-buffer found visible.
 
 Knows vertices, textures and pixels; nothing of bodies, cameras or people. A vertex takes its colour
 from the texture at (U, V) as far as it was SEEN, else at (MIRROR_U, MIRROR_V) as far as that was,
-else it is RED, GREEN, BLUE. SHADE multiplies; COVER below 1 lets what lies behind the whole
-surface through.
+else it is RED, GREEN, BLUE. SHADE multiplies; COVER below 1 lets what is behind the whole
+surface show through.
 
-Most pixels lie inside one surface whose colour the texture knows: ``find`` settles those at once,
-row by row, from planes that are set up once a triangle. What is left, silhouettes and what the
-picture did not show, it lists for ``finish``, so that others may draw what lies behind in between.
+Most pixels lie inside one surface whose texture is known: ``find`` draws those at once, row by row,
+from planes that are set up once a triangle. The rest, silhouettes and parts that the picture does
+not show, are listed for ``finish``, so that layers behind can be drawn in between.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The pixels of a surface that planes and one texture do not settle, a small share of a frame.
+"""The remaining pixels of a surface, which planes and one texture cannot draw: a small share.
 
-Where the samples of a pixel belong to different surfaces, or the texture does not know the colour,
-each visible triangle is a *fragment*: it is shaded at the pixel's centre, or at its nearest point
-when the centre is outside, from all that its vertices say, and counts by its share of the
-four samples. Fragments of one pixel follow each other.
+Where the samples of a pixel belong to different surfaces, or the texture has no colour, each
+visible triangle is a *fragment*. It is shaded at the pixel's centre, or at its nearest point when
+the centre is outside, from all data of its vertices, and weighted by its share of the four samples.
+Fragments of one pixel are consecutive.
 """
 
 from __future__ import annotations

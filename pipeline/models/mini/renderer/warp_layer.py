@@ -1,10 +1,10 @@
-"""The sheet: what the body does not explain (loose hair, a wide sleeve), as a warped picture.
+"""The warped layer: what the body does not explain (loose hair, a wide sleeve).
 
 A regular grid of quads over the foreground that the mesh leaves uncovered, drawn between the
-background and the mesh. Its nodes follow points of the surface that lie near them in the picture:
-each node moves rigidly with a smooth average of its points (moving least squares, Schaefer et
-al. 2006, with the scale held near one), so hair at the temple turns with the head, hair on the
-shoulder stays with the shoulder, and what is between stretches without tearing.
+background and the mesh. Its nodes follow nearby points of the surface: each node moves rigidly with
+a smooth average of its points (moving least squares, Schaefer et al. 2006, with the scale held near
+one). So hair at the temple turns with the head, hair on the shoulder stays with the shoulder, and
+what is between stretches without tearing.
 """
 
 from __future__ import annotations

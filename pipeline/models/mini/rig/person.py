@@ -1,8 +1,8 @@
-"""One person: a shape of the body with its own skeleton, clothed, who takes on body states.
+"""One person: a shape of the body with its own skeleton and clothes, posed by body states.
 
-Posing is pure: a person remembers nothing between calls and may be shared by threads. What a
-state's face units mean for the sparse offsets of the asset is known here; which angle turns
-which bone is known by ``pipeline.models.mini.rig.skeleton``.
+Posing is pure: a person remembers nothing between calls and may be shared by threads. This file
+maps face units to the sparse offsets of the asset; ``pipeline.models.mini.rig.skeleton`` maps
+angles to bones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The reference vector: what the DiT is told of the picture, as one fixed layout.
+"""The reference vector: the picture as input of the DiT, in one fixed layout.
 
-[shape (62) | rest state (88) | framing (6)]: the fitted body, the state in which the picture shows
-it, and the camera (its six numbers), so that gestures respect how the person stands and is cut.
+[shape (62) | rest state (88) | framing (6)]: the fitted body, its state in the picture, and the six
+numbers of the camera, so that gestures fit the pose and the framing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The reference picture as layout B sees it: the 257 tokens of CLIP ViT-H, last but one layer."""
+"""The reference picture for layout B: the 257 tokens of CLIP ViT-H, last but one layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An encoder of transformers from its folder, as strictly as everything else is loaded."""
+"""Loads an encoder of transformers from its folder, as strictly as all other weights."""
 
 from __future__ import annotations
 

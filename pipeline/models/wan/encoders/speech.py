@@ -1,12 +1,12 @@
-"""Speech as the published checkpoints hear it: wav2vec2, one feature vector a video frame.
+"""Speech features of the published checkpoints: wav2vec2, one vector a video frame.
 
 wav2vec2's convolutions give about 50 vectors a second; they are resampled linearly, ends aligned,
 to one per video frame *before* its transformer. Layout A takes the last hidden state and then all
 hidden states from the first; layout B the hidden states after each layer.
 
-Both the input normalisation and the transformer look at all the samples they are given, so the
-features of a moment depend on what is heard with it. A stream therefore hears a window, as the
-published live runs do: inside it the features are exactly those of a clip of these samples.
+Both the input normalisation and the transformer use all the samples they are given, so the features
+of a moment depend on the samples around it. A stream therefore encodes a window, as the published
+live programs do; inside it the features are exactly those of a clip of these samples.
 """
 
 from __future__ import annotations

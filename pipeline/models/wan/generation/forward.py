@@ -1,8 +1,8 @@
-"""One forward of the transformer as a question, and how it is answered.
+"""A forward pass of the transformer as a request, and its answer.
 
-A chunk's generation is a ``Generation``: it asks for forwards and goes on with what it is sent. So
-who runs it decides how: one by one (``answer``), or those of several streams as one batch
-(``together``).
+The generation of a chunk is a ``Generation``, a generator that yields forward requests and
+continues with their results. The caller decides how they run: one by one (``answer``), or those of
+several streams as one batch (``batching``).
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""A rolling window: its latents carry rising noise, and every turn one clean block leaves it.
+"""A rolling window: its latents carry rising noise, and each turn one clean block leaves it.
 
 As AvatarForcing runs. A window holds as many blocks as the schedule has levels, the oldest at the
-lowest, the newest at pure noise; one forward over all of them, each latent under its own level,
-takes every block one level down. The block that is clean leaves, goes through the transformer once
-more at level 0 so that a ring keeps its keys, and makes room for a new one. So speech is heard as
-far ahead as the window reaches, and a block costs one forward instead of one per level.
+lowest, the newest at pure noise. One forward over all of them, each latent at its own level, takes
+every block one level down. The clean block leaves, passes through the transformer once more at
+level 0 so that a ring keeps its keys, and a new block enters. So speech is needed as far ahead as
+the window reaches, and a block costs one forward instead of one per level.
 
-Latent 0 is the reference, and the ring's sink. The ring's past lies directly before whatever is
-denoised; in the published program that holds while denoising, but when a clean block is kept the
-sink lies where it began, which is why that program ends at 1024 latents.
+Latent 0 is the reference, and the ring's sink. The ring's past is directly before the latents being
+denoised. In the published program that holds while denoising, but when a clean block is kept the
+sink is at its initial position, which is why that program ends at 1024 latents.
 """
 
 from __future__ import annotations

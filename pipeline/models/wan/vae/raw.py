@@ -1,7 +1,7 @@
-"""The autoencoder's own numbers, for whoever builds on them: nothing normalised, nothing clamped.
+"""The autoencoder's raw numbers: not normalised, not clamped.
 
-``WanVae.encode`` keeps the means alone and normalises them, ``decode`` clamps to [-1, 1]: that is
-what the published programs do, and all that this project needs.
+``WanVae.encode`` keeps normalised means only, and ``decode`` clamps to [-1, 1], as the published
+programs do. Other programs may need the numbers themselves.
 """
 
 from __future__ import annotations

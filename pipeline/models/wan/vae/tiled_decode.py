@@ -1,9 +1,9 @@
-"""Decoding by strips of rows: bounded memory, and not a row computed twice.
+"""Decodes in strips of rows: bounded memory, and no row computed twice.
 
-Above the autoencoder's middle, whose attention needs the whole frame, every layer looks at most one
+Above the autoencoder's middle, whose attention needs the whole frame, every layer uses at most one
 row up and down. So a frame can be decoded from top to bottom like a stream: each convolution keeps
-its last two input rows for the next strip and is one row behind; what other tiled decoders compute
-twice at borders, or blend, is kept here until it is needed. The frames are those of the whole.
+its last two input rows for the next strip and is one row behind. Other tiled decoders compute
+borders twice or blend them; here they are kept. The frames equal those of a whole decode.
 
 Letters: B batch, C channels, T frames, H rows, W columns.
 """
