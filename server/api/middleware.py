@@ -55,7 +55,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except HttpProcessingError as error:  # a body, such as a form's, that is not what it says
         refusal = BadRequest(f"The body cannot be read: {' '.join(error.message.split())[:200]}")
         return _problem(refusal.problem(), refusal.status, refusal.headers)
-    except Exception:
+    except Exception as failure:
+        if isinstance(failure, ConnectionError) and request.transport is None:
+            log.debug("%s %s: the client hung up in the middle", request.method, request.path)
+            return _problem(BadRequest("The request is not whole.").problem(), 400, {})
         log.exception("%s %s failed", request.method, request.path)
         return _problem(ServerError("The server failed; the log says more.").problem(), 500, {})
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from server.api import middleware
 from server.settings import Settings
 from tests.server.caller import Caller, calling
 from tests.server.conftest import Served
@@ -28,6 +32,21 @@ async def offer(audio: int = 1, video: int = 1) -> str:
         return caller.peer.localDescription.sdp
     finally:
         await caller.close()
+
+
+@pytest.mark.parametrize(("gone", "status", "level"), [(True, 400, "DEBUG"), (False, 500, "ERROR")])
+async def test_a_client_that_hangs_up_in_the_middle_is_no_failure_of_the_server(
+    gone: bool, status: int, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def breaks(request: web.Request) -> web.StreamResponse:
+        raise ConnectionResetError("Connection lost")
+
+    caplog.set_level(logging.DEBUG, "server.api.middleware")
+    request = make_mocked_request("POST", "/v1/calls")
+    if gone:
+        request.protocol.transport = None
+    response = await middleware.problems(request, breaks)
+    assert (response.status, [r.levelname for r in caplog.records]) == (status, [level])
 
 
 async def refused(served: Served, path: str, data: object, **headers: str) -> dict[str, object]:
