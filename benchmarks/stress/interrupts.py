@@ -1,15 +1,13 @@
 """Interrupts, each with a reply 0-500 ms later: nothing of the reply is lost, nothing else heard.
 
-One session's hearing and engine side on a counted clock: packets are decoded, placed, released and
-given to a stream as in a call, by a feeder that keeps its real pace or sends in bursts. Before
-each interrupt somebody speaks; packets that it has overtaken come in behind it.
+One session's hearing on a counted clock: packets are decoded, placed and released as in a call,
+from a feeder that keeps its real pace or sends in bursts; what a stream would get is looked at
+instead. Before each interrupt somebody speaks; packets that it has overtaken come in behind it.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -120,15 +118,3 @@ def run(rounds: int = 200, seed: int = 0) -> dict[str, int]:
     if found["lost"] or found["old"] or found["ghosts"]:
         raise RuntimeError(f"interrupts with replies: {found}")
     return found
-
-
-def main() -> None:
-    """Prints one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    print(json.dumps(run(**vars(parser.parse_args()))))
-
-
-if __name__ == "__main__":
-    main()

@@ -83,6 +83,10 @@ class Avatars:
             if self._cards.get(name) != card:
                 self._ready.pop(name, None)
 
+    def close(self) -> None:
+        """Makes nobody ready any more; waits for whoever is being made. Blocking."""
+        self._makers.shutdown()
+
     def cards(self) -> list[Card]:
         """Every card, the default first."""
         return list(self._cards.values())

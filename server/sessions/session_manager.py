@@ -126,6 +126,7 @@ class SessionManager:
             self._collecting.cancel()
         await self._engine.stop()
         await asyncio.to_thread(self._media.shutdown)
+        await asyncio.to_thread(self.avatars.close)
         if self.monitor is not None:
             await asyncio.to_thread(self.monitor.close)
 

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from server.api.app import build
 from server.avatars.catalog import Avatars
 from server.rtc.aiortc_adapter import Peer
-from server.sessions.session import Session
+from server.sessions.session import Options, Session
 from server.sessions.session_manager import SessionManager
 from server.sessions.state import State
 from server.sessions.stream_runner import StreamRunner
@@ -45,6 +45,16 @@ async def test_calls_leave_no_task_no_thread_and_no_object_behind(served: Served
     for _ in range(100):  # connections close in tasks of their own
         await asyncio.sleep(0)
     assert alive() <= others
+
+
+async def test_a_manager_that_is_closed_leaves_no_thread(settings: Settings) -> None:
+    before = set(threading.enumerate())
+    manager = SessionManager(settings, FakePipeline(), Avatars(FakeSource()))
+    await manager.open()
+    await (await manager.create(Options("mira"))).end("enough")
+    await manager.close()
+    left = {t.name for t in set(threading.enumerate()) - before}
+    assert {name for name in left if not name.startswith("asyncio")} == set()
 
 
 async def test_draining_refuses_newcomers_tells_callers_and_waits_for_them(served: Served) -> None:
