@@ -16,7 +16,8 @@ from server.avatars.sources import AvatarSources, Bundled
 from server.consent.monitor import ConsentMonitor
 from server.consent.registry import open_registry
 from server.recordings.provenance import RecordingProvenance
-from server.sessions.session_manager import SessionManager, cores
+from server.sessions.capacity import cores
+from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 
 log = logging.getLogger(__name__)

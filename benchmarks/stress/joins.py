@@ -23,7 +23,8 @@ from server.errors import ServerError, UnusableOffer
 from server.rtc import aiortc_adapter, sdp_offer
 from server.rtc.sdp_offer import Offer, PeerRole
 from server.sessions import signaling
-from server.sessions.session import Options, Session
+from server.sessions.options import Options
+from server.sessions.session import Session
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_server import FakePipeline, FakeSource

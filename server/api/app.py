@@ -42,8 +42,8 @@ from server.auth.jwt_tokens import Tokens
 from server.auth.key_cache import KeyCache
 from server.auth.keys import KeyStore
 from server.auth.quota import Quota
+from server.background.pool import Pool
 from server.errors import NotFound, NotReady
-from server.pool import Pool
 from server.recordings.recordings import Recordings
 from server.recordings.store import RecordingStore, StoreTaken
 from server.rtc import aiortc_adapter
@@ -181,7 +181,7 @@ async def healthz(request: web.Request) -> web.Response:
             "door": manager.slots.door.value,
             "slots": {"total": manager.slots.total, "taken": manager.slots.taken},
             "model": manager.describe_model(),
-            "cost_ms": manager.describe_cost(),
+            "cost_ms": manager.cost.describe() if manager.cost else None,
             "quality_level": manager.governor.level,
             "h264": {"encoder": name, "reason": why},
             "versions": {

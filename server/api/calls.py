@@ -19,7 +19,9 @@ from server.rtc import data_channel, ice, sdp_offer
 from server.rtc.participant import Participant
 from server.rtc.sdp_offer import PeerRole as Part
 from server.sessions import signaling
-from server.sessions.session import Options, Session
+from server.sessions.description import describe
+from server.sessions.options import Options
+from server.sessions.session import Session
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -130,7 +132,7 @@ async def peer_options(request: web.Request) -> web.Response:
 async def describe(request: web.Request) -> web.Response:
     """``GET /v1/sessions/{id}``."""
     session = _session(request)
-    return respond({**session.describe(), "quality": session.peek()})
+    return respond({**describe(session), "quality": session.peek()})
 
 
 async def end(request: web.Request) -> web.Response:

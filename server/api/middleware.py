@@ -13,8 +13,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from server.api.security_headers import headers as security
 from server.auth.access import CALLER, Access, host_name, is_loopback
 from server.auth.quota import Quota
+from server.background.pool import Pool
 from server.errors import BadRequest, ServerError, TooLarge, UnsupportedMediaType
-from server.pool import Pool
 from server.recordings.recordings import Recordings
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings

@@ -18,6 +18,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from server.background.tasks import Work
 from server.media.clock import RATE, SessionClock
 from server.media.encoders import (
     AUDIO_CLOCK,
@@ -33,7 +34,6 @@ from server.media.key_frames import KeyFrames
 from server.media.playout import BLOCK, Playout
 from server.media.rungs import BitratePolicy, Shape, shape, shared
 from server.media.tracks import OutgoingTrack
-from server.tasks import Work
 
 OPUS = "audio/opus"
 BEHIND = 5  # blocks of sound; a loop held up for longer does not send them all at once

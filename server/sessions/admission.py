@@ -26,6 +26,11 @@ class Cost:
         by_cores = SHARE * self.step_s * self.cores / max(self.generate_s + self.media_s, 1e-6)
         return max(1, math.floor(min(by_engine, by_cores)))
 
+    def describe(self) -> dict[str, float]:
+        """Milliseconds a step, for ``/healthz``."""
+        seconds = {"step": self.step_s, "generate": self.generate_s, "media": self.media_s}
+        return {name: round(value * 1e3, 1) for name, value in seconds.items()}
+
 
 class AdmissionState(Enum):
     """Whether sessions are let in."""

@@ -11,12 +11,12 @@ import logging
 from collections.abc import Iterator
 from typing import Protocol
 
+from server.background.tasks import Tasks
 from server.errors import SourceTaken, UnknownSession
 from server.media.tracks import OutgoingTrack
 from server.rtc import data_channel
 from server.rtc.participant import Participant
 from server.rtc.sdp_offer import PeerRole
-from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
 

@@ -6,41 +6,37 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
 from pipeline.consent import ConsentGrant
 from pipeline.interface import AvatarModel, AvatarStream
 from server.avatars.catalog import Avatars
 from server.avatars.pipeline_errors import translated
+from server.background.tasks import Tasks
 from server.consent.monitor import ConsentMonitor
 from server.errors import CannotMeasure, Unavailable, UnknownSession
 from server.media import frame_marker
-from server.media.encoders import Bitrates, Converter, VideoEncoder, h264_encoder
+from server.media.encoders import Bitrates, h264_encoder
 from server.media.playout import DelayLimits, ms
 from server.media.timing import StreamTiming
 from server.metrics import Metrics
 from server.rtc import aiortc_adapter, udp
 from server.sessions.admission import Cost, Slots
+from server.sessions.capacity import cores, measure
 from server.sessions.engine import Engine
 from server.sessions.governor import Governor, ladder
-from server.sessions.session import Limits, Options, Session
+from server.sessions.options import Limits, Options
+from server.sessions.session import Session
 from server.settings import Settings
-from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-WARM_STEPS, WARM_S = 25, 6.0  # of warm-up: so many steps, or fewer that take so long
-LEAST_STEPS = 4
 ROOM = ms(120)  # above a step and its making, for packets that come late
 COLLECT_S = 2.0  # connections are full of cycles, and their codecs hold threads and megabytes
 REMOVED = "the avatar was removed"
-PACKETS_S = 0.002  # per frame: packets, SRTP and the loop; measured with an idle model
 
 
 class SessionManager:
@@ -296,16 +292,6 @@ class SessionManager:
             "step_ms": round(self.timing.step_s * 1e3, 1),
         }
 
-    def describe_cost(self) -> dict[str, float] | None:
-        """What warm-up measured, in milliseconds a step."""
-        if self.cost is None:
-            return None
-        return {
-            "step": round(self.cost.step_s * 1e3, 1),
-            "generate": round(self.cost.generate_s * 1e3, 1),
-            "media": round(self.cost.media_s * 1e3, 1),
-        }
-
     # -- load --------------------------------------------------------------------------------
 
     def _ticked(self, streams: int, seconds: float) -> None:
@@ -359,34 +345,3 @@ class SessionManager:
             return await self._engine.call(lambda: measure(stream, cores()))
         finally:
             await self._engine.call(stream.close)
-
-
-def measure(stream: AvatarStream, available: int) -> Cost:
-    """What a step of ``stream`` costs here, the first few not counted."""
-    rng, timing = np.random.default_rng(0), StreamTiming.of(stream)
-    encoder, convert = VideoEncoder("video/VP8", 1_500_000, timing.fps), Converter()
-    generate, media, began = list[float](), list[float](), time.perf_counter()
-    while len(generate) < WARM_STEPS and not _warm(len(generate), began):
-        lacking = stream.needs - stream.samples_pushed
-        stream.push((rng.standard_normal(lacking) * 0.1).astype(np.float32))
-        started = time.perf_counter()
-        frames = list(stream.step())
-        made = time.perf_counter()
-        for frame in frames:
-            timestamp = frame.media_time * 90_000 // 16_000
-            encoder.encode(convert(frame.image), timestamp, not generate)
-        generate.append(made - started)
-        media.append(time.perf_counter() - made + PACKETS_S * len(frames))
-    settled = slice(len(generate) // 3, None)
-    generate_s, media_s = (float(np.median(row[settled])) for row in (generate, media))
-    return Cost(generate_s, media_s, available, timing.step_s)
-
-
-def _warm(steps: int, began_s: float) -> bool:
-    """Whether a slow model has been watched for long enough."""
-    return steps >= LEAST_STEPS and time.perf_counter() - began_s > WARM_S
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))

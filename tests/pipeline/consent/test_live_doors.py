@@ -21,7 +21,8 @@ from server.api.app import build
 from server.api.middleware import RECORDINGS
 from server.avatars.catalog import Avatars
 from server.consent.monitor import ConsentMonitor
-from server.sessions.session import Options, Session
+from server.sessions.options import Options
+from server.sessions.session import Session
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_server import FakeFrame, FakePipeline, FakeStream

@@ -29,7 +29,7 @@ from server.api.consents import MAX_PAGE
 from server.avatars.catalog import Avatars, Card
 from server.avatars.pipeline_errors import translated
 from server.consent.monitor import ConsentMonitor
-from server.sessions.session import Options
+from server.sessions.options import Options
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_server import FakePipeline, FakeSource

@@ -23,7 +23,7 @@ from server.avatars.enrolment import OwnPictures
 from server.avatars.sources import AvatarSources
 from server.cli.command import main
 from server.consent.monitor import ConsentMonitor
-from server.sessions.session import Options
+from server.sessions.options import Options
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes import FACE

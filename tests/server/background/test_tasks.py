@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from server import tasks
+from server.background import tasks
+from server.background.pool import Pool
+from server.background.tasks import Tasks
 from server.errors import Unavailable
-from server.pool import Pool
-from server.tasks import Tasks
 
 
 async def test_a_task_that_dies_is_told_to_its_owner_and_to_health() -> None:

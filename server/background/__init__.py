@@ -1,0 +1,1 @@
+"""Work beside requests: supervised tasks, bounded pools of threads."""

@@ -1,0 +1,36 @@
+"""What is asked of a session, and what the configuration grants it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.media.encoders import Bitrates
+from server.media.playout import DelayLimits
+from server.rtc import data_channel
+from server.rtc.udp import ANY, Network
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked of a session."""
+
+    avatar: str
+    prompt: str = ""
+    seed: int = 0
+    measure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the configuration grants a session."""
+
+    grace_s: float
+    backlog_s: float
+    bitrates: Bitrates
+    delay: DelayLimits
+    video_codecs: tuple[str, ...]
+    longest_s: float = 0.0  # 0 is no limit
+    idle_s: float = 0.0
+    messages: tuple[float, float] = (data_channel.RATE_PER_S, data_channel.BURST)
+    return_s: float = 0.0  # the grace of peers whose network is away; 0 is no other
+    network: Network = ANY
