@@ -18,8 +18,7 @@ from server.errors import BadRequest, Forbidden, UnknownPeer
 from server.rtc import data_channel, ice, sdp_offer
 from server.rtc.participant import Participant
 from server.rtc.sdp_offer import PeerRole as Part
-from server.sessions import signaling
-from server.sessions.description import describe
+from server.sessions import description, signaling
 from server.sessions.options import Options
 from server.sessions.session import Session
 
@@ -132,7 +131,7 @@ async def peer_options(request: web.Request) -> web.Response:
 async def describe(request: web.Request) -> web.Response:
     """``GET /v1/sessions/{id}``."""
     session = _session(request)
-    return respond({**describe(session), "quality": session.peek()})
+    return respond({**description.describe(session), "quality": session.peek()})
 
 
 async def end(request: web.Request) -> web.Response:
