@@ -27,6 +27,8 @@ Packet: TypeAlias = "av.Packet[Any]"
 VIDEO_CLOCK = 90_000
 AUDIO_CLOCK = 48_000
 AUDIO_BITRATE = 32_000  # a voice; more would be taken from pictures where there is little room
+AUDIO_TIGHT = 16_000  # a voice where there is next to none
+HUSHED = 100  # nothing louder than this is a pause
 TIGHT = 250_000  # bits a second below which any quality is better than a picture left out
 HARDWARE_H264 = ("h264_nvenc", "h264_vaapi", "h264_v4l2m2m")
 
@@ -80,12 +82,19 @@ class AudioEncoder:
 
     Opus looks ahead: what a packet carries begins ``lead`` samples before the block that completed
     it, so a block must be taken that much later in the sound to be heard on its timestamp.
+    ``bitrate`` may be set at any time, and counts from the next pause of the voice on: a fresh
+    codec in the middle of it is heard, as loud as a lost packet.
     """
 
     def __init__(self, bitrate: int = AUDIO_BITRATE) -> None:
+        self.bitrate = bitrate
+        self._hushed = True  # the last block was a pause
+        self._open()
+
+    def _open(self) -> None:
         codec = av.CodecContext.create("libopus", "w")
         assert isinstance(codec, AudioCodecContext)
-        codec.bit_rate = bitrate
+        codec.bit_rate = self._opened_at = self.bitrate
         codec.format, codec.layout, codec.sample_rate = "s16", "mono", AUDIO_CLOCK
         codec.time_base = Fraction(1, AUDIO_CLOCK)
         codec.options = {"application": "voip", "frame_duration": "20"}
@@ -95,6 +104,9 @@ class AudioEncoder:
 
     def encode(self, pcm: NDArray[np.int16], timestamp: int) -> Packet | None:
         """One packet, stamped in 48 kHz units."""
+        paused, self._hushed = self._hushed, not np.any(np.abs(pcm) > HUSHED)
+        if self.bitrate != self._opened_at and paused and self._hushed:
+            self._open()
         data = b"".join(bytes(packet) for packet in self._codec.encode(sound(pcm, timestamp)))
         return stamped(data, timestamp, AUDIO_CLOCK) if data else None
 

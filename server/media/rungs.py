@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 
-from server.media.encoders import Bitrates
+from server.media.encoders import AUDIO_BITRATE, AUDIO_TIGHT, Bitrates
 
 STEP = 1.4  # from one rung to the next
 SPARE = 1.1  # of a rung that is to be climbed to
@@ -21,6 +21,7 @@ SCALES = (1.0, 0.75, 0.625, 0.5, 0.375, 0.25)
 SMALLEST = 256  # pixels of the shorter side
 BITS = 0.045  # for each pixel that is sent
 SLOW = 15  # frames a second at the floor
+NARROW, WIDE = 150_000, 250_000  # for pictures: below, the voice takes less; above, all again
 BEHIND = 3.0  # a viewer who can take so many times less than the best does not hold the others up
 
 
@@ -75,6 +76,13 @@ class BitratePolicy:
         elif now_s - self._fits_since >= PATIENCE_S:
             self.target, self._fits_since = above, None
         return self.target
+
+
+def voice(available: float, before: int) -> int:
+    """The voice's bitrate where ``available`` bits a second are left for pictures."""
+    if available < NARROW:
+        return AUDIO_TIGHT
+    return AUDIO_BITRATE if available > WIDE else before
 
 
 def shared(estimates: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from fractions import Fraction
 from typing import Any, Protocol, cast
@@ -32,7 +32,7 @@ from server.media.encoders import (
 )
 from server.media.key_frames import KeyFrames
 from server.media.playout import BLOCK, Playout
-from server.media.rungs import BitratePolicy, Shape, shape, shared
+from server.media.rungs import BitratePolicy, Shape, shape, shared, voice
 from server.media.tracks import OutgoingTrack
 
 OPUS = "audio/opus"
@@ -171,12 +171,18 @@ class MediaSender:
         timestamp = at * AUDIO_CLOCK // RATE
         opus = [track for track in self._listeners if track.live and track.mime == OPUS]
         if opus:
+            self._fit_voice(opus)
             early = self.playout.audio(at, grew, self._voice.lead)
             packet = await self._run(self._voice.encode, early, timestamp)
             for track in opus if packet else ():
                 track.offer(packet)
         for track in self._listeners.difference(opus):
             track.offer(sound(self.playout.audio(at, grew), timestamp))
+
+    def _fit_voice(self, listeners: Sequence[OutgoingTrack]) -> None:
+        rooms = [track.room for track in listeners if track.room is not None]
+        if lit := [room.bitrate for room in rooms if not room.dark]:
+            self._voice.bitrate = voice(shared(lit), self._voice.bitrate)
 
     async def _pictures(self) -> None:
         index = -1

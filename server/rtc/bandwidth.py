@@ -14,6 +14,7 @@ from server.rtc.rate_control import BACK_OFF, RateControl
 from server.rtc.sent_packets import Outcome
 
 RATE_WINDOW_S = 0.5
+NARROWED_S = 0.15  # what came before a path narrowed says nothing of what it takes now
 LOSS_WINDOW_S = 1.0
 LOSSES = 8  # windows; the least of them is what this path loses whatever is sent
 MUCH, LITTLE = 0.10, 0.02
@@ -67,6 +68,18 @@ class Bandwidth:
         span = max(self._arrived[-1][0] - self._arrived[0][0], RATE_WINDOW_S / 2)
         return sum(size for _, size in list(self._arrived)[1:]) * 8 / span
 
+    @property
+    def squeezed(self) -> float | None:
+        """What arrives while a queue grows: of the newest packets alone, where they are fewer."""
+        if (usual := self.arriving) is None:
+            return None
+        newest = self._arrived[-1][0]
+        recent = [row for row in self._arrived if row[0] >= newest - NARROWED_S]
+        span = newest - recent[0][0]
+        if span < NARROWED_S / 2:
+            return usual
+        return min(usual, sum(size for _, size in recent[1:]) * 8 / span)
+
     def feedback(self, outcomes: Sequence[Outcome], now_s: float) -> None:
         """What became of packets, in the order of sending."""
         if not outcomes:
@@ -81,7 +94,8 @@ class Bandwidth:
         if came:
             self.rtt_s += (max(0.0, now_s - came[-1].sent_s) - self.rtt_s) / 8
             self._note(came)
-            self._delay.update(usage, self.arriving, self.rtt_s, now_s)
+            arriving = self.squeezed if usage is Usage.OVER else self.arriving
+            self._delay.update(usage, arriving, self.rtt_s, now_s)
         if not dark:  # what a path that was dark has lost says nothing of its rate
             self._count(len(outcomes), len(outcomes) - len(came), now_s)
 

@@ -21,7 +21,7 @@ from server.rtc.transport_feedback import parse
 START, LEAST, MOST = 1_000_000, 60_000, 4_000_000
 WIRE = 28 + 10  # bytes around an RTP packet: IPv4, UDP, the tag of SRTP
 RATE_S = 1.0
-AHEAD_S = 0.4  # of sending, beyond a round trip, that may be unanswered
+AHEAD_S = 0.25  # of sending, beyond a round trip, that may be unanswered: feedback's own pace
 DARK_S = 1.0  # without an answer: nothing comes through
 KNOCK_S = 0.5  # into the dark, one picture in so many seconds
 PROBE_EVERY_S, PROBE_MOST_S = 1.5, 6.0

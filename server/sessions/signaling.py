@@ -112,7 +112,7 @@ def _wire_sender(
         track = session.media_sender.video_track(mime)
         feed = session.media_sender.cast_of(mime)
         sender.on_key_request = feed.request_key
-        sender.on_path = lambda path: _take_room(track, path, session.limits.bitrates.most)
+    sender.on_path = lambda path: _take_room(track, path, session.limits.bitrates.most)
     participant.tracks.append(track)
     sender.replaceTrack(track)
 

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from server.media.encoders import Bitrates
-from server.media.rungs import PATIENCE_S, STEP, BitratePolicy, ladder, shape, shared
+from server.media.encoders import AUDIO_BITRATE, AUDIO_TIGHT, Bitrates
+from server.media.rungs import PATIENCE_S, STEP, BitratePolicy, ladder, shape, shared, voice
 
 FPS = Fraction(25)
 LIMITS = Bitrates(start=1_000_000, least=40_000, most=3_000_000)
@@ -63,3 +63,11 @@ def test_one_encode_goes_by_the_slowest_viewer_who_is_not_far_behind() -> None:
     assert shared([2_000_000]) == 2_000_000
     assert shared([2_000_000, 900_000]) == 900_000
     assert shared([2_100_000, 60_000]) == 700_000
+
+
+def test_the_voice_takes_less_on_a_narrow_path_and_does_not_swing() -> None:
+    rates, rate = [], AUDIO_BITRATE
+    for available in (900_000, 180_000, 60_000, 180_000, 240_000, 180_000, 300_000, 180_000):
+        rate = voice(available, rate)
+        rates.append(rate)
+    assert rates == [AUDIO_BITRATE] * 2 + [AUDIO_TIGHT] * 4 + [AUDIO_BITRATE] * 2

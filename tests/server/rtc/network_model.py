@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from benchmarks.bottleneck import Bottleneck
 from server.rtc.bandwidth import Bandwidth
 from server.rtc.pacer import Pacer, Queued
+from server.rtc.send_path import AHEAD_S
 from server.rtc.sent_packets import SentPackets
 from server.rtc.transport_feedback import ArrivalLog, parse
 
@@ -90,7 +91,8 @@ class Call:
     def _picture(self) -> None:
         self.pacer.rate = self.bandwidth.bitrate
         bits = max(20_000, self.bandwidth.bitrate - 50 * SOUND * 8) / 25
-        if self.pacer.full:
+        unanswered_s = self.sent.in_flight * 8 / self.bandwidth.bitrate
+        if self.pacer.full or unanswered_s > self.bandwidth.rtt_s + AHEAD_S:
             self.skipped += 1
             return
         sizes = [PACKET] * int(bits / 8 // PACKET) + [int(bits / 8) % PACKET + 60]
