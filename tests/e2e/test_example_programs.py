@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -74,3 +75,12 @@ def test_a_picture_of_ones_own_speaks(tmp_path: Path, speech: Path) -> None:
     run("sh", EXAMPLES / "own_picture.sh", picture, "Ada Example", speech, out,
         PYTHON=sys.executable, REGISTRY=str(tmp_path / "consents.sqlite"))  # fmt: skip
     assert open_audio(out).duration_s == pytest.approx(3.0, abs=0.1)
+
+
+def test_a_model_of_ones_own_renders_and_follows_the_voice(tmp_path: Path, speech: Path) -> None:
+    out = tmp_path / "glow.mp4"
+    run(sys.executable, EXAMPLES / "custom_model.py", "--avatar", "mira", "--audio", speech,
+        "--out", out, "--registry", tmp_path / "consents.sqlite", PYTHONPATH=str(ROOT))  # fmt: skip
+    with av.open(str(out)) as file:
+        light = [float(frame.to_ndarray(format="gray").mean()) for frame in file.decode(video=0)]
+    assert len(light) == 75 and max(light) > 1.3 * min(light)
