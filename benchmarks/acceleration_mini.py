@@ -32,7 +32,7 @@ from pipeline.models.mini.offline import states, trace_for
 from pipeline.models.mini.onnx.candidates import Trial, first, random_condition, trials
 from pipeline.models.mini.onnx.runtime import LIMITS, Networks, accelerate, difference
 from pipeline.models.mini.painter import FrameRenderer
-from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM
 from pipeline.models.mini.vae import PART_COUNT
 
 SIZE: Final = 256  # of the frames that are compared

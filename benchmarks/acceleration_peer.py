@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from benchmarks.acceleration import Figures, Row, Skipped, clock, compared
 from benchmarks.acceleration_subject import SINGLE, Peak, Subject
 from pipeline.acceleration.offload import BlockStream
-from pipeline.diffusion.schedule import levels
+from pipeline.diffusion.sampling import levels
 from pipeline.models.wan.accelerate import RESIDENT
 from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.network.dit import WanDiT

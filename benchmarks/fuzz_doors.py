@@ -229,7 +229,8 @@ def _pictures() -> list[bytes]:
 
 def _picture(data: bytes) -> str:
     from pipeline.errors import PictureError
-    from pipeline.media.image_file import hashed, load_picture
+    from pipeline.media.image_file import hashed
+    from pipeline.media.image_sandbox import load_picture
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of what it then refuses

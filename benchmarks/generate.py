@@ -18,7 +18,7 @@ from pipeline.models.mini.denoiser import Denoiser, GenerationState
 from pipeline.models.mini.generator import Generator, load_generator
 from pipeline.models.mini.offline import states, trace_for
 from pipeline.models.mini.onnx.runtime import Networks, accelerate
-from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM
 
 
 class Motion:

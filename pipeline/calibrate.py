@@ -41,7 +41,7 @@ from pipeline.models.mini.generator import Generator, load_generator
 from pipeline.models.mini.offline import Speech, states, trace_for
 from pipeline.models.mini.onnx.runtime import accelerate
 from pipeline.models.mini.rig.fit import Fit
-from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM
 
 PERFORMERS: Final = 3  # bundled people that speak each sample
 Sample = tuple[Condition, Tensor]

@@ -20,7 +20,8 @@ from pipeline.consent import ConsentGate, ConsentGrant, Scope
 from pipeline.consent.options import add_registry_option, registry_of
 from pipeline.errors import ContinuumError, LandmarksInvalid, OutputUnwritable, PersonNotFound
 from pipeline.interface import Landmarks
-from pipeline.media.image_file import Picture, PictureFile, hash_picture, load_picture
+from pipeline.media.image_file import Picture, PictureFile, hash_picture
+from pipeline.media.image_sandbox import load_picture
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import fit_landmarks, steadied
 from pipeline.models.mini.enrolment.landmarks_file import (

@@ -25,7 +25,8 @@ from pipeline.errors import ContinuumError, LabelInvalid, OutputUnwritable, Seal
 from pipeline.interface import SCHEDULES, Avatar, AvatarFrame, AvatarModel, Landmarks
 from pipeline.loader import add_model_options, is_bundled, load_chosen
 from pipeline.media.audio_file import AudioFile, Samples, open_audio
-from pipeline.media.image_file import Picture, hash_picture, hashed, load_picture
+from pipeline.media.image_file import Picture, hash_picture, hashed
+from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label, Place, Style, removed
 from pipeline.media.mp4 import check_size, check_target
 from pipeline.media.provenance import Origin, Seal, consent_sha256, load_signer, sealing

@@ -29,7 +29,7 @@ from pipeline.models.mini.audio import AudioEncoder
 from pipeline.models.mini.config import MODELS, ModelConfig, load_config
 from pipeline.models.mini.dit import Condition
 from pipeline.models.mini.generator import Generator, save_generator
-from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM
 from pipeline.models.mini.vae import PART_COUNT
 from training.data import DELIVERIES, Batch, Crops, read_corpus
 

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PictureError
 from pipeline.media.audio_file import AudioFile, Samples, open_audio, speech
-from pipeline.media.image_file import Bounds, hashed, load_picture
+from pipeline.media.image_file import Bounds, hashed
+from pipeline.media.image_sandbox import load_picture
 from pipeline.media.prefetch import prefetch
 from pipeline.media.render_file import Stages, record
 from pipeline.models.mini.enrolment import person_detector

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.attention.float8 import KIND, LARGEST, to_float8
+from pipeline.acceleration.float8 import KIND, LARGEST, to_float8
 from pipeline.errors import BackendRefused
 
 METHODS: Final = ("int8-dynamic", "int8-static", "float8")

@@ -20,7 +20,8 @@ from PIL import Image
 
 from pipeline import errors
 from pipeline.errors import PictureError, PictureTooCostly, PictureUnreadable
-from pipeline.media.image_file import Bounds, Picture, PictureFile, load_picture
+from pipeline.media.image_decode import decode_picture
+from pipeline.media.image_file import Bounds, Picture, PictureFile
 
 _HEAD: Final = struct.Struct("<4sIIB")  # mark, width, height, whether there is transparency
 _MARK: Final = b"RGBA"
@@ -41,8 +42,16 @@ class _Ended:
     out: bytes
 
 
+def load_picture(file: PictureFile) -> Picture:
+    """The upright pixels of a file; one with ``bounds`` is decoded in a process of its own.
+
+    Raises a ``PictureError``.
+    """
+    return decode_picture(file) if file.bounds is None else decode_apart(file, file.bounds)
+
+
 def decode_apart(file: PictureFile, bounds: Bounds) -> Picture:
-    """As ``load_picture``, within ``bounds``; raises ``PictureTooCostly`` beyond them."""
+    """As ``decode_picture``, within ``bounds``; raises ``PictureTooCostly`` beyond them."""
     ended = _run(file, bounds)
     if ended.out.startswith(_MARK) and ended.status == 0:
         return _picture(ended.out, file)
@@ -107,7 +116,7 @@ def main() -> None:
     Image.init()  # loads every plug-in while files can be opened
     _confine(bounds)
     try:
-        found = load_picture(PictureFile(name, data, "", limit=bounds.pixels))
+        found = decode_picture(PictureFile(name, data, "", limit=bounds.pixels))
         head = _HEAD.pack(_MARK, found.width, found.height, found.alpha is not None)
         alpha = b"" if found.alpha is None else found.alpha.tobytes()
         sys.stdout.buffer.write(head + found.pixels.tobytes() + alpha)

@@ -23,7 +23,8 @@ from pipeline.consent.records import new_record
 from pipeline.consent.signed_challenge import signed
 from pipeline.consent.vault import MAX_BLOB
 from pipeline.errors import ConsentError, ConsentMissing, PictureError, RegistryUnavailable
-from pipeline.media.image_file import Bounds, hashed, load_picture
+from pipeline.media.image_file import Bounds, hashed
+from pipeline.media.image_sandbox import load_picture
 from server.api.links import link
 from server.api.middleware import MANAGER, SETTINGS, UPLOADS, respond, text
 from server.auth.access import CALLER

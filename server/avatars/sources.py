@@ -119,7 +119,8 @@ class AvatarSources:
         own = self._own.get(avatar)
         if own is None:
             return self._bundled.enrol(avatar, grant)
-        from pipeline.media.image_file import hashed, load_picture
+        from pipeline.media.image_file import hashed
+        from pipeline.media.image_sandbox import load_picture
         from pipeline.models.mini.enrolment.landmarks_file import parse_landmarks
 
         with translated():

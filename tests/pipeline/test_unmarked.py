@@ -28,7 +28,7 @@ from pipeline.media.label import Label
 from pipeline.media.provenance import ASSERTION, read_manifest
 from pipeline.models.mini.config import load_config
 from pipeline.models.mini.generator import Generator
-from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM
 from pipeline.render import main
 from server.api.app import build
 from server.avatars.catalog import Avatars

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.models.mini.config import load_config
 from pipeline.models.mini.generator import load_generator
-from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM
 from training import corpus, train
 from training.data import DELIVERIES, Crops, read_corpus
 from training.voices.clips import Clip, Phone, save_shard

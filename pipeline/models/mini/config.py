@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pipeline.diffusion.schedule import levels, spacing
+from pipeline.diffusion.sampling import levels, spacing
 from pipeline.errors import ModelDamaged, ModelUnknown
 from pipeline.models.mini.rig.state import PARTS
 

@@ -24,7 +24,8 @@ from pipeline.consent import ConsentGrant
 from pipeline.errors import LandmarksInvalid, LandmarksMissing, PersonNotFound
 from pipeline.interface import AvatarFrame, Landmarks, admit, native
 from pipeline.isolation import attempt, batched, then
-from pipeline.media.image_file import Picture, hash_picture, load_picture
+from pipeline.media.image_file import Picture, hash_picture
+from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label
 from pipeline.models.mini.config import FRAME_RATE, SAMPLES_PER_FRAME, ModelConfig, load_config
 from pipeline.models.mini.denoiser import Denoiser, GenerationState, Made, Plan, causal_plan
@@ -35,7 +36,7 @@ from pipeline.models.mini.offline import Speech, states, trace_for
 from pipeline.models.mini.onnx.runtime import accelerate
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.rig.fit import Fit
-from pipeline.models.mini.rig.reference import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM
 from pipeline.models.mini.stream import Avatar, AvatarStream
 
 DEFAULT_SIZE: Final = (512, 512)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from pipeline.acceleration.profile import LEARNED
 from pipeline.avatars import catalogue
-from pipeline.media.image_file import hash_picture, load_picture
+from pipeline.media.image_file import hash_picture
+from pipeline.media.image_sandbox import load_picture
 from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
 from pipeline.models.wan.generation.calibration import Learned, Sample, learn
 from pipeline.models.wan.generation.chunked import GenerationSetup, GenerationState

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pipeline.diffusion.schedule import levels, spacing
+from pipeline.diffusion.sampling import levels, spacing
 from pipeline.errors import ModelDamaged, ModelMismatch, ModelUnknown
 
 CARDS: Final = Path(__file__).parent / "checkpoints"

@@ -21,7 +21,8 @@ from pipeline.acceleration.profile import Acceleration, profile
 from pipeline.avatars import find_avatar
 from pipeline.errors import ModelError
 from pipeline.interface import AvatarFrame, admit, native
-from pipeline.media.image_file import Picture, hash_picture, load_picture
+from pipeline.media.image_file import Picture, hash_picture
+from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label
 from pipeline.models.wan.accelerate import Accepted, Applied, accelerate, leave_uncompiled
 from pipeline.models.wan.checkpoint.files import find_files

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.attention import attend, backends
 from pipeline.attention.backends import Backend, capability, check, function, select
-from pipeline.attention.float8 import LARGEST, through_float8, to_float8
+from pipeline.acceleration.float8 import LARGEST, through_float8, to_float8
 from pipeline.attention.sparse import Sparsity
 from pipeline.errors import BackendRefused
 from tests.pipeline.models.wan.small import relative

@@ -5,7 +5,7 @@ import torch
 
 from pipeline.diffusion.guidance import guide
 from pipeline.diffusion.sampling import euler, latent_noise, predict_x0, renoise
-from pipeline.diffusion.schedule import levels
+from pipeline.diffusion.sampling import levels
 
 
 def test_shift_five_gives_the_published_levels():

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from pipeline.errors import PictureUnreadable
-from pipeline.media.image_file import hashed, load_picture
+from pipeline.media.image_file import hashed
+from pipeline.media.image_sandbox import load_picture
 
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]

@@ -21,7 +21,8 @@ from pipeline.errors import (
     PictureTooSmall,
     PictureUnreadable,
 )
-from pipeline.media.image_file import MAX_BYTES, hash_picture, hashed, load_picture
+from pipeline.media.image_file import MAX_BYTES, hash_picture, hashed
+from pipeline.media.image_sandbox import load_picture
 
 
 def gradient(width: int = 200, height: int = 160) -> NDArray[np.uint8]:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from pipeline.errors import PictureTooCostly, PictureTooLarge, PictureUnreadable
 from pipeline.media import image_sandbox
-from pipeline.media.image_file import Bounds, hashed, load_picture
+from pipeline.media.image_file import Bounds, hashed
+from pipeline.media.image_sandbox import load_picture
 
 BOUNDS = Bounds(seconds=10.0, megabytes=1024)
 

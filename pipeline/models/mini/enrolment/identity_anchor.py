@@ -31,7 +31,7 @@ from pipeline.models.mini.renderer import shading
 from pipeline.models.mini.renderer.warp_layer import Sheet
 from pipeline.models.mini.rig.body import Body, Camera, Person
 from pipeline.models.mini.rig.fit import Fit
-from pipeline.models.mini.rig.reference import REF_DIM, SHAPE_DIM
+from pipeline.models.mini.rig.fit import REF_DIM, SHAPE_DIM
 
 __all__ = ["REF_DIM", "Fit", "IdentityAnchor", "build_anchor", "bundled_body"]
 

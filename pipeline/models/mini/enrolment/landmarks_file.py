@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.errors import LandmarksInvalid, LandmarksMissing, OutputUnwritable
-from pipeline.media.image_file import PictureFile, load_picture
+from pipeline.media.image_file import PictureFile
+from pipeline.media.image_sandbox import load_picture
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED, check_landmarks
 from pipeline.models.mini.rig.body import Body
 
