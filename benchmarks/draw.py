@@ -25,8 +25,9 @@ from pipeline.models.mini.enrolment.identity_anchor import (
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer import layer_warp, texture_sampling
 from pipeline.models.mini.renderer.rasterizer import Buffer, rasterise
-from pipeline.models.mini.rig.body import Camera
+from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import state
 
 FRAMINGS: Final[Mapping[str, Camera]] = {
@@ -77,7 +78,7 @@ def measure(camera: Camera, size: int, count: int) -> dict[str, tuple[float, flo
     subject = anchor(camera, size)
     painter = FrameRenderer(subject)
     painter.paint(states(1)[0])
-    person = bundled_body().person(subject.fit.shape, subject.fit.wear)
+    person = Person(bundled_body(), subject.fit.shape, subject.fit.wear)
     surface, vertices = subject.surface, subject.vertices
     buffer, out = Buffer(size, size), np.empty((size, size, 3), np.uint8)
     return {

@@ -22,6 +22,7 @@ from pipeline.models.mini.config import FRAME_RATE, SAMPLE_RATE
 from pipeline.models.mini.drift import colour_statistics
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, bundled_body
 from pipeline.models.mini.painter import FrameRenderer
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.stream import Avatar
 
 WINDOW_S: Final = 10
@@ -38,7 +39,7 @@ class Viewer:
 
     def __init__(self, anchor: IdentityAnchor) -> None:
         self._painter, self._anchor = FrameRenderer(anchor), anchor
-        self._person = bundled_body().person(anchor.fit.shape, anchor.fit.wear)
+        self._person = Person(bundled_body(), anchor.fit.shape, anchor.fit.wear)
 
     def see(self, states: NDArray[np.float32]) -> tuple[F64, F64]:
         """Mean appearance descriptor of the face, and mean colour statistics (6,) of frames."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.mini.enrolment.identity_anchor import bundled_body
-from pipeline.models.mini.rig.body import Person
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import SLICES
 
 FRAME_MS: Final = 40.0
@@ -22,7 +22,7 @@ Series = NDArray[np.float64]
 @cache
 def _average_person() -> Person:
     body = bundled_body()
-    return body.person(body.shape())
+    return Person(body, body.shape())
 
 
 def mouth_opening(states: States) -> Series:

@@ -19,8 +19,10 @@ from pipeline.models.mini.enrolment.identity_anchor import (
 )
 from pipeline.models.mini.enrolment.surface import Surface
 from pipeline.models.mini.renderer import lighting, shading
-from pipeline.models.mini.rig.body import MATERIALS, Camera, Person
+from pipeline.models.mini.rig.body import MATERIALS
+from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.person import Person
 from training.director.bodies import sample_shape
 
 Picture = NDArray[np.uint8]
@@ -70,7 +72,7 @@ class TruePerson:
         rng = np.random.default_rng([seed, 77])
         body = bundled_body()
         self.shape, self.rest, self.size = sample_shape(rng), rest, size
-        self.person: Person = body.person(self.shape, WEAR)
+        self.person: Person = Person(body, self.shape, WEAR)
         self.surface = Surface.of(self.person)
         posed = self.person.pose(rest)
         crown = float(posed[body.landmarks["crown"], 1])

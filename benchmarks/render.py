@@ -68,7 +68,7 @@ class Clocks:
         from pipeline.models.mini.audio import AudioStream
         from pipeline.models.mini.denoiser import Denoiser
         from pipeline.models.mini.painter import FrameRenderer
-        from pipeline.models.mini.rig.body import Person
+        from pipeline.models.mini.rig.person import Person
         from pipeline.models.mini.vae import MotionDecoder
 
         places: list[tuple[str, Any, str]] = [

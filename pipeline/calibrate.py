@@ -36,12 +36,10 @@ from pipeline.media.audio_file import open_audio, speech
 from pipeline.models.mini.config import MODELS, ModelConfig, load_config, read_config
 from pipeline.models.mini.denoiser import Denoiser, GenerationState, Transformer
 from pipeline.models.mini.dit import Condition, DiT
-from pipeline.models.mini.enrolment.identity_anchor import reference_vector
 from pipeline.models.mini.generator import Generator, load_generator
 from pipeline.models.mini.offline import Speech, states, trace_for
 from pipeline.models.mini.onnx.runtime import accelerate
-from pipeline.models.mini.rig.fit import Fit
-from pipeline.models.mini.rig.fit import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM, Fit, reference_vector
 
 PERFORMERS: Final = 3  # bundled people that speak each sample
 Sample = tuple[Condition, Tensor]

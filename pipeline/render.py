@@ -29,7 +29,7 @@ from pipeline.media.image_file import Picture, hash_picture, hashed
 from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label, Place, Style, removed
 from pipeline.media.mp4 import check_size, check_target
-from pipeline.media.provenance import Origin, Seal, consent_sha256, load_signer, sealing
+from pipeline.media.provenance import Origin, Seal, load_signer, sealing
 from pipeline.media.render_file import Result, Stages, record
 
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} left"
@@ -130,7 +130,7 @@ def _seal(
 ) -> Seal:
     """Signs the finished file: by what, of whom and on whose consent it was made."""
     signer = load_signer(arguments.c2pa_cert, arguments.c2pa_key) if arguments.c2pa_cert else None
-    consent = consent_sha256(registry.get(grant.consent_id))
+    consent = registry.get(grant.consent_id).consent_sha256()
     mark = label.declaration or label.text
     return sealing(
         Origin(Path(arguments.model).name, grant.avatar, consent, mark), arguments.out.name, signer

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from pipeline.models.mini.enrolment.identity_anchor import bundled_body
 from pipeline.models.mini.enrolment.surface import Surface
 from pipeline.models.mini.renderer import lighting, shading
-from pipeline.models.mini.rig.body import MATERIALS, Camera
+from pipeline.models.mini.rig.body import MATERIALS
+from pipeline.models.mini.rig.camera import Camera
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import state
 
 F32 = NDArray[np.float32]
@@ -44,7 +46,7 @@ class Model:
     ) -> None:
         body = bundled_body()
         self.shape = body.shape(gender=0.2)
-        self.person = body.person(self.shape, DRESSED)
+        self.person = Person(body, self.shape, DRESSED)
         self.surface = Surface.of(self.person)
         self.camera, self.size = camera, size
         colours = np.array([paint[name] for name in MATERIALS], np.float32)[self.surface.material]

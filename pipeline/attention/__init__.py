@@ -5,7 +5,6 @@
     backends.py        what else this machine has, with the reason; self-check; selection
     sparse.py          sparse-linear attention, readable
     sparse_kernel.py   the same, fused, in Triton
-    float8.py          8-bit floats: scales, and what they cost
     cache.py           which blocks attend anew at which step
 
 Only the exact function is imported here, so that nobody pays for what is not used.

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.acceleration.float8 import to_float8
 from pipeline.acceleration.self_check import agree
 from pipeline.attention.exact import Attend, attend
-from pipeline.acceleration.float8 import to_float8
 from pipeline.attention.sparse import Sparsity, attend_sparse
 from pipeline.errors import BackendRefused
 

@@ -120,6 +120,10 @@ class ConsentRecord:
         if self.birth_year is not None and not year - _OLDEST <= self.birth_year <= year:
             raise ConsentInvalid(f"birth year {self.birth_year} is not within {_OLDEST} of {year}")
 
+    def consent_sha256(self) -> str:
+        """SHA-256 of the signed form; a later revocation does not change it."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
     def canonical(self) -> bytes:
         """The signed form: JSON with sorted keys, times in whole milliseconds, UTF-8."""
         content = {

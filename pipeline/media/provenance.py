@@ -9,7 +9,6 @@ nobody. C2PA 2.1, https://c2pa.org/specifications.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import os
 import secrets
@@ -18,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,9 +25,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pipeline.errors import OutputUnwritable, SealUnusable
-
-if TYPE_CHECKING:
-    from pipeline.consent import ConsentRecord
 
 SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 ASSERTION: Final = "continuum.generation"
@@ -62,11 +58,6 @@ class Signer:
 
     def __repr__(self) -> str:
         return f"Signer({self.algorithm}, {'self-made' if self.self_made else 'the operator'})"
-
-
-def consent_sha256(record: ConsentRecord) -> str:
-    """SHA-256 of a consent record's signed form; its later revocation does not change it."""
-    return hashlib.sha256(record.canonical()).hexdigest()
 
 
 def load_signer(chain: Path, key: Path) -> Signer:

@@ -13,7 +13,7 @@ from pipeline.consent import ConsentGate, Registry, Scope
 from pipeline.errors import ContinuumError
 from pipeline.interface import AvatarModel, AvatarStream
 from pipeline.media.label import Label, Place, Style, removed
-from pipeline.media.provenance import Origin, Signer, consent_sha256, load_signer, sealing
+from pipeline.media.provenance import Origin, Signer, load_signer, sealing
 from server.avatars.pipeline_errors import translated
 from server.settings import Settings, SettingsError
 
@@ -37,7 +37,7 @@ class RecordingProvenance:
             self._gate.grant(**who, scope=Scope.RECORDING, session=session, actor="recording")
             record = self._registry.get(grant.consent_id)
         mark = self.label.declaration or self.label.text
-        return who | {"model": self._model, "consent_sha256": consent_sha256(record), "mark": mark}
+        return who | {"model": self._model, "consent_sha256": record.consent_sha256(), "mark": mark}
 
     def lend(self, origin: dict[str, str], recording: str, actor: str) -> None:
         """Asks once more before a finished recording is handed out, and audits that it is.

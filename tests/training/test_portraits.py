@@ -13,6 +13,7 @@ from pipeline.avatars import AVATARS, BundledAvatar, catalogue
 from pipeline.consent.registry import Kind
 from pipeline.models.mini.rig.body import Body
 from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import INDEX
 from training.portraits import smooth, tailor
 from training.portraits.figure import Surface
@@ -31,7 +32,7 @@ def body() -> Body:
 @cache
 def posed(name: str) -> tuple[Fit, NDArray[np.float32], NDArray[np.int32]]:
     fit = Fit.from_json(avatar(name).fit.read_text("utf-8"))
-    person = body().person(fit.shape, fit.wear)
+    person = Person(body(), fit.shape, fit.wear)
     return fit, person.pose(fit.state), person.faces
 
 
@@ -131,7 +132,7 @@ def test_a_person_waits_with_closed_mouth_and_open_eyes(name: str) -> None:
     fit, vertices, _ = posed(name)
     assert fit.exact and fit.state[INDEX["jawOpen"]] < 0.05
     assert fit.state[INDEX["eyeBlinkLeft"]] < 0.2 and fit.state[INDEX["eyeBlinkRight"]] < 0.2
-    assert body().person(fit.shape, fit.wear).lip_gap(vertices) < 0.003
+    assert Person(body(), fit.shape, fit.wear).lip_gap(vertices) < 0.003
 
 
 def test_the_bundled_fits_are_those_of_the_cast() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.mini.enrolment.surface import Surface
-from pipeline.models.mini.rig.body import MATERIALS, Person
+from pipeline.models.mini.rig.body import MATERIALS
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.skeleton import BONES
 
 F32 = NDArray[np.float32]

@@ -17,7 +17,8 @@ from pipeline.models.mini.enrolment import texture_atlas
 from pipeline.models.mini.enrolment.surface import Surface
 from pipeline.models.mini.renderer import shading
 from pipeline.models.mini.renderer.rasterizer import FAR, Buffer, rasterise
-from pipeline.models.mini.rig.body import Camera, Person
+from pipeline.models.mini.rig.camera import Camera
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import INDEX, neutral
 from training.director.bodies import bundled_body, sample_shape
 from training.landmarks.paints import Look, backdrop
@@ -59,7 +60,7 @@ class Stranger:
         if rng.random() < 0.55:
             wear.add("hair")
         self._rng = rng
-        self.person: Person = body.person(sample_shape(rng), wear)
+        self.person: Person = Person(body, sample_shape(rng), wear)
         self.surface = Surface.of(self.person)
         self.names = sorted(body.landmarks)
         self._vertices = np.array([body.landmarks[name] for name in self.names])

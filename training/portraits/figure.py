@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from pipeline.models.mini.rig.body import MATERIALS, Body, Person
+from pipeline.models.mini.rig.body import MATERIALS, Body
+from pipeline.models.mini.rig.person import Person
 from training.body import regions, source as body_source
 from training.portraits import smooth
 

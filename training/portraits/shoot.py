@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.models.mini.rig.body import Body, Person
+from pipeline.models.mini.rig.body import Body
 from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import neutral, state
 from training.portraits import eyes, fibre, groom, skin, studio, wardrobe
 from training.portraits.blend import add_mesh
@@ -42,7 +43,7 @@ class Set:
     template: Template = field(default_factory=Template.load)
 
     def person(self, character: Character) -> Person:
-        return self.body.person(self.body.shape(**character.shape), character.wear)
+        return Person(self.body, self.body.shape(**character.shape), character.wear)
 
     def camera(self, character: Character) -> Camera:
         """The character's camera; it depends on how tall the body is."""

@@ -25,6 +25,7 @@ from pipeline.models.mini.renderer.shading import Canvas, find, finish
 from pipeline.models.mini.renderer.texture_sampling import tables
 from pipeline.models.mini.renderer.vertex_layout import DEPTH, MIRROR_SEEN, SEEN, SHADE, X, Y, split
 from pipeline.models.mini.rig.body import Body
+from pipeline.models.mini.rig.person import Person
 
 F32 = NDArray[np.float32]
 
@@ -78,7 +79,7 @@ class FrameRenderer:
 
     def __init__(self, anchor: IdentityAnchor, body: Body | None = None) -> None:
         self.anchor = anchor
-        self._person = (body or bundled_body()).person(anchor.fit.shape, anchor.fit.wear)
+        self._person = Person(body or bundled_body(), anchor.fit.shape, anchor.fit.wear)
         self._posed = np.empty_like(self._person.rest)
         self._normals = np.empty_like(self._person.rest)
         self._vertices, self._looks = split(anchor.vertices)

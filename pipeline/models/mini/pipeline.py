@@ -35,8 +35,7 @@ from pipeline.models.mini.generator import Generator, load_generator
 from pipeline.models.mini.offline import Speech, states, trace_for
 from pipeline.models.mini.onnx.runtime import accelerate
 from pipeline.models.mini.painter import FrameRenderer
-from pipeline.models.mini.rig.fit import Fit
-from pipeline.models.mini.rig.fit import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM, Fit
 from pipeline.models.mini.stream import Avatar, AvatarStream
 
 DEFAULT_SIZE: Final = (512, 512)

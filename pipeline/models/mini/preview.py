@@ -15,8 +15,8 @@ from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
 from pipeline.models.mini.enrolment.photo_limits import corrections
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer.rasterizer import Buffer, rasterise
-from pipeline.models.mini.rig.body import Person
 from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.sample_motion import MOMENTS, moment
 
 F32 = NDArray[np.float32]
@@ -94,7 +94,7 @@ def masked(picture: U8, fit: Fit) -> U8:
 
 def _placed(fit: Fit, width: int, height: int) -> tuple[Person, F32]:
     """The posed body's vertices (N, 3), px of the picture, moved onto the landmarks."""
-    person = bundled_body().person(fit.shape, fit.wear)
+    person = Person(bundled_body(), fit.shape, fit.wear)
     points = fit.camera.project(person.pose(fit.state), width, height)
     points[:, :2] += corrections(person, points, fit.landmarks)
     return person, points

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.acceleration.float8 import LARGEST, through_float8, to_float8
 from pipeline.attention import attend, backends
 from pipeline.attention.backends import Backend, capability, check, function, select
-from pipeline.acceleration.float8 import LARGEST, through_float8, to_float8
 from pipeline.attention.sparse import Sparsity
 from pipeline.errors import BackendRefused
 from tests.pipeline.models.wan.small import relative

@@ -29,8 +29,7 @@ from pipeline.models.mini.config import load_config
 from pipeline.models.mini.enrolment.identity_anchor import build_anchor, bundled_body
 from pipeline.models.mini.generator import Generator
 from pipeline.models.mini.rig.camera import Camera
-from pipeline.models.mini.rig.fit import Fit
-from pipeline.models.mini.rig.fit import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM, Fit
 from pipeline.models.mini.rig.state import state as body_state
 from pipeline.models.mini.stream import Avatar
 from server.api.app import build

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from pipeline.diffusion.guidance import guide
-from pipeline.diffusion.sampling import euler, latent_noise, predict_x0, renoise
-from pipeline.diffusion.sampling import levels
+from pipeline.diffusion.sampling import euler, latent_noise, levels, predict_x0, renoise
 
 
 def test_shift_five_gives_the_published_levels():

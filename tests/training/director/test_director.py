@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.models.mini.rig.body import Body, Person
+from pipeline.models.mini.rig.body import Body
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import ARM, INDEX, SLICES, STATE_DIM
 from training.director.arms import ARM_HIGH
 from training.director.director import LIMITS, MAX_STEP, Performer, direct
@@ -73,7 +74,7 @@ def motion(clip: Clip, style: str = "default", seed: int = 0, **performer: objec
 @cache
 def person() -> Person:
     body = Body.load()
-    return body.person(body.shape())
+    return Person(body, body.shape())
 
 
 def lip_gaps_mm(states: F32) -> NDArray[np.float64]:

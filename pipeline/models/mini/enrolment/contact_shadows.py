@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.models.mini.enrolment.surface import LAYERS, Surface
 from pipeline.models.mini.renderer.rasterizer import COMPILED
-from pipeline.models.mini.rig.body import Person
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.skeleton import BONES
 
 F32 = NDArray[np.float32]

@@ -29,11 +29,10 @@ from pipeline.models.mini.enrolment.skin import Folds
 from pipeline.models.mini.enrolment.surface import LAYERS, Surface, View, facing
 from pipeline.models.mini.renderer import shading
 from pipeline.models.mini.renderer.warp_layer import Sheet
-from pipeline.models.mini.rig.body import Body, Camera, Person
-from pipeline.models.mini.rig.fit import Fit
-from pipeline.models.mini.rig.fit import REF_DIM, SHAPE_DIM
-
-__all__ = ["REF_DIM", "Fit", "IdentityAnchor", "build_anchor", "bundled_body"]
+from pipeline.models.mini.rig.body import Body
+from pipeline.models.mini.rig.camera import Camera
+from pipeline.models.mini.rig.fit import Fit, reference_vector
+from pipeline.models.mini.rig.person import Person
 
 TEXELS: Final = (
     2  # of texture per output pixel: sharp wherever between pixels a surface comes to lie
@@ -67,7 +66,7 @@ class IdentityAnchor:
     plate: NDArray[np.uint8]  # (H, W, 3) the picture without the person
     sheets: tuple[Sheet, ...]  # of trunk and head, left arm, right arm
     tolerance: float  # metres of depth that make another surface
-    reference: F32  # (REF_DIM,) what the generator is told: rig.reference
+    reference: F32  # (REF_DIM,) what the generator is told: rig.fit
     features: F32  # (LAYERS, 3) mean colours that identity should keep, 0..1; NaN where unseen
 
 
@@ -97,7 +96,7 @@ def build_anchor(
         raise ValueError(
             f"the body has {len(body.shape_names)} shape numbers, got {len(fit.shape)}"
         )
-    person = body.person(fit.shape, fit.wear)
+    person = Person(body, fit.shape, fit.wear)
     posed = person.pose(fit.state)
     scene = _cut(picture, alpha, fit.camera, posed, width, height)
     return _assemble(scene, fit, person, posed)
@@ -291,16 +290,6 @@ def _sheets(
     return loose_parts.by_part(
         scene.picture, alpha, solid, view, surface, points, sure, width, height, ears, fit.exact
     )
-
-
-def reference_vector(fit: Fit, camera: Camera) -> F32:
-    """What the generator is told of a person: [shape | rest state | framing]."""
-    if fit.shape.shape != (SHAPE_DIM,):
-        raise ValueError(f"the generator knows {SHAPE_DIM} shape numbers, got {len(fit.shape)}")
-    out = np.concatenate([fit.shape, fit.state, camera.vector()]).astype(np.float32)
-    if out.shape != (REF_DIM,):
-        raise ValueError(f"a reference has {REF_DIM} numbers, got {len(out)}")
-    return out
 
 
 def _features(surface: Surface, atlas: texture_atlas.Atlas, sure: F32) -> F32:

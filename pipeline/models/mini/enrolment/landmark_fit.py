@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.interface import Landmarks
-from pipeline.models.mini.rig.body import Body, Camera, Person
+from pipeline.models.mini.rig.body import Body
+from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import INDEX, neutral
 
 F32 = NDArray[np.float32]
@@ -108,11 +110,11 @@ def fit_landmarks(
     problem = _Problem.of(body, landmarks, wear, width, height, noise)
     x = problem.start()
     for _ in range(_ROUNDS):
-        x = problem.improve(x, body.person(problem.shape(x), wear))
+        x = problem.improve(x, Person(body, problem.shape(x), wear))
     return Fit(
         shape=problem.shape(x),
         state=problem.state(x),
-        camera=problem.camera(x, body.person(problem.shape(x), wear)),
+        camera=problem.camera(x, Person(body, problem.shape(x), wear)),
         wear=wear,
         landmarks={name: (float(px), float(py)) for name, (px, py) in landmarks.items()},
         exact=False,
@@ -128,7 +130,7 @@ def steadied(image: NDArray[np.uint8], landmarks: Landmarks) -> dict[str, tuple[
     body = Body.load()
     height, width = image.shape[:2]
     fit = fit_landmarks(image, landmarks, body=body, noise=_FOUND)
-    posed = body.person(fit.shape, fit.wear).pose(fit.state)
+    posed = Person(body, fit.shape, fit.wear).pose(fit.state)
     names = sorted(landmarks)
     places = fit.camera.project(posed[[body.landmarks[name] for name in names]], width, height)
     out = {}

@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull
 from pipeline.interface import Landmarks
 from pipeline.models.mini.enrolment.landmark_fit import thin_plate
 from pipeline.models.mini.enrolment.surface import LAYERS, Surface
-from pipeline.models.mini.rig.body import Person
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.skeleton import BONES
 from pipeline.models.mini.rig.state import INDEX, SLICES
 

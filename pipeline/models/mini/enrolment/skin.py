@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from pipeline.models.mini.enrolment.surface import LAYERS, Surface
-from pipeline.models.mini.rig.body import MATERIALS, Person
+from pipeline.models.mini.rig.body import MATERIALS
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.skeleton import BONES
 from pipeline.models.mini.rig.state import FACE_UNITS, INDEX
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.models.mini.renderer.rasterizer import FAR, Buffer, rasterise
-from pipeline.models.mini.rig.body import MATERIALS, Person
+from pipeline.models.mini.rig.body import MATERIALS
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.skeleton import BONES
 
 LAYERS: Final = (

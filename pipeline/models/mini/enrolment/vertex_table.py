@@ -19,7 +19,7 @@ from pipeline.models.mini.enrolment import (
 )
 from pipeline.models.mini.enrolment.surface import LAYERS, Surface
 from pipeline.models.mini.renderer import lighting as light, shading
-from pipeline.models.mini.rig.body import Person
+from pipeline.models.mini.rig.person import Person
 
 F32 = NDArray[np.float32]
 

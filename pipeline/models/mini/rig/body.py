@@ -17,11 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from pipeline.models.mini.rig.camera import Camera
-from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.shape import MACROS, macro_weights
-
-__all__ = ["MATERIALS", "WEAR", "Body", "Camera", "Person"]
 
 MODEL_PATH: Final = Path(__file__).parents[1] / "body.safetensors"
 
@@ -38,7 +34,6 @@ WEAR: Final[Mapping[str, tuple[str, ...]]] = {
     "shoes": ("shoes",),
     "hair": ("hair",),
 }
-DRESSED: Final = frozenset({"top_long", "bottom", "shoes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +139,6 @@ class Body:
                 part = slice(self.locals.start[row], self.locals.start[row + 1])
                 out[self.locals.index[part]] += abs(value) * self.locals.offset[part]
         return np.ascontiguousarray(out, np.float32)
-
-    def person(self, shape: NDArray[np.floating], wear: Iterable[str] = DRESSED) -> Person:
-        """One person of this shape, wearing what WEAR names."""
-        return Person(self, shape, frozenset(wear))
 
     def worn_faces(self, wear: frozenset[str]) -> NDArray[np.int64]:
         """Indices of the faces that show when ``wear`` is worn; ValueError names an unknown."""

@@ -3,6 +3,10 @@
 A fit is *exact* when the picture was rendered from the body, and then the surface explains every
 pixel of the skin and clothes. A fit made from landmarks explains the face; it keeps the
 landmarks, so that drawing can correct what the body could not match.
+
+The generator is told of a picture by one vector of fixed layout, ``reference_vector``:
+[shape (62) | rest state (88) | framing (6)], so that gestures respect how the person stands and is
+cut.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.state import INDEX, NAMES, STATE_DIM, neutral
 
 FORMAT: Final = 1
+SHAPE_DIM: Final = 62
+REF_DIM: Final = SHAPE_DIM + STATE_DIM + len(fields(Camera))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,13 @@ class Fit:
             landmarks=_landmarks(d["landmarks"]),
             exact=d["exact"],
         )
+
+
+def reference_vector(fit: Fit, camera: Camera) -> NDArray[np.float32]:
+    """What the generator is told (REF_DIM,) of a person whom ``camera`` frames."""
+    if fit.shape.shape != (SHAPE_DIM,):
+        raise ValueError(f"the generator knows {SHAPE_DIM} shape numbers, got {len(fit.shape)}")
+    return np.concatenate([fit.shape, fit.state, camera.vector()]).astype(np.float32)
 
 
 def _object(value: Any, what: str, keys: tuple[str, ...]) -> dict[str, Any]:

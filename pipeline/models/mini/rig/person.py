@@ -7,20 +7,20 @@ angles to bones.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.mini.rig import skeleton, skinning
+from pipeline.models.mini.rig.body import Body
 from pipeline.models.mini.rig.skeleton import BONES, EYE_LOOKS
 from pipeline.models.mini.rig.state import FACE_UNITS, INDEX, STATE_DIM
 
-if TYPE_CHECKING:
-    from pipeline.models.mini.rig.body import Body
-
 Floats = NDArray[np.float32]
 
+DRESSED: Final = frozenset({"top_long", "bottom", "shoes"})  # of body.WEAR
 LOOK_FULL: Final = 0.5  # radians of gaze at which the lids follow fully
 CLOTH_CLEARANCE: Final = 0.004  # metres that cloth keeps from the skin below it
 LIP_OVERLAP: Final = 0.0008  # metres that the lips of a neutral face press into each other
@@ -39,14 +39,19 @@ _LEG_BONES: Final = [
 
 
 class Person:
-    """One shape, precomputed: rest surface, skeleton at the zero state, visible faces."""
+    """One shape, precomputed: rest surface, skeleton at the zero state, visible faces.
 
-    def __init__(self, body: Body, shape: NDArray[np.floating], wear: frozenset[str]) -> None:
+    ``wear`` is what the person wears, of ``body.WEAR``.
+    """
+
+    def __init__(
+        self, body: Body, shape: NDArray[np.floating], wear: Iterable[str] = DRESSED
+    ) -> None:
         rest, count = body.rest(shape), body.vertex_count
         self.body = body
         self.shape = np.array(shape, np.float32)
-        self.wear = wear
-        self.face_index = body.worn_faces(wear)
+        self.wear = frozenset(wear)
+        self.face_index = body.worn_faces(self.wear)
         self.faces = np.ascontiguousarray(body.faces[self.face_index])
         self.material = body.material[self.face_index]
         self.rest = rest[:count]

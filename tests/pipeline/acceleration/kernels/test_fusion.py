@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.acceleration import linear_fusion
+from pipeline.acceleration.float8 import to_float8
 from pipeline.acceleration.linear_fusion import fuse
 from pipeline.acceleration.quantize import Quantization, quantize
-from pipeline.acceleration.float8 import to_float8
 
 
 def model(method: str = "int8-dynamic") -> nn.Sequential:

@@ -31,8 +31,7 @@ from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
 from pipeline.models.mini.generator import Generator
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.rig.camera import Camera
-from pipeline.models.mini.rig.fit import Fit
-from pipeline.models.mini.rig.fit import REF_DIM
+from pipeline.models.mini.rig.fit import REF_DIM, Fit
 from pipeline.models.mini.rig.state import state
 from pipeline.models.mini.stream import Avatar
 from pipeline.models.mini.vae import MotionDecoder

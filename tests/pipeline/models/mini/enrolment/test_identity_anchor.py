@@ -22,6 +22,7 @@ from pipeline.models.mini.enrolment.surface import LAYERS
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer import shading
 from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import STATE_DIM
 from tests.pictures import DRESSED, HALF, HEAD, PAINT, Model, Picture, psnr, rest_state
 
@@ -273,7 +274,7 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
 def test_landmarks_of_a_rendered_face_are_fitted_closely() -> None:
     _, picture, landmarks = face()
     fit = fit_landmarks(picture, landmarks)
-    person = bundled_body().person(fit.shape, fit.wear)
+    person = Person(bundled_body(), fit.shape, fit.wear)
     points = fit.camera.project(person.pose(fit.state), SIZE, SIZE)
     marks = person.body.landmarks
     off = [np.hypot(*(points[marks[n], :2] - landmarks[n])) for n in landmarks]

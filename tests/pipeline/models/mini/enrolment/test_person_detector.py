@@ -17,6 +17,7 @@ from pipeline.models.mini.enrolment.identity_anchor import bundled_body
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED, check_landmarks, steadied
 from pipeline.models.mini.enrolment.person_detector import Found, find_person
 from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.person import Person
 
 U8 = NDArray[np.uint8]
 Points = dict[str, tuple[float, float]]
@@ -30,7 +31,7 @@ def portrait() -> tuple[U8, Points]:
     with Image.open(avatar.reference) as image:
         picture = np.asarray(image.convert("RGB"))
     body = bundled_body()
-    posed = body.person(fit.shape, fit.wear).pose(fit.state)
+    posed = Person(body, fit.shape, fit.wear).pose(fit.state)
     places = fit.camera.project(posed, picture.shape[1], picture.shape[0])
     return picture, {
         n: (float(places[v, 0]), float(places[v, 1])) for n, v in body.landmarks.items()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.models.mini.rig.body import MATERIALS, WEAR, Body, Person
+from pipeline.models.mini.rig.body import MATERIALS, WEAR, Body
+from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import FACE_UNITS, INDEX, NAMES, STATE_DIM, neutral, state
 
 Floats = NDArray[np.float32]
@@ -25,7 +26,7 @@ def body() -> Body:
 
 @pytest.fixture(scope="module")
 def person(body: Body) -> Person:
-    return body.person(body.shape())
+    return Person(body, body.shape())
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def people(body: Body) -> list[Person]:
         shape = body.shape(gender=gender, age=rng.random(), weight=rng.random() * 0.8)
         shape[10:] = rng.normal(0, 0.25, len(shape) - 10).clip(-1, 1)
         shapes.append(shape)
-    return [body.person(shape) for shape in shapes]
+    return [Person(body, shape) for shape in shapes]
 
 
 def at(person: Person, vertices: Floats, name: str) -> Floats:
@@ -306,7 +307,7 @@ def test_closed_lips_stay_closed_over_an_open_jaw(people: list[Person], opening:
 
 def test_named_parameters_do_what_they_say(body: Body) -> None:
     def height(**values: float) -> float:
-        person = body.person(body.shape(**values))
+        person = Person(body, body.shape(**values))
         return float(at(person, person.pose(neutral()), "crown")[1])
 
     def mouth(**values: float) -> float:
@@ -326,8 +327,8 @@ def test_the_three_origins_are_normalised(body: Body) -> None:
 
 
 def test_garments_are_worn_one_by_one(body: Body) -> None:
-    bare = body.person(body.shape(), wear=())
-    dressed = body.person(body.shape(), wear={"top_short", "bottom"})
+    bare = Person(body, body.shape(), wear=())
+    dressed = Person(body, body.shape(), wear={"top_short", "bottom"})
     names = {MATERIALS[m] for m in np.unique(dressed.material)}
     assert {"top", "bottom", "skin"} <= names
     assert not {"sleeve", "collar", "shoes", "hair", "skirt"} & names
@@ -338,7 +339,7 @@ def test_garments_are_worn_one_by_one(body: Body) -> None:
 
 def test_worn_clothes_hide_the_skin_below_them(body: Body) -> None:
     def skin(wear: set[str]) -> int:
-        person = body.person(body.shape(), wear=wear)
+        person = Person(body, body.shape(), wear=wear)
         return int((person.material == MATERIALS.index("skin")).sum())
 
     assert skin({"top_long"}) < skin({"top_short"}) < skin(set())
@@ -369,14 +370,14 @@ def test_wrong_shapes_are_refused_by_number(body: Body, person: Person) -> None:
     with pytest.raises(ValueError, match=rf"{body.vertex_count}, 3.*\(5, 3\)"):
         person.pose(neutral(), np.zeros((5, 3), np.float32))
     with pytest.raises(ValueError, match=rf"{len(body.shape_names)} numbers.*\(4,\)"):
-        body.person(np.zeros(4))
+        Person(body, np.zeros(4))
 
 
 def test_unknown_names_are_refused(body: Body) -> None:
     with pytest.raises(KeyError, match="wings"):
         body.shape(wings=1.0)
     with pytest.raises(ValueError, match="cape"):
-        body.person(body.shape(), wear={"cape"})
+        Person(body, body.shape(), wear={"cape"})
 
 
 def test_a_shape_must_be_finite(body: Body) -> None:
