@@ -17,11 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.mini.enrolment.identity_anchor import (
-    IdentityAnchor,
-    build_anchor,
-    bundled_body,
-)
+from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
+from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer import layer_warp, texture_sampling
 from pipeline.models.mini.renderer.rasterizer import Buffer, rasterise

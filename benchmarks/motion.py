@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.mini.enrolment.identity_anchor import bundled_body
+from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import SLICES
 

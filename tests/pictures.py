@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.mini.enrolment.identity_anchor import bundled_body
+from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.enrolment.surface import Surface
 from pipeline.models.mini.renderer import lighting, shading
 from pipeline.models.mini.rig.body import MATERIALS

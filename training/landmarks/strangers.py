@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.mini.enrolment import texture_atlas
+from pipeline.models.mini.enrolment import fill_colours
 from pipeline.models.mini.enrolment.surface import Surface
 from pipeline.models.mini.renderer import shading
 from pipeline.models.mini.renderer.rasterizer import FAR, Buffer, rasterise
@@ -65,7 +65,7 @@ class Stranger:
         self.names = sorted(body.landmarks)
         self._vertices = np.array([body.landmarks[name] for name in self.names])
         rest = self.person.rest
-        self._hollows = texture_atlas.hollows(self.surface, rest, self.person.normals(rest))
+        self._hollows = fill_colours.hollows(self.surface, rest, self.person.normals(rest))
         self._canvas = shading.Canvas(SIZE, SIZE, len(self.surface.faces))
         self._depth = Buffer(SIZE, SIZE)
 

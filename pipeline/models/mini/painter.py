@@ -15,8 +15,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.models.mini.enrolment import contact_shadows
-from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, bundled_body
+from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
 from pipeline.models.mini.enrolment.photo_limits import restrained
+from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.enrolment.skin import unfolded
 from pipeline.models.mini.renderer import layer_warp
 from pipeline.models.mini.renderer.lighting import brightness_at

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.interface import Landmarks
-from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, bundled_body
+from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
 from pipeline.models.mini.enrolment.photo_limits import corrections
+from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer.rasterizer import Buffer, rasterise
 from pipeline.models.mini.rig.fit import Fit

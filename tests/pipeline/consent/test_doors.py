@@ -26,7 +26,8 @@ from pipeline.consent.validator import RecordValidator
 from pipeline.errors import ConsentError
 from pipeline.media.image_file import Picture
 from pipeline.models.mini.config import load_config
-from pipeline.models.mini.enrolment.identity_anchor import build_anchor, bundled_body
+from pipeline.models.mini.enrolment.identity_anchor import build_anchor
+from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.generator import Generator
 from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import REF_DIM, Fit

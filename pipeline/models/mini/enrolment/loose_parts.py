@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.models.mini.enrolment import background
-from pipeline.models.mini.enrolment.surface import LAYERS, PARTS, Surface, View
+from pipeline.models.mini.enrolment.picture_view import PictureView
+from pipeline.models.mini.enrolment.surface import LAYERS, PARTS
+from pipeline.models.mini.enrolment.vertex_table import VertexTable
 from pipeline.models.mini.renderer import shading, warp_layer
 from pipeline.models.mini.renderer.warp_layer import Sheet
 
@@ -33,37 +35,25 @@ _SUGGESTS: Final = 45.0  # px from a loose outline that is seen to one that an a
 _SHADED: Final = 4.0  # px around an arm whose trunk is in its shadow
 
 
-def elastic(picture: F32, view: View, points: F32, sure: F32, width: int, height: int) -> Sheet:
+def elastic(seen: PictureView, table: VertexTable) -> Sheet:
     """The whole picture as one sheet: when nobody can say where the person ends."""
-    alpha = np.ones(view.covered.shape, np.float32)
-    covered = view.covered > 0.5
+    alpha = np.ones(seen.view.covered.shape, np.float32)
+    covered = seen.view.covered > 0.5
     return warp_layer.build(
-        packed(picture, alpha), alpha, alpha > 0, points, sure, width, height, covered
-    )
+        packed(seen.cut.fine, alpha), alpha, alpha > 0, table.points, table.seen,
+        seen.cut.width, seen.cut.height, covered,
+    )  # fmt: skip
 
 
-def by_part(
-    picture: F32,
-    alpha: F32,
-    solid: Mask,
-    view: View,
-    surface: Surface,
-    points: F32,
-    sure: F32,
-    width: int,
-    height: int,
-    ears: float,
-    exact: bool,
-) -> tuple[Sheet, ...]:
+def by_part(seen: PictureView, table: VertexTable) -> tuple[Sheet, ...]:
     """Sheets of trunk, left and right arm, as far as there are any.
 
-    ``alpha``, ``solid`` and ``view`` have the picture's size; ``points`` (R, 3) are px of the
-    output. An exact body covers its own border, and below the ``ears`` (px from the top of the
-    picture) there is little hair beside bare skin.
+    An exact body covers its own border, and below the ears there is little hair beside bare skin.
     """
-    unit = len(alpha) / 512
+    view, surface, alpha, solid = seen.view, seen.surface, seen.alpha, seen.solid
+    picture, exact, unit = seen.cut.fine, seen.posed.fit.exact, seen.unit
     covered, layer, out = view.covered > 0.5, view.nearest(), []
-    bare = np.isin(layer, _numbers(_BARE)) & (np.arange(len(layer))[:, None] > ears)
+    bare = np.isin(layer, _numbers(_BARE)) & (np.arange(len(layer))[:, None] > _ears(seen))
     for number, layers in enumerate(PARTS):
         mine = np.isin(layer, _numbers(layers))
         if number == 0:
@@ -75,11 +65,11 @@ def by_part(
         wanted = part > 0.1
         if exact:
             away = _far(own)
-            seen = wanted & known & (away > max(_BORDER * unit, _MIXED))
-            if seen.sum() > _LOOSE * own.sum():
+            loose = wanted & known & (away > max(_BORDER * unit, _MIXED))
+            if loose.sum() > _LOOSE * own.sum():
                 hidden = wanted & ~known & (away > 0)
-                seen |= hidden & (_far(seen) < _SUGGESTS * unit)
-            wanted = seen
+                loose |= hidden & (_far(loose) < _SUGGESTS * unit)
+            wanted = loose
             part = np.where(known | wanted, part, 0).astype(np.float32)
             hair = wanted & bare & (away > _RIM * unit)
             skin = bare & (_far(hair) > _ROUND * unit)
@@ -92,11 +82,19 @@ def by_part(
             colours[box] = background.extended(picture[box], (solid & known)[box], 0.0)
         of_part = np.isin(surface.layer, _numbers(layers))
         made = warp_layer.build(
-            packed(colours, part), part, wanted, points, sure * of_part, width, height
-        )
+            packed(colours, part), part, wanted, table.points, table.seen * of_part,
+            seen.cut.width, seen.cut.height,
+        )  # fmt: skip
         if not made.empty:
             out.append(made)
     return tuple(out)
+
+
+def _ears(seen: PictureView) -> float:
+    """How far down the picture the ears end, texels."""
+    marks = seen.posed.person.body.landmarks
+    lobes = [marks[f"ear_lobe_{side}"] for side in ("left", "right")]
+    return float(seen.projected[lobes, 1].mean())
 
 
 def _numbers(names: tuple[str, ...]) -> list[int]:

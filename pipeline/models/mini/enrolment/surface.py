@@ -25,6 +25,7 @@ LAYERS: Final = (
     "skin", "left_skin", "right_skin", "eyes", "mouth",
     "clothes", "left_sleeve", "right_sleeve", "hair", "legs",
 )  # fmt: skip
+ARMS: Final = tuple(i for i, n in enumerate(LAYERS) if n.startswith(("left", "right")))
 PARTS: Final = (  # layers that loose things hang together with
     ("skin", "eyes", "mouth", "clothes", "hair", "legs"),
     ("left_skin", "left_sleeve"),

@@ -26,8 +26,9 @@ from pipeline.media.image_file import Picture
 from pipeline.models.mini import pipeline as engine_module
 from pipeline.models.mini.config import load_config
 from pipeline.models.mini.denoiser import Denoiser, causal_plan
-from pipeline.models.mini.enrolment.identity_anchor import build_anchor, bundled_body
+from pipeline.models.mini.enrolment.identity_anchor import build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
+from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.generator import Generator
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.rig.camera import Camera

@@ -11,17 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.models.mini.enrolment.identity_anchor import (
-    REF_DIM,
-    IdentityAnchor,
-    build_anchor,
-    bundled_body,
-)
+from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED, fit_landmarks, thin_plate
+from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.enrolment.surface import LAYERS
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer import shading
-from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.fit import REF_DIM, Fit
 from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import STATE_DIM
 from tests.pictures import DRESSED, HALF, HEAD, PAINT, Model, Picture, psnr, rest_state

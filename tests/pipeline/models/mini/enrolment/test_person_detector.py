@@ -13,9 +13,9 @@ from PIL import Image
 from pipeline.avatars import find_avatar
 from pipeline.errors import FaceTooSmall, PersonNotFound, SeveralPeople
 from pipeline.models.mini.enrolment.crops import SIDE, Crop, face_crop, frame
-from pipeline.models.mini.enrolment.identity_anchor import bundled_body
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED, check_landmarks, steadied
 from pipeline.models.mini.enrolment.person_detector import Found, find_person
+from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.person import Person
 
