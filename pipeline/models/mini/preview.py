@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.interface import Landmarks
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
 from pipeline.models.mini.enrolment.photo_limits import corrections
