@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from numba.core import config
 
-from pipeline import kernel_cache, onnx_runtime
+from pipeline import onnx_runtime
+from pipeline.models.mini import kernel_cache
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534

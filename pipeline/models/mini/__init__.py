@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-from pipeline import kernel_cache
+from pipeline.models.mini import kernel_cache
 
 kernel_cache.prepare(Path(__file__).parent)  # before the first of its kernels is met
