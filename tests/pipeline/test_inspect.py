@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.errors import ModelMismatch, ModelUnknown
-from pipeline.inspect import fits, inspect, main, text
+from pipeline.inspect import fits, main, text
 from pipeline.models.wan.config import AddedAudio, AttendedAudio, WanConfig
+from pipeline.models.wan.identify import inspect
 from pipeline.models.wan.model_cards import all_cards, candidates, card
 from pipeline.models.wan.network.dit import WanDiT
 from pipeline.models.wan.vae.autoencoder import WanVae, published_vae

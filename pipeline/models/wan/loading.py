@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pipeline.acceleration.profile import Acceleration
 from pipeline.errors import ModelMismatch, ModelUnknown
-from pipeline.inspect import inspect, transformer_source
 from pipeline.models.wan.checkpoint.files import WanFiles
 from pipeline.models.wan.checkpoint.key_mapping import vae_rename
 from pipeline.models.wan.checkpoint.memory import Budget, MemoryPlan, budget, plan_memory
@@ -21,6 +20,7 @@ from pipeline.models.wan.config import WanConfig
 from pipeline.models.wan.encoders.image import load_picture_encoder
 from pipeline.models.wan.encoders.prompt import load_prompt_encoder
 from pipeline.models.wan.encoders.speech import SpeechEncoder
+from pipeline.models.wan.identify import inspect, transformer_source
 from pipeline.models.wan.model_cards import Card, card, counted
 from pipeline.models.wan.network.dit import WanDiT, keep_float32
 from pipeline.models.wan.vae.autoencoder import WanVae, vae_from_shapes

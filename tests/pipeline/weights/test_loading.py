@@ -20,8 +20,8 @@ from pipeline.errors import (
     ModelUnknown,
     ModelUnsafe,
 )
-from pipeline.inspect import transformer_source
 from pipeline.models.wan.checkpoint.key_mapping import NESTS, vae_rename
+from pipeline.models.wan.identify import transformer_source
 from pipeline.models.wan.network.dit import WanDiT, keep_float32
 from pipeline.models.wan.vae.autoencoder import WanVae
 from pipeline.weights.files import RenamedSource, SafetensorsSource, open_weights

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pipeline.consent import ConsentGrant
 from pipeline.errors import ModelDamaged, ModelMismatch, ModelUnknown
-from pipeline.inspect import inspect
 from pipeline.models.wan.config import AddedAudio, AttendedAudio
 from pipeline.models.wan.encoders.speech import SpeechEncoder
+from pipeline.models.wan.identify import inspect
 from pipeline.models.wan.model_cards import CARDS, Card, card, counted
 from pipeline.models.wan.network.dit import WanDiT
 from pipeline.models.wan.pipeline import WanPipeline

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from pipeline.consent import ConsentGrant
 from pipeline.errors import ModelDamaged, ModelMismatch, ModelUnknown, ModelUnsafe
-from pipeline.inspect import inspect
+from pipeline.models.wan.identify import inspect
 from pipeline.models.wan.pipeline import WanPipeline
 from pipeline.models.wan.run_options import RunOptions
 from pipeline.models.wan.vae.taehv import TinyDecoder, TinyStream, load_tiny
