@@ -30,7 +30,8 @@ from pipeline.interface import (
     admit,
     native,
 )
-from pipeline.media.image_file import Picture, hash_picture, load_picture
+from pipeline.media.image_file import Picture, hash_picture
+from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label
 from pipeline.render import main
 from pipeline.speech_backlog import SpeechBacklog
