@@ -60,7 +60,7 @@ class BundledAvatar:
         return np.asarray(Image.open(path).convert("L")) if path.is_file() else None
 
     def card(self) -> dict[str, Any]:
-        """Title, description and whatever else its card says."""
+        """Title, description and further entries of its card."""
         try:
             return tomllib.loads((self.folder / "card.toml").read_text("utf-8"))
         except (OSError, ValueError) as error:

@@ -56,7 +56,7 @@ class Learned:
 
 
 class Watcher(Denoiser):
-    """Denoises in full and notes what every chunk was told, and what reuse would have cost."""
+    """Denoises in full; records each chunk's condition, and the error that reuse would cause."""
 
     def __init__(self, dit: Transformer, config: ModelConfig, null_prompt: Tensor) -> None:
         super().__init__(dit, config, null_prompt)
@@ -227,7 +227,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _references() -> list[Speech]:
-    """What the generator is told of the bundled people."""
+    """The reference vectors of the bundled people."""
     fits = [Fit.from_json(found.fit.read_text("utf-8")) for found in catalogue().values()]
     return [reference_vector(fit, fit.camera) for fit in fits[:PERFORMERS]]
 

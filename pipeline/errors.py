@@ -1,7 +1,7 @@
 """What can go wrong in the pipeline, as one tree.
 
     ContinuumError
-    ├── ConsentError          nobody speaks through a face without consent
+    ├── ConsentError          no valid consent for what was asked
     │   ├── ConsentMissing        no record was named, or none has this id
     │   ├── ConsentMismatch       the record belongs to another picture
     │   ├── ConsentScopeDenied    the record does not cover this use
@@ -10,9 +10,9 @@
     │   ├── ConsentInvalid        the record to be written is incomplete
     │   ├── ConsentIncomplete     the record lacks what this release asks for
     │   ├── ConsentTampered       the record is not what the operator signed
-    │   ├── ConsentUnverified     the policy asks for checks that nobody made
+    │   ├── ConsentUnverified     checks that the policy requires were not made
     │   ├── ConsentCheckFailed    a check of the evidence failed
-    │   ├── ConsentAgeUnknown     nobody attested that the subject is an adult
+    │   ├── ConsentAgeUnknown     it is not attested that the subject is an adult
     │   ├── ConsentUnderage       the subject is, or looks, too young
     │   ├── ConsentTerritoryDenied  the record does not cover this country
     │   ├── ConsentDenied         the person, or the picture, is protected

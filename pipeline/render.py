@@ -162,7 +162,7 @@ def _person(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> 
 
 
 def _known(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> Person:
-    """A bundled avatar, or somebody whom this registry's operator has enrolled."""
+    """A bundled avatar, or one enrolled in this registry."""
     enrolments = gate.registry.enrolments
     own = {avatar.name: avatar for avatar in enrolments.all()}
     found = own.get(arguments.avatar)
@@ -244,7 +244,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", required=True, type=Path, metavar="OUT.mp4", help="H.264 + AAC")
     add_model_options(parser)
-    parser.add_argument("--prompt", default="", metavar="TEXT", help='manner, as "calm, friendly"')
+    parser.add_argument(
+        "--prompt", default="", metavar="TEXT", help='style of speaking, such as "calm, friendly"'
+    )
     parser.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="same seed, same video (default 0)"
     )

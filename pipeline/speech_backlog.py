@@ -17,7 +17,7 @@ BACKLOG_S: Final = 30
 
 
 class SpeechBacklog:
-    """What waits, and how much was heard or skipped before it."""
+    """Waiting speech, and counts of what was taken or skipped before it."""
 
     def __init__(self) -> None:
         self._waiting: NDArray[np.float32] = np.zeros(0, np.float32)
@@ -57,7 +57,7 @@ class SpeechBacklog:
         self._waiting = np.concatenate([self._waiting, samples])
 
     def take(self, samples: int) -> Speech:
-        """The oldest ``samples`` of what waits, or all of it if there are fewer: heard."""
+        """Take the oldest ``samples`` of waiting speech, or all if there are fewer."""
         taken, self._waiting = np.split(self._waiting, [max(0, samples)])
         self.heard += len(taken)
         return taken

@@ -35,7 +35,7 @@ from typing import ClassVar
 
 
 class ServerError(Exception):
-    """Root of everything that a client is told as a problem."""
+    """Root of all errors that are answered as problem+json."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "/problems/internal"
@@ -216,7 +216,7 @@ class Draining(Unavailable):
 
 
 class RegistryDown(Unavailable):
-    type, title = "/problems/registry-down", "Nobody can be asked for consent"
+    type, title = "/problems/registry-down", "Consent registry unreachable"
 
     def __init__(self, detail: str, retry_after_s: int = 5, **extra: object) -> None:
         super().__init__(detail, retry_after_s, **{"code": "registry_unavailable", **extra})

@@ -52,9 +52,9 @@ class Machines(logging.Formatter):
 
 
 class Malformed(logging.Filter):
-    """Drops the traceback that aiohttp writes for every request that is no HTTP.
+    """Drops the traceback that aiohttp logs for every request that is not HTTP.
 
-    Whoever sends nonsense is answered 400; a page of log for each would be theirs to fill.
+    Such requests are answered with 400; a page of log for each would let clients fill the disk.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -35,8 +35,8 @@ HTTP: Final[dict[str, Any]] = {
 async def serve(
     settings: Settings, open_server: OpenServer, announce: Callable[[str], None]
 ) -> None:
-    """Serves until a signal says otherwise. Raises ``OSError`` when the port is taken, and
-    ``SettingsError`` when it would serve everybody, or the certificate cannot be used."""
+    """Serves until a signal. Raises ``OSError`` when the port is taken, and
+    ``SettingsError`` when it would be open to all, or the certificate cannot be used."""
     sys.setswitchinterval(SWITCH_S)
     wrapped = tls.context(settings)
     asked = _signals()

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def context(settings: Settings) -> ssl.SSLContext | None:
-    """What the server's socket is wrapped in; None where others see to TLS, or nobody does.
+    """What the server's socket is wrapped in; None where a proxy terminates TLS, or there is none.
 
     TLS 1.2 and later. Raises ``SettingsError``, which names the file and says what to do.
     """

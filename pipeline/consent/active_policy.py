@@ -30,7 +30,7 @@ class ActivePolicy:
         return self._held[1]
 
     def set(self, policy: Policy, *, actor: str = "operator", reason: str = "") -> Order:
-        """Puts a policy in force for everybody; audited. Running sessions must satisfy it, too."""
+        """Sets the registry's policy for all processes, running sessions included; audited."""
         return self._orders.give(POLICY, policy.document(), actor=actor, reason=reason)
 
     def examine(self, record: ConsentRecord, scope: Scope) -> None:

@@ -44,7 +44,7 @@ class Changes(Protocol):
         """When the registry last answered, on the monotonic clock."""
 
     def listen(self, listener: Listener) -> None:
-        """Tells ``listener`` of changes, as long as somebody else keeps it."""
+        """Calls ``listener`` at each change, while the listener is alive elsewhere."""
 
     def refresh(self) -> None:
         """Asks now; returns once the answer counts, or has failed."""
@@ -81,10 +81,10 @@ class FileChanges:
         return self._answered_at
 
     def listen(self, listener: Listener) -> None:
-        """Nobody needs to be told: whoever asks learns it."""
+        """No notification: every query reads the current revision."""
 
     def refresh(self) -> None:
-        """Every question is asked anew."""
+        """Nothing to refresh: every query is new."""
 
     def close(self) -> None:
         with self._lock:

@@ -134,8 +134,7 @@ class Database:
             return int(reading.scalar(_REVISION) or 0)
 
     def close(self) -> None:
-        """From now on every question is answered with ``RegistryUnavailable``; whoever is inside
-        is waited for."""
+        """Refuses all further queries with ``RegistryUnavailable``; waits for running ones."""
         if self._users.close(_WAIT_S):
             self._changes.close()
             self._engine.dispose()

@@ -112,7 +112,7 @@ class Enrolments:
             row = connection.execute(sa.select(avatars).where(avatars.c.name == name)).first()
         if row is None:
             raise UnknownAvatar(
-                f"nobody is enrolled as {name!r}: `continuum avatar list` shows all"
+                f"no avatar is enrolled as {name!r}: `continuum avatar list` shows all"
             )
         return Enrolled(*row)
 
@@ -181,7 +181,7 @@ class Enrolments:
 
 
 def _check_alive(connection: sa.Connection, consent_id: str) -> None:
-    """A consent that was revoked since the gate agreed is erased already: nobody would do it."""
+    """Raises if consent was revoked after the gate agreed: its erasure has already run."""
     gone = consents.c.revoked_at.is_not(None) & (consents.c.id == consent_id)
     if connection.scalar(sa.select(consents.c.id).where(gone)) is not None:
         raise ConsentRevoked(f"consent {consent_id} was revoked: this face may not be used")

@@ -95,7 +95,7 @@ class Facts:
         return sorted(self.alike.get(consent_id, {}).values(), key=lambda one: -one.score)
 
     def copies(self) -> set[str]:
-        """Records whose picture is somebody else's: they bar nobody, least of all whose it is."""
+        """Records whose picture is a copy of another person's: they block no one."""
         return {
             consent_id
             for consent_id, found in list(self.alike.items())  # others may write meanwhile

@@ -92,7 +92,7 @@ class ConsentGrant:
         self.judge.stands(self.consent_id, self.avatar, self.scope, grace_s=grace_s)
 
     def standing(self) -> Standing:
-        """How things are, without an error: for whoever shows it or decides by it."""
+        """The state of the grant, without raising."""
         refusal: ConsentError | None = None
         try:
             self.check(grace_s=0.0)

@@ -39,7 +39,7 @@ class Occupancy:
                 self._changed.notify_all()
 
     def close(self, wait_s: float) -> bool:
-        """Nobody enters from now on. Waits until no other thread is inside, ``wait_s`` at most;
+        """Refuses new users. Waits until no other thread is inside, ``wait_s`` at most;
         whether this call was the one that closed it."""
         me = threading.get_ident()
         with self._changed:

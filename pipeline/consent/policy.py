@@ -54,7 +54,7 @@ class Demand:
             raise PolicyInvalid(f"least_age must be in 0..100, got {self.least_age}")
 
     def examine(self, record: ConsentRecord) -> None:
-        """Raises what is missing. Nobody exists who could be asked for a synthetic person."""
+        """Raises what is missing. Synthetic people need no evidence."""
         if record.kind is Kind.SYNTHETIC:
             return
         done = record.checks.named()

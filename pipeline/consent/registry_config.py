@@ -22,11 +22,11 @@ NONE: Final = Path("none")  # named in place of a path: as it is without any
 
 @dataclass(frozen=True, slots=True)
 class RegistryOverrides:
-    """What one process names of its own accord; None is as the registry remembers it.
+    """Settings named by one process; None: as stored in the registry.
 
     ``retention_s`` is how long evidence, picture and landmarks stay after a revocation.
-    ``policy`` is asked on top of the registry's. ``senses`` stand in for the models' files.
-    ``grace_s`` is how long what runs here goes on while the registry cannot be asked.
+    ``policy`` is checked in addition to the registry's. ``senses`` replaces the model files.
+    ``grace_s`` is how long running sessions continue while the registry is unreachable.
     """
 
     vault: Path | None = None
@@ -91,7 +91,7 @@ class RegistryConfig:
 
 
 def beside(where: Path | str) -> Path:
-    """Where a registry's vault is when nobody names another place."""
+    """The default place of a registry's vault."""
     return HOME.expanduser() if isinstance(where, str) else where.with_suffix(".vault")
 
 

@@ -109,7 +109,7 @@ class RecordValidator:
         return float("inf") if verdict is None else time.monotonic() - verdict.at
 
     def changed(self, revision: int) -> None:
-        """Judges anew what runs, before anybody acts on the change; may take its time."""
+        """Judges running sessions again before the change takes effect; may be slow."""
         with self._lock:
             self._revision = revision
             since = time.monotonic() - KEPT_S
@@ -225,7 +225,7 @@ def check_age(record: ConsentRecord, now: float) -> None:
     if not record.adult:
         whose = "shown" if record.kind is Kind.SYNTHETIC else "who agreed"
         raise ConsentAgeUnknown(
-            f"consent {record.id}: nobody attests that the person {whose} is {ADULT_AGE} or older"
+            f"consent {record.id}: no attestation that the person {whose} is {ADULT_AGE} or older"
         )
 
 

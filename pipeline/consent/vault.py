@@ -86,7 +86,7 @@ class Vault:
         return any(_signed_by(key, content, signature) for key in self._trusted)
 
     def public_key(self) -> bytes:
-        """The operator's public key as PEM, for whoever checks records or an exported log."""
+        """The operator's public key as PEM, to verify records or an exported log."""
         key = self._operator.public_key()
         return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -150,7 +150,7 @@ class Vault:
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
-        """Yields whether nobody else is writing; nobody begins to while the block lasts."""
+        """Yields whether no other process is writing; none can begin while the block lasts."""
         with _reported(self.folder):
             try:
                 with self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):

@@ -99,7 +99,7 @@ _REMOVED: Final = object()  # only ``removed`` makes a label with a declaration
 
 
 def removed(declaration: str, operator: str, record: Record) -> Label:
-    """A label that is not drawn, on an operator's word; ``record`` audits it first.
+    """A label that is not drawn, for a stated reason; ``record`` logs it first.
 
     Raises ``ValueError`` when the words say nothing, and whatever ``record`` raises.
     """

@@ -86,7 +86,7 @@ def _algorithm(key: object) -> str:
 
 @cache
 def self_made() -> Signer:
-    """A certificate of our own for development: any verifier will say that nobody trusts it."""
+    """A certificate of our own for development: verifiers report it as untrusted."""
     root_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root_name, leaf_name = _name(SELF_MADE + ", root"), _name(SELF_MADE)
     authority = x509.BasicConstraints(ca=True, path_length=0)

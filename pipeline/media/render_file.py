@@ -85,7 +85,7 @@ def record(
     """Writes ``perform``'s frames of the speech with its sound to ``out``, all or nothing.
 
     ``fps`` is the rate of the frames, the model's own; ``seal`` signs the file at its end.
-    ``advanced`` hears the number of frames written so far. Raises what the parts raise:
+    ``advanced`` gets the number of frames written so far. Raises what the parts raise:
     ``AudioError``, ``OutputError`` and whatever ``perform`` does.
     """
     start = stages.clock()

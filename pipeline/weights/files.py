@@ -37,7 +37,7 @@ SAFETENSORS_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """What a header tells of one tensor."""
+    """One tensor as described by a header."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype

@@ -65,7 +65,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 @web.middleware
 async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Nobody reaches a handler unless the doorkeeper has let them."""
+    """Lets only authorised requests reach a handler."""
     request[CALLER] = await request.app[ACCESS].admit(request)
     return await handler(request)
 
@@ -83,7 +83,7 @@ async def unpacked(request: web.Request, handler: Handler) -> web.StreamResponse
 
 @web.middleware
 async def hardened(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer tells browsers how little they need to trust it."""
+    """Adds the security headers to every answer."""
     response = await handler(request)
     settings = request.app[SETTINGS]
     is_page = isinstance(response, web.FileResponse) and not request.path.startswith("/v1/")

@@ -32,7 +32,7 @@ FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-
 
 
 class May(Enum):
-    """What a door asks of whoever opens it."""
+    """What a route requires of a caller."""
 
     ANYBODY = auto()
     SEE = auto()  # avatars
@@ -70,7 +70,7 @@ _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def asked(method: str, door: str | None) -> May:
-    """What the route ``door`` asks for; None is a path that leads nowhere."""
+    """What a route requires; None is an unknown path."""
     if door is None:
         return May.ANYBODY
     if door.startswith("/v1/sessions/{session}"):
@@ -82,7 +82,7 @@ def asked(method: str, door: str | None) -> May:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever makes a request. ``key`` is empty for a local caller."""
+    """The caller of a request. ``key`` is empty for a local caller."""
 
     role: KeyRole
     key: str = ""
@@ -103,7 +103,7 @@ CALLER: Final = web.RequestKey("caller", Caller)
 
 
 class Access:
-    """The doorkeeper. ``keyring`` None is a server without keys, for its own machine."""
+    """Decides each request. ``keyring`` None is a server without keys: local requests only."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ def check_local(headers: Mapping[str, str], origins: tuple[str, ...]) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine's own, whoever resolves it."""
+    """Whether a name or address is always this machine's own."""
     if host == "localhost":
         return True
     try:

@@ -46,7 +46,7 @@ class KeyStoreError(RuntimeError):
 
 
 class KeyRole(StrEnum):
-    """What somebody is to this server."""
+    """The role of a key."""
 
     OPERATOR = "operator"  # runs it: everything
     APPLICATION = "application"  # a back end: sessions, and tokens for its users
@@ -145,7 +145,7 @@ class KeyStore:
         return self._select("ORDER BY created_at, id")
 
     def any_live(self) -> bool:
-        """Whether somebody could get in with a key."""
+        """Whether any key is valid."""
         now = self.clock()
         return any(key.live(now) for key in self.all())
 

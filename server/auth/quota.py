@@ -18,7 +18,7 @@ class Claim:
         taken.update(self._names)
 
     def joined(self) -> None:
-        """Somebody is connected: it waits for nobody any more."""
+        """A peer is connected: the session no longer counts as waiting."""
         self._count_out({self._waiting})
 
     def give_back(self) -> None:
@@ -35,7 +35,7 @@ class Claim:
 
 class Quota:
     """Sessions in progress, by key and by token. A local caller has no key and no limit, except
-    on sessions that nobody has joined yet: those are counted for each address, too."""
+    on sessions that no peer has joined yet: those are counted for each address, too."""
 
     def __init__(self, per_key: int) -> None:
         self._per_key = per_key
@@ -46,7 +46,7 @@ class Quota:
         """Counts one more session.
 
         Raises ``TooManySessions``: more than the key may have, a second one of a token, or more
-        than ``waiting`` (0 is no limit) of one client that nobody has joined.
+        than ``waiting`` (0 is no limit) of one client that no peer has joined.
         """
         limits = {}
         if caller.key:

@@ -39,8 +39,8 @@ class Bucket:
 class Buckets:
     """One bucket a name. Names that have not asked for longest are forgotten first.
 
-    A ``rate`` of 0 limits nobody. Forgetting gives a full bucket back, so whoever has more than
-    ``MAX_NAMES`` addresses gets round this; slots and sessions per key still bound what they use.
+    A ``rate`` of 0 is no limit. Forgetting gives a full bucket back, so a client with more than
+    ``MAX_NAMES`` addresses evades this; slots and sessions per key still bound what they use.
     """
 
     def __init__(self, rate: float, burst: float, what: str) -> None:

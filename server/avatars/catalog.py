@@ -59,9 +59,9 @@ class Source(Protocol):
 
 
 class Avatars:
-    """Cards by id, and avatars made ready on first use. ``own`` enrols and removes people.
+    """Cards by id, and avatars prepared on first use. ``own`` enrols and removes avatars.
 
-    ``ready`` avatars stay in memory, those that were called last; the others are made ready anew.
+    The ``ready`` avatars that were called last stay in memory; others are prepared again.
     """
 
     def __init__(self, source: Source, own: Any = None, ready: int = READY) -> None:
@@ -75,7 +75,7 @@ class Avatars:
         self._makers = ThreadPoolExecutor(MAKERS, thread_name_prefix="avatars")
 
     async def load(self) -> None:
-        """Reads the cards; what is no longer on offer, or was enrolled anew, is forgotten."""
+        """Reads the cards; avatars that were removed or enrolled again leave the cache."""
         async with self._loading:
             cards = await asyncio.to_thread(self._source.cards)
             before, self._cards = self._cards, {card.id: card for card in cards}

@@ -51,9 +51,9 @@ class OwnPictures:
     def add(
         self, avatar: str, title: str, data: bytes, landmarks: bytes, consent: str, actor: str
     ) -> str:
-        """Enrols a picture to be called and returns its id, ``avatar`` or one made from its hash.
+        """Adds an avatar and returns its id: ``avatar``, or one made from the picture's hash.
 
-        The same picture under the same id is enrolled anew. Raises a ``ServerError``.
+        The same picture under the same id is enrolled again. Raises a ``ServerError``.
         """
         with translated():
             file = hashed(data, bounds=self._bounds)

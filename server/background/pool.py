@@ -28,7 +28,7 @@ class Pool:
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """``function(*arguments)`` on a thread. Raises ``Unavailable`` when too many wait.
 
-        Whoever is cancelled stops waiting; what runs already goes on and keeps its place.
+        A cancelled caller stops waiting; running work continues and keeps its place.
         """
         if not self._room.acquire(blocking=False):
             raise Unavailable(f"Too many {self._name} at once; ask again in a moment.", 2)

@@ -19,7 +19,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Tasks:
-    """The tasks of one owner, who hears of each death by ``on_death``."""
+    """The tasks of one owner; ``on_death`` is called for each failure."""
 
     def __init__(self, on_death: Callable[[str, Exception], None] = lambda name, why: None) -> None:
         self.dead: dict[str, str] = {}  # names, and why; one that runs again is not among them
@@ -28,7 +28,7 @@ class Tasks:
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, name: str, work: Work, *, restart: bool = False) -> asyncio.Task[None]:
-        """Runs ``work`` until it returns; with ``restart``, anew a second after each death."""
+        """Runs ``work`` until it returns; with ``restart``, again one second after each failure."""
         task = asyncio.create_task(self._run(name, work, restart), name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -63,7 +63,7 @@ class ConsentMonitor:
         self._lost = False  # an entry that can never be written
         self._clerk.submit(self._take_over)
 
-    # -- what is told ------------------------------------------------------------------------
+    # -- audit log --------------------------------------------------------------------------
 
     def began(self, session: Running, avatar: str) -> None:
         """A session performs; its grant was in the log before."""
@@ -144,12 +144,12 @@ class ConsentMonitor:
         return self._fault or str(getattr(self.registry, "fault", ""))
 
     def check(self) -> None:
-        """Raises ``RegistryDown`` while nobody can be asked for consent."""
+        """Raises ``RegistryDown`` while the registry is unreachable."""
         if self.away:
             raise RegistryDown(f"{AWAY} ({self.away})", RETRY_S)
 
     async def stands(self, session: Running) -> None:
-        """What a door of a running session asks before it opens, sooner than ``watch`` would.
+        """Checks a running session's grant when a peer joins, sooner than ``watch`` would.
 
         Ends the session and raises ``ConsentRequired`` or ``RegistryDown`` when its grant no
         longer holds.

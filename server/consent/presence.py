@@ -53,7 +53,7 @@ class Presence:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Whether nobody holds the file; nobody does while the block lasts."""
+    """Yields whether the file is unlocked; it is locked by us while the block lasts."""
     try:
         descriptor = _open(path)
     except FileNotFoundError:  # another server was faster

@@ -48,7 +48,7 @@ class AudioBlock:
 
 
 class AudioReceiver:
-    """One session's hearing. Runs in the loop, but for decoding."""
+    """One session's incoming audio. Runs in the loop, except for decoding."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class AudioReceiver:
         return self._arrivals.jitter
 
     def rtp(self, position: int) -> int | None:
-        """The source's RTP timestamp at a 48 kHz position; None when it is not heard."""
+        """The source's RTP timestamp at a 48 kHz position; None while muted or unknown."""
         return None if self.muted else self._arrivals.rtp(position)
 
     def packet(
@@ -138,7 +138,7 @@ class AudioReceiver:
             self.on_placed(self._now() - batch[-1].arrived if batch else 0)
 
     def new_source(self, clock_rate: int, live: bool) -> None:
-        """Somebody else will send from now on; a ``live`` source is a microphone."""
+        """Another peer sends from now on; a ``live`` source is a microphone."""
         self._live = live
         self._inbox.clear()
         self._timeline.clear()
@@ -166,10 +166,10 @@ class AudioReceiver:
         self._arrivals.stood_still(self._now() + READ_UP)
 
     def interrupt(self, media_time: int) -> SpeechBoundary | None:
-        """Forgets everything that was heard; ends an utterance at ``media_time``.
+        """Drops all received audio; ends an utterance at ``media_time``.
 
-        Packets up to the newest that has come belong to what was interrupted, those behind it to
-        what follows: a reply that is sent at once loses nothing.
+        Packets up to the newest received one belong to the interrupted speech, later ones to the
+        reply, so that a reply that is sent at once loses nothing.
         """
         self._interrupted = None if self._newest is None else (self._now(), self._newest)
         self._inbox.clear()

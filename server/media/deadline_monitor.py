@@ -45,7 +45,7 @@ class DeadlineMonitor:
         """A frame is ready at ``now``, to leave ``delay`` after its media time.
 
         Returns when its audio was complete, and how long after that it was ready, counted from
-        the step's beginning; None when nobody remembers.
+        the step's beginning; None when that is no longer known.
         """
         complete = self.complete(made.needs)
         if complete is None:

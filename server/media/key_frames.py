@@ -18,7 +18,7 @@ class KeyFrames:
         self._made_s = float("-inf")
 
     def request(self) -> None:
-        """Somebody cannot decode what follows."""
+        """A viewer needs a key frame."""
         self._asked = True
 
     def take(self, now_s: float) -> bool:

@@ -117,7 +117,7 @@ class Delay:
         self._recent.append(took)
 
     def reckon(self) -> None:
-        """Works out anew what lateness asks for; once a second is enough."""
+        """Computes the wanted delay from measured lateness; called once a second."""
         if len(self._made) < self._enough:
             return
         made = min(int(np.percentile(self._made, 97)), max(self._recent))
@@ -195,7 +195,7 @@ class Playout:
         return -shorter
 
     def _alike(self, now: int) -> int:
-        """How much may be left out here without being heard; 0 is nothing."""
+        """How many samples can be left out here inaudibly; 0 for none."""
         start = self.playing(now) * RATIO_48K_16K
         wave = self.voice.read(start, SPLICE + PERIODS[-1] * RATIO_48K_16K).astype(np.float64)
         here = wave[:SPLICE]

@@ -58,7 +58,7 @@ class RtpTimestamps:
         return end - samples
 
     def stood_still(self, until: int) -> None:
-        """Nobody looked at the network for a while; what waited there is read ``until`` then."""
+        """The process stood still; packets that waited meanwhile are read ``until`` then."""
         self._kept_until = until
 
     def _fits(self, stamp: int, lateness: int, now: int) -> bool:

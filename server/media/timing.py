@@ -16,7 +16,7 @@ from server.media.clock import RATE
 
 @dataclass(frozen=True, slots=True)
 class StreamTiming:
-    """The default is the bundled model's: 25 fps, two frames a step, one frame heard ahead."""
+    """Defaults of the bundled model: 25 fps, two frames a step, one frame of look-ahead."""
 
     frame: int = RATE // 25
     step: int = 2 * RATE // 25
@@ -31,7 +31,7 @@ class StreamTiming:
 
     @classmethod
     def of(cls, stream: Timed) -> Self:
-        """The beat of a stream."""
+        """The timing of a stream."""
         return cls(stream.samples_per_frame, stream.samples_per_step, stream.look_ahead)
 
     @property
@@ -41,7 +41,7 @@ class StreamTiming:
 
     @property
     def chunk(self) -> int:
-        """What must have been heard of a step, from its first sample on, before it is made."""
+        """Samples that a step needs, from its first one: the step and its look-ahead."""
         return self.step + self.ahead
 
     @property

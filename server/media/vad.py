@@ -43,7 +43,7 @@ class VoiceActivityDetector:
         self.speaking = False
 
     def push(self, pcm: NDArray[np.float32]) -> list[SpeechBoundary]:
-        """Hears float32 16 kHz audio that follows what came before; returns the edges found."""
+        """Takes the next float32 16 kHz audio; returns the boundaries found."""
         joined = np.concatenate([self._rest, pcm])
         whole = len(joined) - len(joined) % FRAME_20MS
         self._rest = joined[whole:]
@@ -64,7 +64,7 @@ class VoiceActivityDetector:
         return None
 
     def interrupt(self, media_time: int) -> SpeechBoundary | None:
-        """Forgets what was heard, the detector's own hangover too; ends an utterance at
+        """Drops all state, the detector's own hangover too; ends an utterance at
         ``media_time``. Positions go on."""
         self._vad = webrtcvad.Vad(self._aggressiveness)
         self._rest = np.zeros_like(self._rest)

@@ -199,9 +199,9 @@ def finish(partial: Path, seal: Seal) -> Path | None:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Partial files in the folder, in order; removes the scratch of whoever was killed there.
+    """Partial files in the folder, in order; removes scratch files of killed processes.
 
-    For a folder in which nobody writes now.
+    For a folder that no process is writing to.
     """
     for scratch in (*folder.glob(".*.mp4*"), *folder.glob(".*.tmp")):
         scratch.unlink(missing_ok=True)  # while it copied or signed: the part is there

@@ -195,7 +195,7 @@ class Recordings:
         }
 
     def lend(self, card: Card, actor: str) -> Path:
-        """The finished file, for somebody who may have it; blocking, audited.
+        """The finished file, after access was checked; blocking, audited.
 
         Raises ``RecordingState`` before it is finished, ``ConsentRequired`` without consent.
         """

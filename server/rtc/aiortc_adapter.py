@@ -11,7 +11,7 @@ relied on here, rather than going on with half of it. What it puts right:
   estimates are passed on instead of being applied to aiortc's encoder.
 * *Vanished peers.* ICE consent is asked for every second, so that no run of losses ends a call and
   a peer that is gone is noticed within ten seconds.
-* *Orphans.* aiortc starts tasks that nobody awaits; when their connection closes under them, the
+* *Orphans.* aiortc starts tasks that it does not await; when their connection closes under them, the
   failure surfaces as "exception was never retrieved", out of place and time. ``own_orphans``.
 * *Payload types.* aiortc keeps an offered one only from 96 on; browsers also use 35 to 63.
 * *No network.* aioice leaves loopback out; on a machine that has nothing else, it is what we offer.
@@ -119,8 +119,8 @@ def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
 
 
 def own_orphans(loop: asyncio.AbstractEventLoop) -> None:
-    """Takes what fails in aiortc's own tasks because a connection has closed meanwhile for what it
-    is: no news. Everything else goes to whoever handled it before."""
+    """Ignores failures of aiortc's own tasks that are caused by a closed connection. All others
+    go to the previous handler."""
     before = loop.get_exception_handler()
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ class Peer(RTCPeerConnection):
         super().__init__(RTCConfiguration(iceServers=list(ice_servers), bundlePolicy=policy))
 
     def use(self, network: udp.Network) -> None:
-        """Candidates are gathered as the operator says. To be told before the answer is set."""
+        """Gathers candidates as the operator says. Call before the answer is set."""
         if network == udp.ANY:
             return
         for transport in cast(Any, self)._RTCPeerConnection__iceTransports:
@@ -192,7 +192,7 @@ def listen(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
 
 
 def drop(codec: RTCRtpCodecParameters, sequence: int, timestamp: int, payload: bytes) -> None:
-    """A ``PacketSink`` for what nobody wants."""
+    """A ``PacketSink`` that drops packets."""
 
 
 def ignore(receiver: RTCRtpReceiver) -> None:
@@ -244,7 +244,7 @@ def negotiated(transceiver: RTCRtpTransceiver) -> RTCRtpCodecParameters:
 async def close(peer: RTCPeerConnection, timeout_s: float = 5.0) -> None:
     """Closes a connection; one that does not close in time is reported, not waited for.
 
-    The closing is a task of its own: cancelling whoever waits for it must not stop it half-way.
+    The closing is its own task: cancelling the caller must not stop it half-way.
     """
     closing = asyncio.ensure_future(peer.close())
     closing.add_done_callback(_closed)

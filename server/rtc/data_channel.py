@@ -25,14 +25,14 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The manner from now on."""
+    """The style of speaking from now on."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Mute:
-    """Hear silence, or hear again."""
+    """Use silence instead of the audio, or end that."""
 
     muted: bool
 

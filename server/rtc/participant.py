@@ -85,7 +85,7 @@ class Participant:
             channel.send(message)
 
     def detach(self) -> None:
-        """Nothing that it sends or suffers is heard of any more."""
+        """Ignores all further packets, messages and state changes."""
         self.on_packet = aiortc_adapter.drop
         self.on_connected = self.on_gone = self.on_channel = lambda: None
         self.on_command = lambda command: None

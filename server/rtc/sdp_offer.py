@@ -36,7 +36,7 @@ class PeerRole(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An offer that a door can serve."""
+    """An offer that the endpoint can serve."""
 
     role: PeerRole
     sections: tuple[Section, ...]
@@ -87,7 +87,7 @@ class Offer:
 
 
 def parse(sdp: str, role: PeerRole) -> Offer:
-    """Raises ``BadSdp`` when it is no offer, ``UnusableOffer`` when the door cannot serve it."""
+    """Raises ``BadSdp`` when it is no offer, ``UnusableOffer`` when the endpoint cannot serve it."""
     description = _description(sdp)
     if len(description.media) > MAX_SECTIONS:
         raise UnusableOffer(
@@ -119,7 +119,7 @@ def _group(description: Description, judged: Sequence[Section]) -> list[str]:
 
 
 def _wanted(role: PeerRole, judged: Sequence[Section]) -> dict[int, str]:
-    """The direction that we answer with, of each section that carries what the door is for."""
+    """The answered direction of each section that the endpoint needs."""
     hears = _first(judged, "audio", SENDS) if role.speaks else None
     says = None
     if role is not PeerRole.FEEDER:

@@ -46,7 +46,7 @@ class Section:
 
     @property
     def kind(self) -> str:
-        """audio, video, application or something that nobody knows."""
+        """audio, video, application or another kind."""
         return self.media.kind
 
     @property

@@ -126,14 +126,14 @@ def _chunks(symbols: list[int]) -> bytes:
 
 
 class ArrivalLog:
-    """A receiver's account of what has come since it told last."""
+    """Arrivals since the receiver's last report."""
 
     def __init__(self, interval_s: float = 0.1) -> None:
         self._interval_s = interval_s
         self._came: dict[int, float] = {}  # by unwrapped number
         self._highest: int | None = None
         self._told_s = float("-inf")
-        self._next: int | None = None  # everything before it has been told of
+        self._next: int | None = None  # everything before it is reported
         self._messages = 0
 
     def add(self, number: int, now_s: float) -> bytes | None:
@@ -148,7 +148,7 @@ class ArrivalLog:
         return self._tell(now_s) if due else None
 
     def _tell(self, now_s: float) -> bytes | None:
-        """Missing packets are told once; one that comes after all opens the next message."""
+        """Missing packets are reported once; a late arrival starts the next message."""
         first = min(self._came)
         if self._next is not None and self._next < first and first - self._next < MOST // 2:
             first = self._next

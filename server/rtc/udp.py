@@ -45,7 +45,7 @@ class Network:
         yield from range(first, start)
 
     def shown(self, address: str) -> list[str]:
-        """What clients are told instead of an address of ours."""
+        """The announced addresses in place of a local one."""
         version = ipaddress.ip_address(address).version
         same = [told for told in self.announced if ipaddress.ip_address(told).version == version]
         return same or [address]

@@ -41,7 +41,7 @@ class AdmissionState(Enum):
 
 
 class Slots:
-    """Counts sessions in and out. One slot is one session, whoever watches it."""
+    """Counts sessions. One slot is one session, with any number of viewers."""
 
     def __init__(self) -> None:
         self.door = AdmissionState.WARMING
@@ -61,11 +61,11 @@ class Slots:
         self.total, self.door = total, AdmissionState.OPEN
 
     def drain(self) -> None:
-        """Nobody else comes in."""
+        """Admits no further sessions."""
         self.door = AdmissionState.DRAINING
 
     def check(self) -> None:
-        """Raises ``NotReady`` or ``Draining`` unless the door is open."""
+        """Raises ``NotReady`` or ``Draining`` unless sessions are admitted."""
         if self.door is AdmissionState.WARMING:
             raise NotReady(
                 "The server is loading the model. Try again in a few seconds.", retry_after_s=2
@@ -93,7 +93,7 @@ class Slots:
         return gone
 
     def park(self, session: str) -> None:
-        """Its peers may come back, but its slot is for whoever asks."""
+        """Its peers may return, but a new session may take its slot."""
         if session in self._taken:
             self._parked[session] = None
 

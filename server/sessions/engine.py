@@ -49,7 +49,7 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     async def open(self, make: Callable[[], AvatarStream]) -> AvatarStream:
-        """As ``call``, for a stream: it is closed where nobody waits for it any more."""
+        """As ``call``, for a stream; closes it if the caller was cancelled."""
         opening = self._executor.submit(make)
         try:
             return await asyncio.wrap_future(opening)
@@ -66,7 +66,7 @@ class Engine:
             self.drop(opening.result())
 
     def add(self, runner: StreamRunner, playing_in: Callable[[float], int]) -> None:
-        """Steps ``performer`` from now on; ``playing_in(s)`` is what leaves in s seconds."""
+        """Steps ``runner`` from now on; ``playing_in(s)`` is what leaves in s seconds."""
         self._runners[runner] = playing_in
         self._wake.set()
 
@@ -97,7 +97,7 @@ class Engine:
                 log.exception("a round of the engine failed")
 
     async def _round(self, post: Post) -> int:
-        """One step of everybody who is due; returns how many made something."""
+        """One step of all streams that are due; returns how many made frames."""
         due = [runner for runner in self._runners if runner.due]
         return await self.call(lambda: self._step(due, post)) if due else 0
 
@@ -137,7 +137,7 @@ class Engine:
         runner.pace.observe(self._now() - started)
 
     def _guard(self, runner: StreamRunner, work: Callable[[], T], post: Post) -> T | None:
-        """What ``work`` returns; a failure ends this performer alone."""
+        """What ``work`` returns; a failure ends this stream alone."""
         try:
             return work()
         except Exception as failure:

@@ -55,7 +55,7 @@ class Governor:
         return self._levels[self.level]
 
     def rest(self) -> bool:
-        """Nobody is here any more: whoever comes next gets everything. Whether that changes it."""
+        """The last session has ended: back to full quality. Returns whether that is a change."""
         moved = self.level > 0
         self.level = self._good = self._since = 0
         self._recent.clear()
@@ -63,7 +63,7 @@ class Governor:
         return moved
 
     def second(self, late: float) -> int:
-        """Hears the share of late frames of the last second; returns the change of level."""
+        """Takes the share of late frames of the last second; returns the change of level."""
         bad = late > LATE
         self._recent.append(bad)
         self._good = 0 if bad else self._good + 1

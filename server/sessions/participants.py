@@ -64,7 +64,7 @@ class Members:
         return next((participant for participant in self if participant.role.speaks), None)
 
     def admit(self, role: PeerRole) -> None:
-        """Raises ``UnknownSession`` when it has ended, ``SourceTaken`` when somebody feeds it."""
+        """Raises ``UnknownSession`` when it has ended, ``SourceTaken`` when another peer feeds it."""
         if not self._host.running:
             raise UnknownSession("There is no such session, or it has ended.")
         if role is PeerRole.FEEDER and self.source is not None and self.source.talking:
@@ -102,13 +102,13 @@ class Members:
         return self._partings.start(f"{self._host.id}/part-{participant.name}", participant.close)
 
     def part_from_strangers(self, since_s: float) -> None:
-        """Lets go of peers that came before ``since_s`` and are not connected."""
+        """Closes peers that joined before ``since_s`` and are not connected."""
         for participant in self:
             if not participant.connected and participant.since < since_s:
                 self.part(participant)
 
     async def close(self) -> None:
-        """Parts from everybody; waits until nothing is left of anybody who was ever here."""
+        """Closes all peers, and waits until every connection is closed."""
         for participant in self:
             self.part(participant)
         await self._partings.finish()

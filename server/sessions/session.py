@@ -51,7 +51,7 @@ WATCH_S: Final = 0.25
 
 
 class Session:
-    """A stream, and whoever speaks to it and watches it."""
+    """A stream with its source and its viewers."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class Session:
     # -- peers -------------------------------------------------------------------------------
 
     def greet(self, participant: Participant) -> None:
-        """First of all: what will be seen, that nobody was filmed, and whether it is recorded."""
+        """The first messages: ``ready``, the AI notice, and whether the session is recorded."""
         participant.send(ready(self))
         participant.send(data_channel.build("notice", code="ai_generated", message=AI_GENERATED))
         if self.media_sender.tap is not None:
@@ -179,8 +179,8 @@ class Session:
             )
 
     def attended(self, present: bool, last_s: float, left: bool) -> None:
-        """Whether somebody is here now; if not, the last one was at ``last_s``, and has ``left`` or
-        may come back."""
+        """Whether a peer is present; if not, the last one was at ``last_s``, and has ``left`` or may
+        return."""
         if present and self.state is State.WAITING:
             self._become(State.LIVE)
             self.on_joined()
@@ -189,7 +189,7 @@ class Session:
             self._become(State.WAITING)
 
     def listen_to(self, participant: Participant) -> None:
-        """Hears this peer from now on, and nobody else."""
+        """Uses this peer's audio from now on, and no other."""
         self.receiver.new_source(participant.clock_rate, live=participant.role is PeerRole.CALLER)
         self._origins.per_sample = participant.clock_rate / RATE
         participant.on_packet = self.receiver.packet
@@ -286,7 +286,7 @@ class Session:
     def _failed(self, failure: Exception) -> None:
         self.end_soon(f"{type(failure).__name__}: {failure}", ended_code(failure))
 
-    # -- what is told ------------------------------------------------------------------------
+    # -- messages ---------------------------------------------------------------------------
 
     def tell(self, message: str) -> None:
         """Sends an event to every peer."""
@@ -321,7 +321,7 @@ class Session:
             self._watch_limits(self.monotonic())
 
     def _watch_peers(self, now: float) -> None:
-        """Lets go of peers that never connected, and of a session that nobody comes back to."""
+        """Ends peers that never connected, and the session after its grace period."""
         grace = self.limits.grace_s
         self.participants.part_from_strangers(now - grace)
         if self.state is not State.WAITING or now - self._lonely_since <= grace:
@@ -329,7 +329,7 @@ class Session:
         self.on_parked(self)
         longest = self.limits.return_s if self._away else grace
         if now - self._lonely_since > longest:
-            self.end_soon(f"nobody was connected for {longest:.0f} s")
+            self.end_soon(f"no peer was connected for {longest:.0f} s")
 
     def _watch_limits(self, now: float) -> None:
         """Ends a session that has lasted, or been silent, for as long as it may."""
@@ -338,7 +338,7 @@ class Session:
         if 0 < self.limits.longest_s <= now - self._since:
             self.end_soon(f"a session may last {self.limits.longest_s:.0f} s")
         elif 0 < self.limits.idle_s <= now - self._active_s:
-            self.end_soon(f"nobody spoke for {self.limits.idle_s:.0f} s")
+            self.end_soon(f"there was no speech for {self.limits.idle_s:.0f} s")
 
     def peek(self) -> dict[str, object]:
         """The last second in numbers (docs/protocol.md, section 6)."""

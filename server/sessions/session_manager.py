@@ -75,7 +75,7 @@ class SessionManager:
     # -- life --------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Warms the model up, measures what a stream costs, and opens the door."""
+        """Warms the model up, measures the cost of a stream, and admits sessions."""
         aiortc_adapter.own_orphans(asyncio.get_running_loop())
         self.tasks.start("engine", self._engine.run, restart=True)
         await self.avatars.load()
@@ -100,7 +100,7 @@ class SessionManager:
         )
 
     async def drain(self) -> None:
-        """Lets nobody in, tells who is here, and waits for them up to the drain time."""
+        """Admits no further sessions, notifies running ones, and waits for them up to ``drain_s``."""
         self.slots.drain()
         if not self._sessions:
             return
@@ -130,7 +130,7 @@ class SessionManager:
 
     @property
     def sessions(self) -> list[Session]:
-        """Everybody who holds a slot and performs."""
+        """All running sessions."""
         return list(self._sessions.values())
 
     def session(self, name: str) -> Session:
@@ -145,7 +145,7 @@ class SessionManager:
             await self.monitor.stands(session)
 
     async def renew(self) -> None:
-        """Reads anew who is on offer; sessions of whoever no longer is end."""
+        """Reads the avatars again; sessions of removed ones end."""
         await self.avatars.load()
         for session in self.sessions:
             if session.options.avatar not in self.avatars:
@@ -153,9 +153,9 @@ class SessionManager:
 
     @property
     def most_waiting(self) -> int:
-        """Sessions of one client that may wait to be joined: a slot is left to the others.
+        """How many sessions of one client may wait to be joined; one slot is left for others.
 
-        0 is no limit, where there is no slot: that is then what whoever asks is told.
+        0 is no limit. It applies when all slots are taken, so that the client gets that error.
         """
         if self.slots.taken >= self.slots.total:
             return 0
@@ -202,7 +202,7 @@ class SessionManager:
         self.metrics.sessions.set(self.slots.taken)
 
     def check(self) -> None:
-        """Raises ``NotReady``, ``Draining`` or ``RegistryDown`` while nobody would be let in."""
+        """Raises ``NotReady``, ``Draining`` or ``RegistryDown`` while no session would be admitted."""
         self.slots.check()
         if self.monitor is not None:
             self.monitor.check()

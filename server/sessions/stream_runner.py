@@ -81,7 +81,7 @@ class StreamRunner:
         self._begun = 0  # the newest interrupt that the stream knows of
 
     def hear(self, pcm: Speech) -> None:
-        """Speech that follows what was heard before. Called in the loop."""
+        """Adds the next audio. Called in the loop."""
         with self._lock:
             self._inbox.append(pcm)
             self._waiting += len(pcm)
@@ -90,7 +90,7 @@ class StreamRunner:
         self.heard += len(pcm)
 
     def interrupt(self) -> None:
-        """What was heard so far is not performed, nor shown any more. Called in the loop."""
+        """Drops all audio so far, and the frames made from it. Called in the loop."""
         with self._lock:
             passed = self._waiting + sum(p.samples for p in self._inbox if isinstance(p, Passed))
             self._inbox = deque([Passed(passed, interrupt=True)])
@@ -98,7 +98,7 @@ class StreamRunner:
             self._interrupts += 1
 
     def set_prompt(self, prompt: str) -> None:
-        """The manner of the performance from the next step on. Called in the loop."""
+        """The style from the next step on. Called in the loop."""
         with self._lock:
             self._prompt, self._urgent = prompt, True
 

@@ -72,7 +72,7 @@ class SpeechFeatures:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything heard."""
+        """Forget all past audio."""
         self._past = torch.zeros(PITCH - HOP)
         self._pending = torch.zeros(0)
         silence = self._base(torch.zeros(PITCH))
@@ -209,7 +209,7 @@ class Residual(nn.Module):
 class AudioEncoder(nn.Module):
     """Features at 100 Hz -> one embedding per latent.
 
-    Embedding n hears feature frames up to 8 (n + 1) + look-ahead and ``REACH`` latents of past
+    Embedding n depends on feature frames up to 8 (n + 1) + look-ahead and ``REACH`` latents of past
     at this layer (the features themselves remember four seconds).
     """
 
@@ -231,7 +231,7 @@ class AudioEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def nothing(self, batch: int = 1) -> list[Tensor]:
-        """What the layers remember before anything was heard: zeros."""
+        """The initial memory of the layers: zeros."""
         layers = [*self.down, *self.long]
         like = self.norm.weight
         return [like.new_zeros(batch, layer.memory, layer.channels) for layer in layers]
@@ -276,7 +276,7 @@ class AudioStream:
 
     @torch.inference_mode()
     def reset(self) -> None:
-        """Forget everything heard: before the first sample there was silence."""
+        """Forget all past audio; before the first sample there is silence."""
         stride, look_ahead = AudioEncoder.STRIDE, self._encoder.look_ahead
         self._features.reset()
         silence = self._features.push(np.zeros(HOP, np.float32))

@@ -31,7 +31,7 @@ KeyValue = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a chunk is told. Embeddings are already encoded; ``audio`` covers context and chunk."""
+    """A chunk's condition. Embeddings are encoded; ``audio`` covers context and chunk."""
 
     reference: Tensor  # (B, R)
     prompt: Tensor  # (B, tokens, D)
@@ -81,7 +81,7 @@ class Block(nn.Module):
         return heads.transpose(1, 2)
 
     def keys(self, x: Tensor, mod: Tensor, table: KeyValue) -> KeyValue:
-        """Keys and values alone, for tokens whose outputs nobody reads."""
+        """Keys and values only, for tokens whose outputs are not used."""
         shift, scale = (mod + self.modulation).unbind(-2)[:2]
         h = F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
         dim = x.shape[-1]

@@ -60,7 +60,7 @@ def _usable(folder: Path) -> bool:
 
 
 def _ours() -> Path:
-    """The same one at each start, if nobody else made it."""
+    """The same folder at each start, if it is owned by this user."""
     folder = Path(tempfile.gettempdir()) / f"continuum-kernels-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -137,7 +137,7 @@ class AvatarPipeline:
         landmarks: Landmarks | None = None,
         size: tuple[int, int] | None = None,
     ) -> Avatar:
-        """Enrol somebody's own picture from its landmarks (px), at a frame size (width, height).
+        """Enrol a picture from its landmarks (px), at a frame size (width, height).
 
         Raises a ``ConsentError`` before anything is computed, then a ``PictureError``.
         """

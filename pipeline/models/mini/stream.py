@@ -85,10 +85,10 @@ class AvatarStream:
         return self._backlog.skip(samples, self._model.config.samples_per_latent)
 
     def interrupt(self) -> None:
-        """Drop everything waiting and what was speculated; the avatar goes back to listening.
+        """Drop all waiting speech and the speculative chunk; the avatar falls silent.
 
-        What was heard beyond what is made, and less than a latent that cannot be dropped, is
-        silence from now on.
+        Audio that was embedded beyond the finished frames, and a rest shorter than a latent, are
+        replaced by silence.
         """
         self.skip(len(self._backlog))
         self._backlog.silence()
@@ -108,7 +108,7 @@ class AvatarStream:
         self.push(np.zeros(max(0, wanted - due), np.float32))
 
     def set_prompt(self, prompt: str) -> None:
-        """Change the manner of the performance from the next chunk on."""
+        """Change the style from the next chunk on."""
         self.performance.prompt = self._model.text([prompt])[0].detach()
 
     # -- frames out --------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class WanConfig:
 
     @property
     def layout(self) -> str:
-        """``"A"``, ``"B"``, or ``"base"`` for a model that hears nothing."""
+        """``"A"``, ``"B"``, or ``"base"`` for a model without audio."""
         if self.audio is None:
             return "base"
         return "A" if isinstance(self.audio, AddedAudio) else "B"

@@ -211,7 +211,7 @@ class WanPipeline:
         return WanAvatar(grant.avatar, grant.image_sha256, self.reference(pixels), width, height)
 
     def reference(self, pixels: NDArray[np.uint8]) -> Reference:
-        """What the transformer is told of a picture, uint8 (H, W, 3) at its final size."""
+        """The transformer's condition from a picture, uint8 (H, W, 3) at its final size."""
         model = self.model
         device = model.dit.patch_embedding.weight.device
         picture = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -243,7 +243,7 @@ class WanPipeline:
         """Frames of a whole recording, in order, the last one covering its last sample.
 
         ``schedule`` "parallel" denoises ``RunOptions.window`` chunks together where the checkpoint
-        permits it, and their last frames hear what follows; "causal" does what a live call does.
+        permits it, and their last frames use the speech that follows; "causal" does what a live call does.
         """
         admit(grant, avatar.image_sha256, schedule)
         whole = schedule == "parallel"

@@ -121,8 +121,8 @@ class WanStream:
         return dropped
 
     def interrupt(self) -> None:
-        """Drop everything waiting; the avatar goes on from silence, also where it had heard more
-        than it has shown."""
+        """Drop all waiting speech; the avatar goes on from silence, also where speech was encoded
+        beyond the finished frames."""
         self.skip(len(self._backlog))
         self._parts.speech.hush(self._shown)
 
@@ -135,7 +135,7 @@ class WanStream:
         self.push(np.zeros(max(stop * self.samples_per_frame - due, 0), np.float32))
 
     def set_prompt(self, prompt: str) -> None:
-        """Change the manner of the performance from the next chunk on."""
+        """Change the style from the next chunk on."""
         self._performance.prompts = self._parts.encode(prompt)
 
     # -- frames out --------------------------------------------------------------------------

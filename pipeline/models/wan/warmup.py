@@ -29,7 +29,7 @@ def warm_up(
     window: int = 1,
     streams: int = 1,
 ) -> int:
-    """Advance performances of nobody at ``size`` (width, height) until every shape has been seen:
+    """Advance streams of silence at ``size`` (width, height) until every shape has been seen:
     the first chunk, the next ones, a ring while it fills; live ones, as many as are one batch at
     most, and one of ``window`` chunks. Returns the chunks that took."""
     if dit.config.audio is None:

@@ -240,7 +240,7 @@ async def test_a_session_in_which_nobody_speaks_ends(served: Served) -> None:
         await caller.event("ready")
         (session,) = served.manager.sessions
         session.limits = dataclasses.replace(session.limits, idle_s=0.001)
-        assert "nobody spoke" in (await caller.event("error"))["message"]
+        assert "there was no speech" in (await caller.event("error"))["message"]
 
 
 async def test_everybody_is_told_first_that_nobody_was_filmed(served: Served) -> None:

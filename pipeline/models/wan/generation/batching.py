@@ -89,7 +89,7 @@ def kind(ask: ForwardRequest) -> Hashable:
 
 
 class Batch:
-    """Joins forwards and remembers what the streams are told, which is the same at every step."""
+    """Joins forwards, and caches the streams' conditions, which are the same at every step."""
 
     def __init__(self) -> None:
         self._told: dict[

@@ -80,7 +80,7 @@ class Branches:
 def branches(
     dit: WanDiT, guidance: Guidance, prompts: Prompts, image: Tensor | None, audio: Speech
 ) -> Branches:
-    """Encode what each branch of guidance is told, once a chunk.
+    """Encode the condition of each branch of guidance, once a chunk.
 
     Scale 1 for both is one branch. Equal scales lead away from silence and the unwanted prompt
     together. Otherwise layout A leads first by the prompt (both in silence), then by the audio;
@@ -108,7 +108,7 @@ def branches(
 
 
 def timestep(level: float, schedule: Schedule, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """What the network is told of a noise level: 0..1000, rounded as the published run does."""
+    """A noise level as the network's input: 0..1000, rounded as the published run does."""
     t = torch.full(shape, 1000.0 * level, dtype=torch.float64, device=like.device)
     if schedule.time_dtype == "bfloat16":
         t = t.to(torch.bfloat16)

@@ -107,7 +107,7 @@ def unflatten(flat: Sequence[Tensor], kinds: list[Kind]) -> list[BlockCondition]
 
 
 def join(told: Sequence[list[BlockCondition]]) -> list[BlockCondition]:
-    """What several branches or streams are told, as one batch, one after another."""
+    """Conditions of several branches or streams as one batch, in order."""
     return [
         BlockCondition(
             text=_pairs([hint.text for hint in hints]),

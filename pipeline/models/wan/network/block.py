@@ -125,7 +125,7 @@ class CrossAttention(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class BlockCondition:
-    """What one block is told besides the latents."""
+    """The condition of one block."""
 
     text: KeyValue
     image: KeyValue | None = None

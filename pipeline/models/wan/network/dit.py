@@ -38,7 +38,7 @@ Speech = Tensor | tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Modulation:
-    """What the noise level tells every block, and the head: float32, B or 1, T or 1."""
+    """The modulation of every block and the head by the noise level: float32, B or 1, T or 1."""
 
     blocks: list[Tensor]  # each (B, T, 6, D)
     head: Tensor  # (B, T, 2, D)
@@ -87,7 +87,7 @@ class ImageProjection(nn.Module):
 
 
 class WanDiT(nn.Module):
-    """Velocity of noisy latents under what a chunk is told."""
+    """Velocity of noisy latents, given a chunk's condition."""
 
     def __init__(self, config: WanConfig) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class WanDiT(nn.Module):
     def encode(
         self, text: Tensor, image: Tensor | None = None, audio: Speech | None = None
     ) -> list[BlockCondition]:
-        """What each block is told, for any number of denoising steps.
+        """The condition of each block, for any number of denoising steps.
 
         ``text`` (B, up to 512, 4096) is padded with zeros to its full length before the text MLP,
         and the padding is attended to. ``image`` (B, 257, 1280). ``audio`` of layout A is (B, T,
@@ -183,7 +183,7 @@ class WanDiT(nn.Module):
         return block.audio_cross_attn.prepare(heard)  # type: ignore[no-any-return,operator,union-attr]
 
     def modulation(self, t: Tensor) -> Modulation:
-        """What levels ``t`` in [0, 1000], (B,) or per latent (B, T), tell blocks and head."""
+        """Modulation of blocks and head by levels ``t`` in [0, 1000], (B,) or per latent (B, T)."""
         levels = t[:, None] if t.ndim == 1 else t
         embedded = self.time_embedding(time_sinusoid(levels, self.config.freq_dim))
         mod = self.time_projection(embedded).unflatten(-1, (6, -1))
