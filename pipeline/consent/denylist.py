@@ -173,14 +173,16 @@ class Denylist:
         done = record.checks.named()
         missing = [name for name in CHECKS if done[name] is not Outcome.PASSED]
         if record.kind is Kind.SYNTHETIC:
-            raise OverrideRefused(f"consent {record.id} is of nobody real, who cannot agree to it")
+            raise OverrideRefused(
+                f"consent {record.id} is of a synthetic person, who cannot agree to it"
+            )
         if missing or not record.evidence_sha256 or not record.challenge:
             raise OverrideRefused(
                 f"consent {record.id} is not verified ({', '.join(missing) or 'no evidence'}):"
                 " only the protected person's own, checked consent lifts a protection"
             )
         if not reason.strip():
-            raise OverrideRefused("an override needs a reason, for whoever reads the audit log")
+            raise OverrideRefused("an override needs a reason, for the audit log")
         row = {"consent_id": record.id, "reason": reason, "actor": actor}
         with self._database.write() as connection:
             connection.execute(overrides.delete().where(overrides.c.consent_id == record.id))

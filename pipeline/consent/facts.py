@@ -82,7 +82,9 @@ class Facts:
         """
         told = self.records.get(record.id)
         if (told or record.signature) and told != record.digest:
-            raise ConsentTampered(f"consent {record.id} is not what the audit log last told of it")
+            raise ConsentTampered(
+                f"consent {record.id} differs from its newest entry in the audit log"
+            )
 
     def check_face(self, record: ConsentRecord, face: bytes | None) -> None:
         """Raises ``ConsentTampered`` unless ``face`` is what a model saw, where the log tells."""

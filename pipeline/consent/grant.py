@@ -86,7 +86,9 @@ class ConsentGrant:
             raise GrantForged(f"the grant was given to session {self.session}, not to {session}")
         last = self.expires_at if image_sha256 is None else min(self.begin_by, self.expires_at)
         if self.judge.now() >= last:
-            raise GrantExpired(f"the grant of consent {self.consent_id} has run out: ask again")
+            raise GrantExpired(
+                f"the grant of consent {self.consent_id} has expired: ask the gate for a new one"
+            )
         if grace_s is None:
             grace_s = self.judge.registry.setup.grace_s if image_sha256 is None else 0.0
         self.judge.stands(self.consent_id, self.avatar, self.scope, grace_s=grace_s)

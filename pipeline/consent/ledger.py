@@ -31,7 +31,7 @@ _FROM: Final = (
     sa.select(audit).where(audit.c.seq >= sa.bindparam("last")).order_by(audit.c.seq).limit(PAGE)
 )
 _ADVICE: Final = (
-    "it is an old copy, or somebody was at the database. It opens for reading alone; bring back"
+    "it is an old copy, or the database was changed. It opens read-only; bring back"
     " registry and vault of one moment from a backup (docs/consent.md)"
 )
 

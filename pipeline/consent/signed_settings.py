@@ -62,7 +62,7 @@ class SignedSettings:
         if held < given:
             raise ConsentTampered(
                 f"{kind} number {given} is in the audit log, the registry holds number {held}:"
-                " somebody was at the database"
+                " the database was changed"
             )
         if order is not None and not self._vault.vouches(
             order.canonical(self._registry), order.signature

@@ -58,7 +58,7 @@ def unlock(
     vault.keep_for(name)
     if owner := copied_from(vault, where):
         log.ledger.barred = (
-            f"{where} is a copy of {owner}, whose vault this is. It opens for reading alone: work"
+            f"{where} is a copy of {owner}, whose vault this is. It opens read-only: work"
             " with the other one, or remove that one first"
         )
     return Unlocked(vault, log, SignedSettings(database, vault, log, clock), premises)

@@ -209,8 +209,8 @@ class RecordValidator:
         if first.other.startswith("d-"):
             raise ConsentDenied(f"consent {record.id}: a protected {first.how} ({first.other})")
         raise ConsentPictureTaken(
-            f"consent {record.id}: its {first.how} is that of consent {first.other}, of somebody"
-            " else"
+            f"consent {record.id}: its {first.how} is that of consent {first.other}, of another"
+            " person"
         )
 
 

@@ -42,7 +42,7 @@ class LoraSource:
         told = self._alpha is not None or self._alphas.keys() >= self._pairs.keys()
         if not told:
             raise ModelMismatch(
-                "the adapter's alpha is told neither by its file, nor by a config.json beside it, "
+                "the adapter's alpha is neither in its file nor in a config.json beside it, "
                 "nor by the model's card"
             )
 

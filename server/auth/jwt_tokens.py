@@ -92,7 +92,7 @@ class Tokens:
         """Times are checked here, against the clock that was given."""
         now, ends, since = self._clock(), claims["exp"], claims["iat"]
         if not isinstance(ends, int) or not isinstance(since, int) or now >= ends:
-            raise Unauthorized("This token has run out. Ask your application for a new one.")
+            raise Unauthorized("This token has expired. Ask your application for a new one.")
         if since > now + LEEWAY_S:
             raise Unauthorized("This token is from the future. Set this server's clock.")
         said = {name: claims.get(name, "") for name in ("jti", "sub", "origin", "avatar")}

@@ -39,7 +39,7 @@ class KeyCache:
         if parts is None:
             raise Unauthorized("This is not an API key. Keys begin with ck_.")
         if self._waiting >= MAX_WAITING:
-            raise Unavailable("Many keys are being checked; ask again in a moment.", 1)
+            raise Unavailable("Many keys are being checked. Try again in a moment.", 1)
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()

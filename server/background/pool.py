@@ -31,7 +31,7 @@ class Pool:
         A cancelled caller stops waiting; running work continues and keeps its place.
         """
         if not self._room.acquire(blocking=False):
-            raise Unavailable(f"Too many {self._name} at once; ask again in a moment.", 2)
+            raise Unavailable(f"Too many {self._name} at once. Try again in a moment.", 2)
         work = self._executor.submit(function, *arguments)
         work.add_done_callback(lambda _: self._room.release())
         return await asyncio.wrap_future(work)

@@ -11,7 +11,7 @@ relied on here, rather than going on with half of it. What it puts right:
   estimates are passed on instead of being applied to aiortc's encoder.
 * *Vanished peers.* ICE consent is asked for every second, so that no run of losses ends a call and
   a peer that is gone is noticed within ten seconds.
-* *Orphans.* aiortc starts tasks that it does not await; when their connection closes under them, the
+* *Orphans.* aiortc starts tasks that it does not await; when their connection closes, the
   failure surfaces as "exception was never retrieved", out of place and time. ``own_orphans``.
 * *Payload types.* aiortc keeps an offered one only from 96 on; browsers also use 35 to 63.
 * *No network.* aioice leaves loopback out; on a machine that has nothing else, it is what we offer.

@@ -87,7 +87,7 @@ class Offer:
 
 
 def parse(sdp: str, role: PeerRole) -> Offer:
-    """Raises ``BadSdp`` when it is no offer, ``UnusableOffer`` when the endpoint cannot serve it."""
+    """Raises ``BadSdp`` for what is no offer, ``UnusableOffer`` for what cannot be served."""
     description = _description(sdp)
     if len(description.media) > MAX_SECTIONS:
         raise UnusableOffer(

@@ -81,7 +81,7 @@ class Slots:
         self.check()
         if self.taken >= self.total:
             raise NoSlot(
-                f"All {self.total} slots are taken; ask again when somebody has hung up.",
+                f"All {self.total} slots are taken. Try again when a call has ended.",
                 retry_after_s=5,
                 slots=self.total,
             )

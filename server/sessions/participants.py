@@ -64,7 +64,7 @@ class Members:
         return next((participant for participant in self if participant.role.speaks), None)
 
     def admit(self, role: PeerRole) -> None:
-        """Raises ``UnknownSession`` when it has ended, ``SourceTaken`` when another peer feeds it."""
+        """Raises ``UnknownSession`` after its end, ``SourceTaken`` while another peer feeds it."""
         if not self._host.running:
             raise UnknownSession("There is no such session, or it has ended.")
         if role is PeerRole.FEEDER and self.source is not None and self.source.talking:

@@ -179,8 +179,8 @@ class Session:
             )
 
     def attended(self, present: bool, last_s: float, left: bool) -> None:
-        """Whether a peer is present; if not, the last one was at ``last_s``, and has ``left`` or may
-        return."""
+        """Whether a peer is present; if not, the last one was at ``last_s``, and has ``left`` or
+        may return."""
         if present and self.state is State.WAITING:
             self._become(State.LIVE)
             self.on_joined()

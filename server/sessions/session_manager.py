@@ -100,7 +100,7 @@ class SessionManager:
         )
 
     async def drain(self) -> None:
-        """Admits no further sessions, notifies running ones, and waits for them up to ``drain_s``."""
+        """Admits no further sessions, notifies running ones, waits up to ``drain_s``."""
         self.slots.drain()
         if not self._sessions:
             return
@@ -191,7 +191,7 @@ class SessionManager:
 
     def _make_room(self, parked: str | None) -> None:
         if parked is not None and parked in self._sessions:
-            self._sessions[parked].end_soon("its peers were away, and somebody else came")
+            self._sessions[parked].end_soon("its peers were away, and a new session took the slot")
 
     def _parked(self, session: Session) -> None:
         self.slots.park(session.id)
@@ -202,7 +202,7 @@ class SessionManager:
         self.metrics.sessions.set(self.slots.taken)
 
     def check(self) -> None:
-        """Raises ``NotReady``, ``Draining`` or ``RegistryDown`` while no session would be admitted."""
+        """Raises ``NotReady``, ``Draining`` or ``RegistryDown`` unless sessions are admitted."""
         self.slots.check()
         if self.monitor is not None:
             self.monitor.check()

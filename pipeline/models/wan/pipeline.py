@@ -243,7 +243,8 @@ class WanPipeline:
         """Frames of a whole recording, in order, the last one covering its last sample.
 
         ``schedule`` "parallel" denoises ``RunOptions.window`` chunks together where the checkpoint
-        permits it, and their last frames use the speech that follows; "causal" does what a live call does.
+        permits it, and their last frames use the speech that follows; "causal" works as a live
+        call does.
         """
         admit(grant, avatar.image_sha256, schedule)
         whole = schedule == "parallel"

@@ -112,7 +112,7 @@ def test_only_verified_consent_lifts_a_protection(office: Office) -> None:
 
 def test_nobody_can_agree_in_the_place_of_a_protected_person(office: Office) -> None:
     synthetic = office.verified(kind=Kind.SYNTHETIC)
-    with pytest.raises(OverrideRefused, match="nobody real"):
+    with pytest.raises(OverrideRefused, match="synthetic person"):
         office.registry.override(synthetic.id, "it is only a drawing")
 
 

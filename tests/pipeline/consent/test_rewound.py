@@ -250,7 +250,7 @@ def test_an_older_form_of_a_record_does_not_stand(
     office.registry.verify(record.id, {"face": Outcome.FAILED}, "operator")
     back = f"UPDATE consent_records SET checks = '{checks}', signature = x'{signature}'"
     at_the_database(office.registry.path, back)
-    with pytest.raises(ConsentTampered, match="log last told"):
+    with pytest.raises(ConsentTampered, match="newest entry in the audit log"):
         again(office, opened_again).ask(record)
 
 
@@ -265,7 +265,7 @@ def test_a_record_of_which_no_log_tells_does_not_stand(
     office.registry.close()
     cut(office.registry.path, before - 1)
     later = again(office, opened_again, vault=tmp_path / "copy")
-    with pytest.raises(ConsentTampered, match="log last told"):
+    with pytest.raises(ConsentTampered, match="newest entry in the audit log"):
         later.ask(record)
 
 

@@ -377,7 +377,7 @@ def test_half_an_adapter_and_a_wrong_one_are_refused(tmp_path: Path, model: WanD
         merge({k: v for k, v in adapter.items() if k != first})
     with pytest.raises(ModelMismatch, match="does not fit it"):
         merge(adapter | {first: torch.zeros(4, 3)})
-    with pytest.raises(ModelMismatch, match="alpha is told neither"):
+    with pytest.raises(ModelMismatch, match="alpha is neither"):
         merge(adapter, None)
     elsewhere = {k.replace("blocks.", "layers."): v for k, v in adapter.items()}
     with pytest.raises(ModelMismatch, match="layers that the base does not have"):

@@ -48,7 +48,7 @@ def compared(path: Path, digest: str = "") -> tuple[str, bool]:
         return "no published checksum is known", False
     size = path.stat().st_size
     if size != told.bytes:
-        return f"{size} bytes, the published file has {told.bytes}: another copy", False
+        return f"{size} bytes; the published file has {told.bytes}: another copy", False
     if not digest:
         return "as large as the published file", False
     if digest != told.sha256:
