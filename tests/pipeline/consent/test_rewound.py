@@ -353,7 +353,7 @@ def test_a_copy_erases_nothing_and_says_that_it_may_only_be_read(
         clock,
     )
     opened_again.append(copy.registry)
-    assert "reading alone" in copy.registry.fault
+    assert "read-only" in copy.registry.fault
     assert copy.registry.get(first.id) == first and copy.registry.evidence(first.id)
     for act in (
         copy.write,
