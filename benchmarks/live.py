@@ -6,7 +6,6 @@ costs about as much as a phone would spend, and is shown apart from the server's
 * ``sessions``: 1, 2, 4 ... calls at once: frame rate, microphone-to-frame p95, repeats, CPU;
 * ``media``: the same without generation (a pipeline that draws nothing): what WebRTC costs alone;
 * ``cycles``: memory, threads and sockets after N calls that connect and hang up;
-* ``soak``: memory over minutes of one call, and delay at its end against its beginning;
 * ``weather``: delay before, during and after 5 % loss with 30 ms of jitter, both ways.
 
 A table for people, and a last line of JSON. ``--browser`` measures decoding in a real Chromium too.
@@ -38,7 +37,7 @@ from client.errors import CallError
 from client.microphone import Microphone, Pcm, read
 from client.trace import Observer
 
-PARTS: Final = ("sessions", "media", "cycles", "soak", "weather")
+PARTS: Final = ("sessions", "media", "cycles", "weather")
 SETTLE_S: Final = 1.0  # of a call, before processors count
 LOSS: Final = 0.05
 JITTER_S: Final = 0.03
@@ -195,33 +194,6 @@ async def _settled(pid: int) -> process.Footprint:
     return process.footprint(pid)
 
 
-async def soak(url: str, pid: int, given: argparse.Namespace) -> dict[str, Any]:
-    """One long call: memory each ten seconds, latency of the first and of the last minute."""
-    pcm = await asyncio.to_thread(read, given.audio)
-    seconds, memory = given.soak_minutes * 60, list[float]()
-
-    async def watch() -> None:
-        while True:
-            memory.append(process.footprint(pid).memory_mb)
-            await asyncio.sleep(10)
-
-    watching = asyncio.create_task(watch())
-    run = await latency.run(url, given.avatar, pcm, seconds, measure=True)
-    watching.cancel()
-    at_s, late = report.latencies(run.trace.seen, run.began_s)
-    early = late[at_s < at_s[0] + 60] if len(at_s) else late
-    ending = late[at_s > at_s[-1] - 60] if len(at_s) else late
-    begin = memory[min(12, len(memory) // 2)]  # minute 2, when the run is long enough
-    return {
-        "part": "soak",
-        "minutes": given.soak_minutes,
-        "memory_mb": {"start": memory[0], "minute_2": begin, "end": memory[-1]},
-        "memory_growth": round(memory[-1] / begin - 1, 4),
-        "latency_ms": {"first_minute": report.spread(early), "last_minute": report.spread(ending)},
-        "smoothness": report.smoothness(run.trace.seen),
-    }
-
-
 async def weather(url: str, given: argparse.Namespace) -> dict[str, Any]:
     """One call through a relay: as long clean, then with loss and jitter, then clean again.
 
@@ -265,14 +237,12 @@ async def bench(given: argparse.Namespace) -> dict[str, Any]:
     rows: list[Row] = []
     others: list[dict[str, Any]] = []
     most = str(max(given.sessions))
-    if {"sessions", "cycles", "soak", "weather"} & set(given.parts):
+    if {"sessions", "cycles", "weather"} & set(given.parts):
         async with server("run_server.py", "--slots", most) as (url, pid):
             if "sessions" in given.parts:
                 rows += [await load("sessions", url, pid, n, given) for n in given.sessions]
             if "cycles" in given.parts:
                 others.append(await cycles(url, pid, given))
-            if "soak" in given.parts:
-                others.append(await soak(url, pid, given))
             if "weather" in given.parts:
                 others.append(await weather(url, given))
             if given.browser:
@@ -306,7 +276,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
     parser.add_argument("--cycles", type=int, default=200)
-    parser.add_argument("--soak-minutes", type=float, default=30)
     parser.add_argument("--browser", action="store_true", help="frames decoded by Chromium too")
     parser.add_argument("--json", action="store_true", help="only the JSON line")
     given = parser.parse_args(argv)

@@ -18,6 +18,7 @@ from pipeline.models.wan.checkpoint.working_memory import (
     Demand,
     _forward,
     _inputs,
+    _levels,
     shadow,
     transformer_bytes,
     working_memory,
@@ -109,9 +110,10 @@ def test_host_memory_that_pinning_rounds_up_is_refused_too(
 
 
 def test_more_streams_take_more_of_everything() -> None:
-    one, two = (working_memory(demand("livetalk-1.3b", Acceleration(streams_together=n)))
-                for n in (1, 2))  # fmt: skip
-    assert two.conditions > 2 * one.conditions  # a batch lays them side by side
+    asked = [demand("livetalk-1.3b", Acceleration(streams_together=n)) for n in (1, 2)]
+    one, two = map(working_memory, asked)
+    told = [working_memory(each).conditions - _levels(each) for each in asked]
+    assert told[1] > 2 * told[0]  # a batch lays them side by side
     assert two.past == 2 * one.past > 0 and two.decoder_past == 2 * one.decoder_past > 0
 
 
