@@ -97,13 +97,13 @@ export class Call extends EventTarget {
   async start() {
     try {
       this.#become("asking");
-      const door = below(this.#server, "v1/calls");
-      this.#ice = iceServers((await this.#request("OPTIONS", door)).headers.get("Link"));
+      const endpoint = below(this.#server, "v1/calls");
+      this.#ice = iceServers((await this.#request("OPTIONS", endpoint)).headers.get("Link"));
       this.microphone = await openMicrophone();
       if (this.over) return this.#release();
       this.#become("connecting");
-      door.search = new URLSearchParams({ avatar: this.#avatar, prompt: this.#prompt });
-      await this.#connect(door);
+      endpoint.search = new URLSearchParams({ avatar: this.#avatar, prompt: this.#prompt });
+      await this.#connect(endpoint);
     } catch (failure) {
       this.#fail(failure);
     }
@@ -154,8 +154,8 @@ export class Call extends EventTarget {
     };
   }
 
-  /** `late` is called when nothing has come through in time. @param {URL} door @param {number} seconds @param {() => void} late */
-  async #connect(door, seconds = CONNECT_S, late = () => this.#fail(problem("blocked"))) {
+  /** `late` is called when nothing has come through in time. @param {URL} endpoint @param {number} seconds @param {() => void} late */
+  async #connect(endpoint, seconds = CONNECT_S, late = () => this.#fail(problem("blocked"))) {
     const pc = (this.#pc = new RTCPeerConnection({ iceServers: this.#ice, bundlePolicy: "max-bundle" }));
     this.#found = [];
     this.#before = null;
@@ -171,7 +171,7 @@ export class Call extends EventTarget {
     clearTimeout(this.#watch);
     this.#watch = setTimeout(late, seconds * 1000);
     await pc.setLocalDescription();
-    const response = await this.#request("POST", door, pc.localDescription.sdp, SDP);
+    const response = await this.#request("POST", endpoint, pc.localDescription.sdp, SDP);
     this.#session = below(this.#server, `v1/sessions/${response.headers.get("Location").split("/").pop()}`);
     this.#token = response.headers.get("Session-Token") ?? this.#token;
     if (this.over) return this.#leave();

@@ -62,10 +62,10 @@ async function choose(id) {
   if (again) await call.start();
 }
 
-function manner(text) {
+function restyle(text) {
   prompt.value = text;
   call.setPrompt(text);
-  for (const chip of $("manners").children) chip.setAttribute("aria-pressed", chip.textContent === text);
+  for (const chip of $("styles").children) chip.setAttribute("aria-pressed", chip.textContent === text);
   embed();
 }
 
@@ -78,12 +78,12 @@ function embed() {
 
 $("choices").onsubmit = (event) => {
   event.preventDefault();
-  manner(prompt.value.trim());
+  restyle(prompt.value.trim());
 };
-$("manners").onclick = ({ target }) => target.matches("button") && manner(target.textContent);
+$("styles").onclick = ({ target }) => target.matches("button") && restyle(target.textContent);
 $("copy").onclick = async ({ target }) => {
   await navigator.clipboard.writeText($("snippet").textContent);
   target.textContent = "Copied";
 };
-manner(wanted.get("prompt") ?? "calm, friendly");
+restyle(wanted.get("prompt") ?? "calm, friendly");
 people();

@@ -1,4 +1,4 @@
-"""HTTP manners: statuses, problems, headers, tokens; nothing bad in costs a slot."""
+"""HTTP: statuses, problems, headers, tokens; nothing bad in costs a slot."""
 
 from __future__ import annotations
 
