@@ -62,7 +62,7 @@ AIORTC = Path(aiortc.__file__).parent
 CLOSED = (ConnectionError, InvalidStateError)  # what a connection that is gone raises
 CONSENT_INTERVAL_S = 0.5
 CONSENT_FAILURES = 8  # with half a second for each answer: 7.2 to 8.8 s
-UNHEARD_S = 7.0  # for so long nobody has answered, at least, when a connection fails
+UNHEARD_S = 9.5  # for so long nobody has answered, at most, when a connection is lost
 
 PacketSink = Callable[[RTCRtpCodecParameters, int, int, bytes], None]
 """codec, sequence number, RTP timestamp, payload."""

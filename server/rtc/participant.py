@@ -18,6 +18,7 @@ from server.rtc.sdp_offer import Offer, PeerRole
 log = logging.getLogger(__name__)
 
 CHANNEL_HIGH_WATER = 64 * 1024  # bytes a slow reader may leave unread before we drop messages
+LOST_S = 5.0  # of silence; who says goodbye was heard until then
 SILENT_S = 1.0  # without a packet; then whoever feeds may be replaced
 
 
@@ -64,9 +65,16 @@ class Participant:
         return self.connected and self._now() - self._heard_s < SILENT_S
 
     @property
+    def lost(self) -> bool:
+        """Whether it went without a word. Then aiortc calls its connection closed, too, so that a
+        speaker's silence has to tell."""
+        silent = self.clock_rate > 0 and self._now() - self._heard_s > LOST_S
+        return silent or self.peer.connectionState == "failed"
+
+    @property
     def last_s(self) -> float:
         """When it was there for the last time, as far as is known."""
-        unheard = aiortc_adapter.UNHEARD_S if self.peer.connectionState == "failed" else 0.0
+        unheard = aiortc_adapter.UNHEARD_S if self.lost else 0.0
         return max(self._heard_s, self._now() - unheard)
 
     def packet(

@@ -115,7 +115,7 @@ class Members:
 
     def _gone(self, participant: Participant) -> None:
         log.info("peer %s is gone", participant.name, extra={"session": self._host.id})
-        self.part(participant, left=participant.peer.connectionState == "closed")
+        self.part(participant, left=not participant.lost)
 
     def _changed(self, last_s: float = 0.0, left: bool = False) -> None:
         self._host.attended(any(participant.connected for participant in self), last_s, left)
