@@ -18,11 +18,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from pipeline.consent import ConsentGate, Kind, Registry, Scope
+from pipeline.consent import ConsentGate, Kind, Registry, RegistryOverrides, Scope
 from pipeline.consent.chain import first_break
 from pipeline.consent.image_fingerprint import PLAIN, fingerprint, same_picture
 from pipeline.consent.records import new_record, sha256_of
 from pipeline.consent.signed_challenge import words
+from pipeline.errors import RegistryUnavailable
 from pipeline.media import image_sandbox
 from server.api.app import build
 from server.api.consents import MAX_PAGE
@@ -95,7 +96,7 @@ class Office:
 
 @pytest_asyncio.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    registry = Registry(tmp_path / "consents.sqlite")
+    registry = Registry(tmp_path / "consents.sqlite", setup=RegistryOverrides(grace_s=30.0))
     source, pipeline, managers = GatedSource(registry), FakePipeline(), []
 
     async def open_server(settings: Settings) -> SessionManager:
@@ -274,3 +275,36 @@ async def test_a_challenge_can_be_signed_over_http(office: Office) -> None:
         assert status == wanted and problem["type"].startswith("/problems/"), change
     status, made = await office.post(draft, **proof)
     assert status == 201 and made["checks"]["transcript"] == "passed" and made["evidence_sha256"]
+
+
+async def test_while_the_registry_is_away_new_sessions_are_503_and_running_ones_go_on(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await office.session()
+
+    def away() -> int:
+        raise RegistryUnavailable("no route to the database")
+
+    async def told(path: str, status: int) -> dict[str, Any]:
+        answer = await office.http.get(path)
+        assert answer.status == status
+        return dict(await answer.json(content_type=None))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.registry.database, "revision", away)
+        async with asyncio.timeout(5):
+            while not office.manager.monitor.away:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        refused = await office.http.post("/v1/sessions", json={"avatar": "mira"})
+        problem = await refused.json(content_type=None)
+        assert (refused.status, problem["code"]) == (503, "registry_unavailable")
+        assert problem["retryable"] and int(refused.headers["Retry-After"]) > 0
+        assert (await told("/readyz", 503))["code"] == "registry_unavailable"
+        health = await told("/healthz", 200)
+        assert health["status"] == "degraded" and "no route" in health["registry"]
+    async with asyncio.timeout(5):
+        while office.manager.monitor.away:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert (await told("/healthz", 200))["status"] == "ok"
+    assert (await office.http.post("/v1/sessions", json={"avatar": "mira"})).status == 201
+    assert session in office.manager.sessions

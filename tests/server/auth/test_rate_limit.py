@@ -93,8 +93,8 @@ def test_sessions_that_nobody_has_joined_are_counted_for_each_client() -> None:
     quota.take(local, "10.0.0.2", waiting=2)
     first.joined()
     first.joined()
-    first.give_back()
     quota.take(local, "10.0.0.1", waiting=2)
+    first.give_back()  # it had been counted out
     with pytest.raises(TooManySessions):
         quota.take(local, "10.0.0.1", waiting=2)
 

@@ -46,13 +46,16 @@ async def test_a_task_that_shall_live_is_started_again(monkeypatch: pytest.Monke
 async def test_a_pool_refuses_what_would_wait_too_long_and_recovers() -> None:
     pool, go = Pool("uploads", threads=1, waiting=1), threading.Event()
     running = [asyncio.create_task(pool.run(go.wait)) for _ in range(2)]
-    await asyncio.sleep(0)
-    with pytest.raises(Unavailable, match="uploads"):
-        await pool.run(go.wait)
-    running[1].cancel()  # one that only waited leaves its place
-    await asyncio.gather(running[1], return_exceptions=True)
-    running[1] = asyncio.create_task(pool.run(go.wait))
-    await asyncio.sleep(0)
-    go.set()
+    try:
+        async with asyncio.timeout(10):
+            await asyncio.sleep(0)
+            with pytest.raises(Unavailable, match="uploads"):
+                await pool.run(go.wait)
+            running[1].cancel()  # one that only waited leaves its place
+            await asyncio.gather(running[1], return_exceptions=True)
+            running[1] = asyncio.create_task(pool.run(go.wait))
+            await asyncio.sleep(0)
+    finally:
+        go.set()
     assert await asyncio.gather(*running) == [True, True]
     await pool.close()

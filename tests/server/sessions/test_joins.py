@@ -79,3 +79,14 @@ async def test_sessions_that_nobody_joins_leave_a_slot_to_others(served: Served)
         await session.end("make room")
     again = await served.http.post("/v1/sessions", json={"avatar": "mira"})
     assert again.status == 201
+
+
+async def test_a_caller_that_vanished_counts_from_when_it_was_last_heard(served: Served) -> None:
+    async with calling(served.http, tone) as caller:
+        await caller.event("ready")
+        session = served.manager.sessions[0]
+        source = session.participants.source
+        assert source is not None and not source.lost
+        heard_s, source._now = source._heard_s, lambda: source._heard_s + 8.0
+        source.detach()
+        assert source.lost and heard_s <= source.last_s <= heard_s + 1.0

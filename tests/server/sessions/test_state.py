@@ -17,7 +17,7 @@ from server.sessions.session_manager import SessionManager
 from server.sessions.state import State
 from server.sessions.stream_runner import StreamRunner
 from server.settings import Settings
-from tests.fakes_server import FakePipeline, FakeSource
+from tests.fakes_server import FakePipeline, FakeSource, FakeStream
 from tests.server.caller import calling, tone
 from tests.server.conftest import Served
 
@@ -110,3 +110,24 @@ async def test_a_session_never_takes_an_illegal_step(served: Served) -> None:
     session = served.manager.sessions[0]
     with pytest.raises(ValueError, match="waiting cannot become ended"):
         session._become(State.ENDED)
+
+
+async def test_a_session_that_nobody_waits_for_any_more_leaves_no_stream_and_no_slot(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, began, make = threading.Event(), threading.Event(), served.pipeline.open
+
+    def slowly(*arguments: object, **named: object) -> FakeStream:
+        began.set()
+        assert go.wait(20)
+        return make(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FakePipeline, "open", lambda self, *a, **k: slowly(*a, **k))
+    creating = asyncio.create_task(served.manager.create(Options("mira")))
+    assert await asyncio.to_thread(began.wait, 20)
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+    go.set()
+    await served.manager._engine.call(lambda: None)  # what was begun
+    await served.manager._engine.call(lambda: None)  # and its end
+    assert served.pipeline.streams[-1].closed and served.manager.slots.taken == 0
