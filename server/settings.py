@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import json
+import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_type_hints
 from urllib.parse import urlsplit
 
 PREFIX: Final = "CONTINUUM_"
@@ -25,14 +26,16 @@ CODECS: Final = ("video/VP8", "video/H264")
 SECRETS: Final = ("turn_password", "turn_secret", "token_secret")
 PLACES: Final = ("top-left", "top-right", "bottom-left", "bottom-right")
 STYLES: Final = ("dark", "light", "outline")
+TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the message names it and says what is expected."""
 
 
-def _help(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _help(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
+    """A setting: what it is, and for numbers the least and the greatest that may be chosen."""
+    return field(default=default, metadata={"help": text, "low": low, "high": high})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +43,30 @@ class Settings:
     """Everything that can be configured. Names are flags, environment variables and TOML keys."""
 
     host: str = _help("127.0.0.1", "address to listen on")
-    port: int = _help(8080, "port to listen on")
+    port: int = _help(8080, "port to listen on", 0, 65535)
     model: str = _help("mini", "bundled model, or the path of a published checkpoint")
-    checkpoint: str = _help("", "which one the path is, where it could be several")
+    checkpoint: str = _help("", "name of the checkpoint, if the folder holds several")
     device: str = _help("cpu", "cpu or cuda, for a published checkpoint")
     speed: str = _help("plain", "accelerations of a published checkpoint: plain or a profile")
-    decoder: str = _help("full", "of a published checkpoint: full, tiny or a small one's path")
-    recipe: str = _help("continuum", "how a checkpoint's chunks go on: continuum or published")
+    decoder: str = _help("full", "decoder of a checkpoint: full, tiny or the path of a small one")
+    recipe: str = _help("continuum", "how a checkpoint's chunks are joined: continuum or published")
     force: bool = _help(False, "run a checkpoint at sizes that it was not trained for")
     registry: str = _help("~/.local/share/continuum/consents.sqlite", "consent registry")
     # The registry remembers the next six for all who open it; empty or -1 is what it remembers.
     vault: str = _help("", "keys and encrypted files; at first a folder beside the registry")
     operator_key: str = _help("", "Ed25519 key in PEM that signs records; at first the vault's")
     evidence_key: str = _help("", "file with the key, base64, of encrypted files; likewise")
-    retention_days: float = _help(-1.0, "how long a revoked person's files stay; at first 0")
-    face_model: str = _help("", "ONNX model that knows faces again; its card beside it; or none")
-    age_model: str = _help("", "ONNX model that estimates age; its card beside it; or none")
-    policy: str = _help("", "TOML, asked on top of the registry's policy, by this server alone")
-    registry_grace_s: float = _help(30.0, "how long sessions go on while the registry is away")
-    avatars_max: int = _help(500, "most avatars that may be enrolled")
-    avatars_ready: int = _help(32, "most avatars kept in memory; one of mini takes 25 MB")
-    slots: int = _help(0, "sessions at a time; 0 measures what this machine can carry")
-    grace_s: float = _help(9.0, "how long a session waits for a peer after the last was there")
-    return_s: float = _help(20.0, "the same for peers whose network is away; their slot is free")
-    drain_s: float = _help(30.0, "how long a shutdown waits for running sessions")
+    retention_days: float = _help(-1.0, "days files stay after revocation; at first 0", -1, 36_500)
+    face_model: str = _help("", "ONNX model that recognises faces, with its card; or none")
+    age_model: str = _help("", "ONNX model that estimates age, with its card; or none")
+    policy: str = _help("", "TOML: stricter policy on top of the registry's, for this server")
+    registry_grace_s: float = _help(30.0, "how long sessions go on without the registry", 0, 3600)
+    avatars_max: int = _help(500, "most avatars that may be enrolled", 1, 1_000_000)
+    avatars_ready: int = _help(32, "most avatars in memory; one of mini takes 25 MB", 1, 1_000_000)
+    slots: int = _help(0, "sessions at a time; 0 measures what this machine can carry", 0, 10_000)
+    grace_s: float = _help(9.0, "how long a session stays open without a peer", 0.5, 3600)
+    return_s: float = _help(20.0, "the same when its network failed; the slot is free", 0.5, 3600)
+    drain_s: float = _help(30.0, "how long a shutdown waits for running sessions", 0, 3600)
     ice_servers: tuple[str, ...] = _help((), "stun: and turn: URLs for both sides, comma-separated")
     udp_ports: str = _help("", "UDP ports for media, as 40000-40100; empty is any free one")
     udp_bind: tuple[str, ...] = _help((), "this machine's addresses for media; empty is all")
@@ -79,80 +82,47 @@ class Settings:
     bitrate_max: int = _help(3_000_000, "highest video bitrate")
     delay_min_ms: int = _help(150, "least playout delay")
     delay_max_ms: int = _help(450, "greatest playout delay")
-    backlog_s: float = _help(30.0, "how much speech may wait to be spoken")
-    threads: int = _help(2, "threads that decode and encode media")
+    backlog_s: float = _help(30.0, "how much speech may wait to be spoken", 1, 600)
+    threads: int = _help(2, "threads that decode and encode media", 1, 64)
     log_level: str = _help("info", "debug, info, warning or error")
     log_json: bool = _help(False, "one JSON object a line")
     # Who may use it.
     keys: str = _help("~/.local/share/continuum/keys.sqlite", "API keys; see `continuum key`")
     token_secret: str = _help("", "signs tokens for browsers; empty is a new one at each start")
     audience: str = _help("continuum", "what tokens are for; the same on all servers of a group")
-    token_ttl_s: int = _help(900, "longest life of a token for browsers")
+    token_ttl_s: int = _help(900, "longest life of a token for browsers", 10, 86_400)
     tls_cert: str = _help("", "certificate chain in PEM: serve https by ourselves")
     tls_key: str = _help("", "its private key in PEM")
     proxies: tuple[str, ...] = _help((), "networks whose X-Forwarded-For is believed")
     # What is too much. 0 is no limit, where a limit can be lifted.
-    address_rate: float = _help(20.0, "requests a second from one address, with keys")
-    address_burst: int = _help(200, "requests at once from one address")
-    key_rate: float = _help(50.0, "requests a second with one key")
-    key_burst: int = _help(200, "requests at once with one key")
-    failures_per_minute: int = _help(10, "wrong keys a minute from one address")
-    sessions_per_key: int = _help(0, "sessions at a time with one key")
-    waiting_per_client: int = _help(0, "sessions that wait to be joined; 0 leaves one slot free")
-    session_max_s: float = _help(21_600.0, "longest session")
-    session_idle_s: float = _help(900.0, "how long nobody may speak before a session ends")
-    message_rate: float = _help(20.0, "messages a second on a data channel")
-    message_burst: int = _help(40, "messages at once on a data channel")
-    sdp_bytes: int = _help(65_536, "largest SDP offer or trickle fragment")
-    json_bytes: int = _help(16_384, "largest JSON body")
-    picture_bytes: int = _help(33_554_432, "largest picture file")
-    picture_pixels: int = _help(40_000_000, "most pixels of a picture, counted before decoding")
-    picture_s: float = _help(15.0, "longest a picture may take to decode")
-    picture_mb: int = _help(1536, "memory that decoding a picture may take")
+    address_rate: float = _help(20.0, "requests a second from one address, with keys", 0, 1_000_000)
+    address_burst: int = _help(200, "requests at once from one address", 1, 1_000_000)
+    key_rate: float = _help(50.0, "requests a second with one key", 0, 1_000_000)
+    key_burst: int = _help(200, "requests at once with one key", 1, 1_000_000)
+    failures_per_minute: int = _help(10, "wrong keys a minute from one address", 0, 1_000_000)
+    sessions_per_key: int = _help(0, "sessions at a time with one key", 0, 1_000_000)
+    waiting_per_client: int = _help(0, "sessions not joined; 0 leaves one slot free", 0, 1_000_000)
+    session_max_s: float = _help(21_600.0, "longest session", 0, 31_536_000)
+    session_idle_s: float = _help(900.0, "longest silence before a session ends", 0, 31_536_000)
+    message_rate: float = _help(20.0, "messages a second on a data channel", 1, 10_000)
+    message_burst: int = _help(40, "messages at once on a data channel", 1, 100_000)
+    sdp_bytes: int = _help(65_536, "largest SDP offer or trickle fragment", 4096, 1_048_576)
+    json_bytes: int = _help(16_384, "largest JSON body", 1024, 1_048_576)
+    picture_bytes: int = _help(33_554_432, "largest picture file", 65_536, 268_435_456)
+    picture_pixels: int = _help(40_000_000, "most pixels of a picture", 16_384, 400_000_000)
+    picture_s: float = _help(15.0, "longest a picture may take to decode", 0.5, 600)
+    picture_mb: int = _help(1536, "memory that decoding a picture may take", 256, 65_536)
     # How what is generated is marked.
     label: str = _help("AI", "the mark in every picture")
     label_place: str = _help("top-right", "its corner: " + ", ".join(PLACES))
     label_style: str = _help("dark", "its look: " + ", ".join(STYLES))
     label_removed: str = _help("", "an operator's declaration why pictures go unmarked; audited")
     recordings: str = _help("", "folder for recordings of sessions; empty is none")
-    c2pa_cert: str = _help(
-        "", "certificate chain in PEM that signs files; empty is a self-made one"
-    )
+    c2pa_cert: str = _help("", "certificate chain in PEM that signs files; empty makes one")
     c2pa_key: str = _help("", "its private key in PEM")
 
     def __post_init__(self) -> None:
-        self._between("port", 0, 65535)
-        self._between("slots", 0, 10_000)
-        self._between("threads", 1, 64)
-        self._between("grace_s", 0.5, 3600)
-        self._between("return_s", 0.5, 3600)
-        self._between("retention_days", -1, 36_500)
-        self._between("registry_grace_s", 0, 3600)
-        self._between("avatars_max", 1, 1_000_000)
-        self._between("avatars_ready", 1, 1_000_000)
-        self._between("drain_s", 0, 3600)
-        self._between("backlog_s", 1, 600)
-        self._between("token_ttl_s", 10, 86_400)
-        self._between("sdp_bytes", 4096, 1_048_576)
-        self._between("json_bytes", 1024, 1_048_576)
-        self._between("picture_bytes", 65_536, 268_435_456)
-        self._between("picture_pixels", 16_384, 400_000_000)
-        self._between("picture_s", 0.5, 600)
-        self._between("picture_mb", 256, 65_536)
-        self._between("message_rate", 1, 10_000)
-        self._between("message_burst", 1, 100_000)
-        for name in (
-            "address_rate",
-            "key_rate",
-            "failures_per_minute",
-            "sessions_per_key",
-            "waiting_per_client",
-        ):
-            self._between(name, 0, 1_000_000)
-        for name in ("address_burst", "key_burst"):
-            self._between(name, 1, 1_000_000)
-        for name in ("session_max_s", "session_idle_s"):
-            self._between(name, 0, 31_536_000)
+        self._within()
         self._ordered("bitrate_min", "bitrate_start", "bitrate_max")
         self._ordered("delay_min_ms", "delay_max_ms")
         self._one_of("log_level", (self.log_level,), ("debug", "info", "warning", "error"))
@@ -172,10 +142,12 @@ class Settings:
         """What decoding a stranger's picture may take: seconds, MB, pixels, bytes."""
         return self.picture_s, self.picture_mb, self.picture_pixels, self.picture_bytes
 
-    def _between(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not low <= value <= high:
-            raise SettingsError(f"{name} must be between {low} and {high}, not {value}")
+    def _within(self) -> None:
+        for item in fields(self):
+            low, high = item.metadata["low"], item.metadata["high"]
+            value = getattr(self, item.name)
+            if low is not None and not low <= value <= high:
+                raise SettingsError(f"{item.name} must be between {low} and {high}, not {value}")
 
     def _ordered(self, *names: str) -> None:
         values = [getattr(self, name) for name in names]
@@ -195,10 +167,9 @@ class Settings:
 
     def _token_secret(self) -> None:
         if 0 < len(self.token_secret) < 32:
-            raise SettingsError(
-                f"token_secret needs 32 characters or more, not {len(self.token_secret)}:"
-                " openssl rand -hex 32"
-            )
+            count = len(self.token_secret)
+            why = f"needs 32 characters or more, not {count}: openssl rand -hex 32"
+            raise SettingsError(f"token_secret {why}")
 
     def _networks(self) -> None:
         for network in self.proxies:
@@ -271,12 +242,10 @@ def load(
     """
     given = vars(_parser().parse_args(argv))
     path, show = given.pop("config"), given.pop("print_config")
-    merged: dict[str, Any] = {}
-    merged.update(_file(path) if path else {})
-    merged.update(_environment(os.environ if environ is None else environ))
     flags = {name: value for name, value in given.items() if value is not None}
     _refuse_bare_secrets(flags)
-    merged.update(flags)
+    variables = _environment(os.environ if environ is None else environ)
+    merged = (_file(path) if path else {}) | variables | flags
     merged.update({name: _secret(name, merged[name]) for name in SECRETS if name in merged})
     types = get_type_hints(Settings)
     return Settings(**{name: _cast(name, v, types[name]) for name, v in merged.items()}), show
@@ -338,26 +307,44 @@ def _secret(name: str, value: Any) -> Any:
 
 
 def _cast(name: str, value: Any, kind: Any) -> Any:
+    cast, wanted = CASTS[kind]
     try:
-        if get_origin(kind) is tuple:
-            return _strings(value, get_args(kind)[0])
-        if kind is bool:
-            return _truth(value)
-        return kind(value)
-    except (TypeError, ValueError) as failure:
-        wanted = getattr(kind, "__name__", "list")
-        raise SettingsError(f"{name} must be a {wanted}, not {value!r}") from failure
+        return cast(value)
+    except (LookupError, TypeError, ValueError) as failure:
+        raise SettingsError(f"{name} must be {wanted}, not {value!r}") from failure
 
 
-def _strings(value: Any, kind: Any) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else list(value)
-    return tuple(kind(part).strip() for part in parts if str(part).strip())
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError(value)
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(float(value)):
+        raise ValueError(value)
+    return float(value)
 
 
 def _truth(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    if str(value).lower() not in words:
-        raise ValueError(value)
-    return words[str(value).lower()]
+    return TRUTHS[str(value).lower()]
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value)
+    return tuple(text for part in parts if (text := _text(part).strip()))
+
+
+CASTS: Final[dict[Any, tuple[Callable[[Any], Any], str]]] = {
+    str: (_text, "text"),
+    int: (_whole, "a whole number"),
+    float: (_number, "a number"),
+    bool: (_truth, "true or false"),
+    tuple[str, ...]: (_strings, "a list, separated by commas"),
+}

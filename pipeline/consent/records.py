@@ -11,7 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -196,6 +196,20 @@ def new_record(
         captured_at=captured_at,
         fingerprint=fingerprint,
     )
+
+
+def describe(record: ConsentRecord, now: float) -> dict[str, object]:
+    """A record as JSON; the fingerprint stays inside."""
+    content = {item.name: getattr(record, item.name) for item in fields(record)}
+    del content["fingerprint"]
+    return content | {
+        "kind": str(record.kind),
+        "scopes": sorted(record.scopes),
+        "checks": {name: str(outcome) for name, outcome in record.checks.named().items()},
+        "signature": record.signature.hex(),
+        "digest": record.digest,
+        "standing": record.standing(now),
+    }
 
 
 def sha256_of(data: bytes | Path) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -19,7 +19,7 @@ from PIL import Image
 
 from pipeline.consent import ConsentRecord, Kind, Outcome, Registry, Scope, sha256_of
 from pipeline.consent.audit import Filter
-from pipeline.consent.records import new_record
+from pipeline.consent.records import describe, new_record
 from pipeline.consent.signed_challenge import signed
 from pipeline.consent.vault import MAX_BLOB
 from pipeline.errors import ConsentError, ConsentMissing, PictureError, RegistryUnavailable
@@ -155,20 +155,6 @@ async def _export(request: web.Request, wanted: Filter) -> web.StreamResponse:
 
 def _lines(entries: Iterator[Any]) -> bytes:
     return "".join(entry.line() + "\n" for entry in islice(entries, MAX_PAGE)).encode()
-
-
-def describe(record: ConsentRecord, now: float) -> dict[str, object]:
-    """A record as JSON; the fingerprint stays inside."""
-    content = {item.name: getattr(record, item.name) for item in fields(record)}
-    del content["fingerprint"]
-    return content | {
-        "kind": str(record.kind),
-        "scopes": sorted(record.scopes),
-        "checks": {name: str(outcome) for name, outcome in record.checks.named().items()},
-        "signature": record.signature.hex(),
-        "digest": record.digest,
-        "standing": record.standing(now),
-    }
 
 
 # -- what is asked -------------------------------------------------------------------------------

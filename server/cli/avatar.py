@@ -2,60 +2,48 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from pipeline.avatars import catalogue
 from pipeline.consent import ConsentGate, Scope
 from pipeline.consent.options import read_picture
 from pipeline.errors import LandmarksMissing
 from pipeline.media.image_file import PictureFile, hashed
-from pipeline.models.mini.enrolment.landmarks_file import read_landmarks, sidecar_of
-from server.cli.shell import Shell
+from server.cli.shell import Shell, group, registry_command
+
+app = group("Avatars: the people that servers of this registry offer.")
 
 
-def add_commands(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    """Every sub-command of ``avatar``."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add = commands.add_parser("add", help="enrol a picture; servers offer it", parents=[common])
-    add.add_argument("name", help="how it is called: a-z, 0-9 and -")
-    add.add_argument("--image", type=Path, required=True, help="the very picture of the record")
-    add.add_argument("--consent", required=True, metavar="ID", help="the consent record")
-    add.add_argument(
-        "--landmarks", type=Path, help="JSON; default: beside the picture, else found in it"
-    )
-    add.add_argument("--title", default="", help="what people read")
-    add.add_argument("--description", default="", help="a line more")
-    add.set_defaults(run=_add)
-    shown = commands.add_parser("list", help="bundled and enrolled avatars", parents=[common])
-    shown.set_defaults(run=_list)
-    remove = commands.add_parser("remove", help="forget one, erase its picture", parents=[common])
-    remove.add_argument("name")
-    remove.set_defaults(run=_remove)
-
-
-def _add(shell: Shell, arguments: argparse.Namespace) -> None:
-    registry, picture = shell.registry, read_picture(arguments.image)
-    file = hashed(picture, arguments.image.name)
-    scopes = registry.get(arguments.consent).scopes
-    ConsentGate(registry).grant(
-        avatar=arguments.name,
-        image_sha256=file.sha256,
-        scope=Scope.LIVE if Scope.LIVE in scopes else min(scopes),
-        consent_id=arguments.consent,
-        actor=shell.actor,
-    )
-    landmarks = _landmarks(arguments, file)
-    read_landmarks(landmarks, file)
-    avatar = registry.enrolments.add(
-        arguments.name,
+@registry_command(app)
+def add(
+    shell: Shell,
+    name: Annotated[str, typer.Argument(help="The avatar's name: a-z, 0-9 and -.")],
+    image: Annotated[Path, typer.Option(help="The very picture file of the consent record.")],
+    consent: Annotated[str, typer.Option(metavar="ID", help="Id of the consent record.")],
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(help="JSON of face points. Default: beside the picture, else detected."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="The name that people read.")] = "",
+    description: Annotated[str, typer.Option(help="A line about the person.")] = "",
+) -> None:
+    """Enrol a picture as an avatar. Servers offer it from then on."""
+    picture = read_picture(image)
+    file = hashed(picture, image.name)
+    _ask_gate(shell, name, file, consent)
+    points = _landmarks(image, landmarks, file)
+    _check(points, file)
+    avatar = shell.registry.enrolments.add(
+        name,
         picture=picture,
-        landmarks=landmarks,
-        consent_id=arguments.consent,
-        title=arguments.title,
-        description=arguments.description,
+        landmarks=points,
+        consent_id=consent,
+        title=title,
+        description=description,
         taken=catalogue(),
         most=shell.avatars_max,
         actor=shell.actor,
@@ -64,21 +52,9 @@ def _add(shell: Shell, arguments: argparse.Namespace) -> None:
     shell.output.one(row, f"{avatar.name} is enrolled; servers of this registry offer it")
 
 
-def _landmarks(arguments: argparse.Namespace, file: PictureFile) -> bytes:
-    """From the file named, the sidecar, or the picture itself."""
-    beside = sidecar_of(arguments.image)
-    path = arguments.landmarks or (beside if beside.is_file() else None)
-    if path is not None:
-        try:
-            return bytes(path.read_bytes())
-        except OSError as error:
-            raise LandmarksMissing(f"cannot read landmarks {path}: {error.strerror}") from error
-    from pipeline.enrol import enrolment  # brings the detector along
-
-    return json.dumps(enrolment(file).sidecar()).encode()
-
-
-def _list(shell: Shell, _: argparse.Namespace) -> None:
+@registry_command(app, "list")
+def show_all(shell: Shell) -> None:
+    """List the bundled and enrolled avatars."""
     rows: list[dict[str, Any]] = [
         {"name": name, "origin": "bundled", "consent_id": found.consent().id}
         for name, found in catalogue().items()
@@ -90,6 +66,44 @@ def _list(shell: Shell, _: argparse.Namespace) -> None:
     shell.output.rows(rows, "no avatars", columns)
 
 
-def _remove(shell: Shell, arguments: argparse.Namespace) -> None:
-    shell.registry.enrolments.remove(arguments.name, actor=shell.actor)
-    shell.output.one({"name": arguments.name}, f"{arguments.name} is removed, its picture erased")
+@registry_command(app)
+def remove(
+    shell: Shell, name: Annotated[str, typer.Argument(help="Name of an enrolled avatar.")]
+) -> None:
+    """Remove an avatar and erase its picture."""
+    shell.registry.enrolments.remove(name, actor=shell.actor)
+    shell.output.one({"name": name}, f"{name} is removed, its picture erased")
+
+
+def _ask_gate(shell: Shell, name: str, file: PictureFile, consent: str) -> None:
+    scopes = shell.registry.get(consent).scopes
+    ConsentGate(shell.registry).grant(
+        avatar=name,
+        image_sha256=file.sha256,
+        scope=Scope.LIVE if Scope.LIVE in scopes else min(scopes),
+        consent_id=consent,
+        actor=shell.actor,
+    )
+
+
+def _landmarks(image: Path, named: Path | None, file: PictureFile) -> bytes:
+    """From the file named, the sidecar, or the picture itself."""
+    from pipeline.models.mini.enrolment.landmarks_file import sidecar_of  # imports numba
+
+    beside = sidecar_of(image)
+    path = named or (beside if beside.is_file() else None)
+    if path is not None:
+        try:
+            return bytes(path.read_bytes())
+        except OSError as error:
+            raise LandmarksMissing(f"cannot read landmarks {path}: {error.strerror}") from error
+    from pipeline.enrol import enrolment  # brings the detector along
+
+    return json.dumps(enrolment(file).sidecar()).encode()
+
+
+def _check(points: bytes, file: PictureFile) -> None:
+    """Raises ``LandmarksInvalid`` where they do not fit the picture."""
+    from pipeline.models.mini.enrolment.landmarks_file import read_landmarks  # imports numba
+
+    read_landmarks(points, file)

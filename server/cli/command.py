@@ -1,103 +1,53 @@
-"""``continuum``: arguments to settings to registry to one act; 2 with one line when refused."""
+"""``continuum``: all its commands in one; 2 with one line on stderr when something is refused."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+
+import typer
 
 from pipeline.errors import ContinuumError
-from server import settings
 from server.auth.keys import KeyStoreError
-from server.cli import audit, avatar, consent, deny, key as key_command, policy
-from server.cli.output import Output
-from server.cli.shell import Shell, operator
-from server.consent.registry import open_registry
+from server.cli import audit, avatar, consent, deny, key, model, policy
+from server.settings import SettingsError
 
-PARTS = {
-    "consent": (consent, "who agreed to what"),
-    "avatar": (avatar, "whom servers of this registry offer"),
-    "audit": (audit, "who did what"),
-    "deny": (deny, "who is protected"),
-    "policy": (policy, "what must be verified"),
-}
+app = typer.Typer(
+    help="Manages a Continuum installation.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for part in (consent, avatar, audit, deny, policy, key, model):
+    app.add_typer(part.app, name=part.__name__.rpartition(".")[2])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one sub-command; 0 on success, 2 with one line on stderr when it is refused."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    if given[:2] == ["model", "inspect"]:  # a command of the pipeline, with options of its own
-        return _inspect(given[2:])
-    arguments = _parser().parse_args(given)
+    """Runs one command; 0 on success, 2 with one line on stderr when it is refused."""
+    run = typer.main.get_command(app)
     try:
-        if arguments.part == "key":
-            return _key(arguments)
-        return _act(arguments)
-    except (ContinuumError, settings.SettingsError, KeyStoreError) as refusal:
-        sys.stderr.write(f"continuum: {' '.join(str(refusal).split())}\n")
-        return 2
+        return run.main(argv, prog_name="continuum", standalone_mode=False) or 0
+    except typer.TyperException as wrong:
+        return _refuse(_usage(wrong))
+    except (ContinuumError, SettingsError, KeyStoreError) as refusal:
+        return _refuse(str(refusal))
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-def _act(arguments: argparse.Namespace) -> int:
-    chosen = _settings(arguments)
-    registry = open_registry(chosen)
-    shell = Shell(registry, Output(arguments.json), operator(), chosen.avatars_max)
-    try:
-        arguments.run(shell, arguments)
-    finally:
-        registry.close()
-    return 0
+def _refuse(why: str) -> int:
+    sys.stderr.write(f"continuum: {' '.join(why.split())}\n")
+    return 2
 
 
-def _key(arguments: argparse.Namespace) -> int:
-    """Keys have a store of their own; what is done to them is in the audit log all the same."""
-    if arguments.key_act != "list":
-        registry = open_registry(_settings(arguments))
-        try:
-            about: dict[str, Any] = {
-                n: str(v) for n in ("name", "role", "id") if (v := getattr(arguments, n, ""))
-            }
-            registry.log.record(f"key.{arguments.key_act}", actor=operator(), **about)
-        finally:
-            registry.close()
-    return key_command.run(arguments)
-
-
-def _inspect(rest: list[str]) -> int:
-    from pipeline.inspect import main as inspect  # imports torch
-
-    return inspect(rest)
-
-
-def _settings(arguments: argparse.Namespace) -> settings.Settings:
-    chosen, _ = settings.load(["--config", arguments.config] if arguments.config else [])
-    named = getattr(arguments, "registry", None)
-    return replace(chosen, registry=named) if named else chosen
-
-
-def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", metavar="FILE.toml", help="the server's settings file")
-    common.add_argument("--registry", metavar="FILE|URL", help="instead of the settings' one")
-    common.add_argument("--json", action="store_true", help="for machines")
-    parser = argparse.ArgumentParser(
-        prog="continuum", description="Manages a Continuum installation."
-    )
-    parts = parser.add_subparsers(required=True, dest="part", metavar="|".join((*PARTS, "key")))
-    for name, (module, text) in PARTS.items():
-        module.add_commands(parts.add_parser(name, help=text, description=text), common)
-    key = parts.add_parser("key", help="who may call, and be an operator")
-    key_command.add_commands(key)
-    model = parts.add_parser("model", help="what weights are")
-    inspect = model.add_subparsers(required=True, metavar="inspect")
-    inspect.add_parser("inspect", help="of a path, before it is read")
-    return parser
+def _usage(wrong: typer.TyperException) -> str:
+    """What is wrong with the command line, and where its help is."""
+    context = getattr(wrong, "ctx", None)
+    path = context.command_path if context else "continuum"
+    message = wrong.format_message().strip().rstrip(".")
+    return f"{message[:1].lower()}{message[1:]} ({path} --help shows the options)"
 
 
 if __name__ == "__main__":

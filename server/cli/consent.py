@@ -2,90 +2,114 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pipeline.consent import Outcome
-from pipeline.consent.options import add_record_options, read_picture, record_from
-from pipeline.consent.records import ConsentRecord
+import typer
+
+from pipeline.consent import Kind, Outcome, Scope
+from pipeline.consent.options import read_picture
+from pipeline.consent.records import DAY_S, ConsentRecord, describe, new_record, sha256_of
 from pipeline.consent.signed_challenge import signed
 from pipeline.errors import ConsentInvalid, EvidenceInvalid
-from server.api.consents import describe
 from server.cli.output import moment
-from server.cli.shell import Shell
+from server.cli.shell import Reason, Shell, group, registry_command
 
 COLUMNS = ("id", "standing", "subject", "kind", "scopes", "checks", "created_at", "expires_at")
 
+app = group("Consent records: who agreed to what.")
 
-def add_commands(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    """Every sub-command of ``consent``."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, text: str, run: Any) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text, parents=[common])
-        added.set_defaults(run=run)
-        return added
-
-    asked = command("challenge", "issue a code that the subject says in the recording", _challenge)
-    asked.add_argument("--subject", required=True, help="who will say it")
-    asked.add_argument("--minutes", type=float, default=60.0, help="how long it is good for")
-    add = command("add", "record somebody's consent; prints its id", _add)
-    add_record_options(add)
-    add.add_argument("--challenge", default="", metavar="CODE", help="what the subject said")
-    proof = add.add_mutually_exclusive_group()
-    proof.add_argument("--evidence", type=Path, metavar="FILE", help="recording, kept encrypted")
-    proof.add_argument("--signature", type=Path, metavar="FILE", help="64 bytes, in its place")
-    add.add_argument("--subject-key", type=Path, metavar="PEM", help="Ed25519, of --signature")
-    command("list", "show every record", _list)
-    _with_id(command("show", "everything about one record", _show))
-    verify = _with_id(command("verify", "enter how checks of the evidence ended", _verify))
-    verify.add_argument("--by", required=True, help="who checked it, and how")
-    for check in ("transcript", "face", "voice"):
-        verify.add_argument(f"--{check}", type=Outcome, choices=list(Outcome))
-    complete = _with_id(
-        command("complete", "add what a record of an older release lacks", _complete)
-    )
-    complete.add_argument("--image", type=Path, required=True, help="its reference picture")
-    complete.add_argument("--adult", action="store_true", help="you attest: 18 or older")
-    complete.add_argument("--birth-year", type=int, metavar="YEAR")
-    evidence = _with_id(command("evidence", "decrypt the evidence into a file", _evidence))
-    evidence.add_argument("--out", type=Path, required=True, metavar="FILE")
-    revoke = _with_id(command("revoke", "withdraw consent: running sessions end", _revoke))
-    revoke.add_argument("--reason", default="", help="for the audit log")
+RecordId = Annotated[str, typer.Argument(metavar="ID", help="Id of the record: c-...")]
+Adult = Annotated[bool, typer.Option("--adult", help="You attest that they are 18 or older.")]
+BirthYear = Annotated[int | None, typer.Option(metavar="YEAR", help="Their year of birth.")]
+Check = Annotated[Outcome | None, typer.Option(help="How this check ended.")]
 
 
-def _with_id(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("id", help="the record's id")
-    return parser
-
-
-def _challenge(shell: Shell, arguments: argparse.Namespace) -> None:
-    issued = shell.registry.challenges.issue(
-        arguments.subject, actor=shell.actor, lifetime_s=arguments.minutes * 60
-    )
+@registry_command(app)
+def challenge(
+    shell: Shell,
+    subject: Annotated[str, typer.Option(help="Who will say the code.")],
+    minutes: Annotated[float, typer.Option(help="How long the code is valid.")] = 60.0,
+) -> None:
+    """Issue a code that the person says in their recording."""
+    issued = shell.registry.challenges.issue(subject, actor=shell.actor, lifetime_s=minutes * 60)
     row = {"code": issued.code, "subject": issued.subject, "expires_at": issued.expires_at}
     shell.output.one(row, f"{issued.code}  good until {moment(issued.expires_at)}")
 
 
-def _add(shell: Shell, arguments: argparse.Namespace) -> None:
-    record, picture = record_from(arguments, shell.registry.clock(), arguments.challenge)
-    evidence = _file(arguments.evidence)
-    if arguments.signature is not None or arguments.subject_key is not None:
-        key, signature = _file(arguments.subject_key), _file(arguments.signature)
-        record, evidence = signed(record, key or b"", signature or b"")
-    added = shell.registry.add(record, picture=picture, evidence=evidence, actor=shell.actor)
+@registry_command(app)
+def add(
+    shell: Shell,
+    image: Annotated[Path, typer.Option(help="The reference picture: this very file.")],
+    subject: Annotated[str, typer.Option(help="Name or pseudonymous id of the person.")],
+    kind: Annotated[Kind, typer.Option(help="Who the person is to you.")],
+    statement: Annotated[str, typer.Option(help="What the person agreed to.")],
+    adult: Adult = False,
+    birth_year: BirthYear = None,
+    verified_by: Annotated[str, typer.Option(help="Who checked it, and how.")] = "operator",
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="Allowed use; repeatable. Default: live and recording."),
+    ] = None,
+    territory: Annotated[str, typer.Option(help="Countries, as in DE,AT. Default: all.")] = "",
+    days: Annotated[
+        float | None, typer.Option(help="Days until it expires. Default: never.")
+    ] = None,
+    challenge: Annotated[str, typer.Option(metavar="CODE", help="The code they said.")] = "",
+    evidence: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Their recording; kept encrypted.")
+    ] = None,
+    signature: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Their signature (64 bytes), instead of --evidence."),
+    ] = None,
+    subject_key: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="Their Ed25519 public key, for --signature."),
+    ] = None,
+) -> None:
+    """Record somebody's consent. Prints the id of the record.
+
+    Name --adult or --birth-year; of --evidence and --signature at most one.
+    """
+    if adult == (birth_year is not None):
+        raise ConsentInvalid("name one of --adult and --birth-year: minors cannot be enrolled")
+    if evidence is not None and signature is not None:
+        raise EvidenceInvalid("name --evidence or --signature, not both")
+    picture, now = read_picture(image), shell.registry.clock()
+    record = new_record(
+        subject=subject,
+        kind=kind,
+        statement=statement,
+        image_sha256=sha256_of(picture),
+        scopes=scope or (Scope.LIVE, Scope.RECORDING),
+        verified_by=verified_by,
+        expires_at=None if days is None else now + days * DAY_S,
+        now=now,
+        adult=adult,
+        birth_year=birth_year,
+        territory=territory,
+        challenge=challenge,
+    )
+    proof = _file(evidence)
+    if signature is not None or subject_key is not None:
+        record, proof = signed(record, _file(subject_key) or b"", _file(signature) or b"")
+    added = shell.registry.add(record, picture=picture, evidence=proof, actor=shell.actor)
     _say(shell, added, added.id)
 
 
-def _list(shell: Shell, _: argparse.Namespace) -> None:
+@registry_command(app, "list")
+def show_all(shell: Shell) -> None:
+    """List all records."""
     now = shell.registry.clock()
     rows = [_row(describe(record, now)) for record in shell.registry.all()]
     shell.output.rows(rows, "no consent records", COLUMNS)
 
 
-def _show(shell: Shell, arguments: argparse.Namespace) -> None:
-    record = shell.registry.get(arguments.id)
+@registry_command(app)
+def show(shell: Shell, id: RecordId) -> None:  # noqa: A002  the argument's name on the line
+    """Show everything about one record."""
+    record = shell.registry.get(id)
     alike = [
         f"{found.other} ({found.how}, {found.score:.2f})"
         for found in shell.registry.denials.alike(record.id)
@@ -95,42 +119,63 @@ def _show(shell: Shell, arguments: argparse.Namespace) -> None:
     shell.output.fields(content | {"alike": alike, "override": lifted})
 
 
-def _verify(shell: Shell, arguments: argparse.Namespace) -> None:
-    named = {name: getattr(arguments, name) for name in ("transcript", "face", "voice")}
+@registry_command(app)
+def verify(
+    shell: Shell,
+    id: RecordId,  # noqa: A002
+    by: Annotated[str, typer.Option(help="Who checked it, and how.")],
+    transcript: Check = None,
+    face: Check = None,
+    voice: Check = None,
+) -> None:
+    """Enter the results of your checks. They compare words, face and voice in the recording."""
+    named = {"transcript": transcript, "face": face, "voice": voice}
     outcomes = {name: outcome for name, outcome in named.items() if outcome is not None}
     if not outcomes:
         raise ConsentInvalid("name at least one of --transcript, --face, --voice")
-    record = shell.registry.verify(arguments.id, outcomes, arguments.by, actor=shell.actor)
+    record = shell.registry.verify(id, outcomes, by, actor=shell.actor)
     checks = ", ".join(f"{name} {outcome}" for name, outcome in record.checks.named().items())
     _say(shell, record, f"{record.id}  {checks}")
 
 
-def _complete(shell: Shell, arguments: argparse.Namespace) -> None:
+@registry_command(app)
+def complete(
+    shell: Shell,
+    id: RecordId,  # noqa: A002
+    image: Annotated[Path, typer.Option(help="The record's reference picture.")],
+    adult: Adult = False,
+    birth_year: BirthYear = None,
+) -> None:
+    """Add what a record of an older release lacks."""
     record = shell.registry.complete(
-        arguments.id,
-        picture=read_picture(arguments.image),
-        adult=arguments.adult,
-        birth_year=arguments.birth_year,
-        actor=shell.actor,
+        id, picture=read_picture(image), adult=adult, birth_year=birth_year, actor=shell.actor
     )
     _say(shell, record, f"{record.id}  {record.standing(shell.registry.clock())}")
 
 
-def _evidence(shell: Shell, arguments: argparse.Namespace) -> None:
-    content = shell.registry.evidence(arguments.id)
+@registry_command(app)
+def evidence(
+    shell: Shell,
+    id: RecordId,  # noqa: A002
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the copy is written.")],
+) -> None:
+    """Write a decrypted copy of the evidence."""
+    content = shell.registry.evidence(id)
     if content is None:
-        raise EvidenceInvalid(f"consent {arguments.id} has no evidence, or no longer")
-    shell.registry.log.record("evidence.read", actor=shell.actor, consent_id=arguments.id)
+        raise EvidenceInvalid(f"consent {id} has no evidence, or no longer")
+    shell.registry.log.record("evidence.read", actor=shell.actor, consent_id=id)
     try:
-        arguments.out.write_bytes(content)
+        out.write_bytes(content)
     except OSError as error:
-        raise EvidenceInvalid(f"cannot write {arguments.out}: {error.strerror}") from error
-    row = {"id": arguments.id, "out": str(arguments.out), "bytes": len(content)}
-    shell.output.one(row, f"{arguments.out}: {len(content)} bytes")
+        raise EvidenceInvalid(f"cannot write {out}: {error.strerror}") from error
+    row = {"id": id, "out": str(out), "bytes": len(content)}
+    shell.output.one(row, f"{out}: {len(content)} bytes")
 
 
-def _revoke(shell: Shell, arguments: argparse.Namespace) -> None:
-    record = shell.registry.revoke(arguments.id, actor=shell.actor, reason=arguments.reason)
+@registry_command(app)
+def revoke(shell: Shell, id: RecordId, reason: Reason = "") -> None:  # noqa: A002
+    """Withdraw consent. Running sessions end within a second."""
+    record = shell.registry.revoke(id, actor=shell.actor, reason=reason)
     _say(shell, record, f"{record.id}  revoked {moment(record.revoked_at or 0.0)}")
 
 

@@ -1,85 +1,132 @@
-"""``continuum key``: make, list and revoke API keys."""
+"""``continuum key``: make, list and revoke API keys.
+
+Keys have a store of their own; what is done to them is in the registry's audit log all the same.
+"""
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from server import settings
+import typer
+
 from server.auth.keys import KEY_ROLES, Key, KeyRole, KeyStore
+from server.cli.output import Output
+from server.cli.shell import AsJson, Config, group, load_settings, operator
+from server.consent.registry import open_registry
 
 SHOWN_ONCE = "This is the only time that the key is shown. A server without keys must be restarted."
 
-
-def run(arguments: argparse.Namespace) -> int:
-    """Does what parsed arguments ask. Raises ``KeyStoreError`` or ``SettingsError``."""
-    store = KeyStore(_path(arguments))
-    try:
-        arguments.run(store, arguments)
-    finally:
-        store.close()
-    return 0
+app = group("API keys: who may use this server.")
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """``create``, ``list`` and ``revoke``, for this command and for the admin command."""
-    parser.add_argument("--config", metavar="FILE.toml", help="the server's settings file")
-    parser.add_argument("--keys", metavar="FILE", help="file of keys (default: the server's)")
-    parser.add_argument("--json", action="store_true", help="for machines")
-    commands = parser.add_subparsers(
-        required=True, dest="key_act", metavar="create | list | revoke"
-    )
-    create = commands.add_parser("create", help="make a key; prints it once")
-    create.add_argument("name", help="whose it is")
-    create.add_argument("--role", type=KeyRole, choices=KEY_ROLES, required=True)
-    create.add_argument(
-        "--sessions", type=int, default=0, metavar="N", help="at a time; 0: default"
-    )
-    create.add_argument("--days", type=float, metavar="N", help="expires after so many days")
-    create.set_defaults(run=_create)
-    commands.add_parser("list", help="show every key").set_defaults(run=_list)
-    revoke = commands.add_parser("revoke", help="close a key, from now on")
-    revoke.add_argument("id", help="its id: what follows ck_")
-    revoke.set_defaults(run=_revoke)
+@dataclass(frozen=True, slots=True)
+class KeyOptions:
+    """What ``continuum key`` was given, for its sub-commands."""
+
+    config: Path | None
+    keys: Path | None
+    output: Output
+
+    @contextmanager
+    def store(self) -> Iterator[KeyStore]:
+        """The file of keys, open. Raises ``KeyStoreError`` or ``SettingsError``."""
+        path = self.keys or Path(load_settings(self.config).keys)
+        store = KeyStore(path.expanduser())
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def log(self, act: str, **about: Any) -> None:
+        """One entry in the audit log of the settings' registry."""
+        registry = open_registry(load_settings(self.config))
+        try:
+            registry.log.record(f"key.{act}", actor=operator(), **about)
+        finally:
+            registry.close()
 
 
-def _path(arguments: argparse.Namespace) -> Path:
-    if arguments.keys:
-        return Path(arguments.keys).expanduser()
-    chosen, _ = settings.load(["--config", arguments.config] if arguments.config else [])
-    return Path(chosen.keys).expanduser()
+@app.callback()
+def _options(
+    context: typer.Context,
+    config: Config = None,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Another key file than in the settings.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    context.obj = KeyOptions(config, keys, Output(as_json))
 
 
-def _create(store: KeyStore, arguments: argparse.Namespace) -> None:
-    key, text = store.create(arguments.name, arguments.role, arguments.sessions, arguments.days)
-    if arguments.json:
-        _print(json.dumps({**key.describe(), "key": text}))
+def _role(text: str) -> KeyRole:
+    if text not in KEY_ROLES:
+        raise typer.BadParameter(f"a key's role is {', '.join(KEY_ROLES)}, not {text!r}")
+    return KeyRole(text)
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    role: Annotated[
+        KeyRole,
+        typer.Option(parser=_role, metavar="|".join(KEY_ROLES), help="What the key allows."),
+    ],
+    sessions: Annotated[
+        int, typer.Option(metavar="N", help="Most sessions at a time; 0: as in the settings.")
+    ] = 0,
+    days: Annotated[
+        float | None, typer.Option(metavar="N", help="Days until it expires. Default: never.")
+    ] = None,
+) -> None:
+    """Make a key. It is printed once."""
+    options: KeyOptions = context.obj
+    options.log("create", name=name, role=str(role))
+    with options.store() as store:
+        key, text = store.create(name, role, sessions, days)
+    options.output.one({**key.describe(), "key": text}, text)
+    if not options.output.as_json:
+        sys.stderr.write(SHOWN_ONCE + "\n")
+
+
+@app.command("list")
+def show_all(context: typer.Context) -> None:
+    """List the keys. The keys themselves are not shown."""
+    options: KeyOptions = context.obj
+    with options.store() as store:
+        keys, now = store.all(), store.clock()
+    if options.output.as_json:
+        options.output.rows([key.describe() for key in keys], "")
         return
-    _print(text)
-    sys.stderr.write(SHOWN_ONCE + "\n")
+    options.output.rows([_row(key, now) for key in keys], "no keys")
 
 
-def _list(store: KeyStore, arguments: argparse.Namespace) -> None:
-    keys = store.all()
-    if arguments.json:
-        _print(json.dumps([key.describe() for key in keys]))
-        return
-    _print("\n".join(_row(key, store.clock()) for key in keys) or "no keys")
+@app.command()
+def revoke(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(help="The key's id: the part after ck_.")],  # noqa: A002
+) -> None:
+    """Revoke a key, its tokens and its running sessions, at once."""
+    options: KeyOptions = context.obj
+    options.log("revoke", id=id)
+    with options.store() as store:
+        key, now = store.revoke(id), store.clock()
+    options.output.one(key.describe(), f"{key.id}  {_standing(key, now)}  {key.role}  {key.name}")
 
 
-def _revoke(store: KeyStore, arguments: argparse.Namespace) -> None:
-    key = store.revoke(arguments.id)
-    _print(json.dumps(key.describe()) if arguments.json else _row(key, store.clock()))
-
-
-def _row(key: Key, now: float) -> str:
+def _row(key: Key, now: float) -> dict[str, object]:
     made = time.strftime("%Y-%m-%d", time.gmtime(key.created_at))
-    standing = "live" if key.live(now) else "revoked" if key.revoked_at else "expired"
-    return f"{key.id}  {standing:<8} {made}  {key.role:<11} {key.name}"
+    standing = _standing(key, now)
+    return {
+        "id": key.id, "standing": standing, "made": made, "role": key.role, "name": key.name,
+    }  # fmt: skip
 
 
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
+def _standing(key: Key, now: float) -> str:
+    return "live" if key.live(now) else "revoked" if key.revoked_at else "expired"

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from pipeline.consent.policy import load_policy
 from pipeline.consent.unlock import remembered
 from server.cli.output import write
-from server.cli.shell import Shell
+from server.cli.shell import Reason, Shell, group, registry_command
+
+app = group("Your policy: what must be verified before a face is used.")
 
 
-def add_commands(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    """Every sub-command of ``policy``."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    shown = commands.add_parser("show", help="what is in force, as a file", parents=[common])
-    shown.set_defaults(run=_show)
-    change = commands.add_parser(
-        "set", help="put a file in force, for every process of this registry", parents=[common]
-    )
-    change.add_argument("file", type=Path, help="TOML; docs/consent.md says what it may hold")
-    change.add_argument("--reason", default="", help="for the audit log")
-    change.set_defaults(run=_set)
-    premises = commands.add_parser(
-        "premises", help="where vault, keys and models are, for all", parents=[common]
-    )
-    premises.set_defaults(run=_premises)
-
-
-def _show(shell: Shell, _: argparse.Namespace) -> None:
+@registry_command(app)
+def show(shell: Shell) -> None:
+    """Show the policy in force, as a TOML file."""
     held = shell.registry.policies.in_force()
     if shell.output.as_json:
         shell.output.one(held.content(), "")
@@ -37,14 +26,22 @@ def _show(shell: Shell, _: argparse.Namespace) -> None:
     write(held.toml().rstrip())
 
 
-def _set(shell: Shell, arguments: argparse.Namespace) -> None:
-    policy = load_policy(arguments.file)
-    order = shell.registry.policies.set(policy, actor=shell.actor, reason=arguments.reason)
+@registry_command(app, "set")
+def put(
+    shell: Shell,
+    file: Annotated[Path, typer.Argument(help="A TOML file; docs/consent.md lists its fields.")],
+    reason: Reason = "",
+) -> None:
+    """Put a policy in force. All servers and commands of this registry follow it."""
+    policy = load_policy(file)
+    order = shell.registry.policies.set(policy, actor=shell.actor, reason=reason)
     row = {"number": order.number} | policy.content()
     shell.output.one(row, f"policy {order.number} is in force, for running sessions as well")
 
 
-def _premises(shell: Shell, _: argparse.Namespace) -> None:
+@registry_command(app)
+def premises(shell: Shell) -> None:
+    """Show where the registry, its vault, keys and models are."""
     registry = shell.registry
     held = asdict(remembered(registry.orders)) | {"vault": str(registry.vault.folder)}
     shell.output.fields({"registry": registry.database.shown} | held)

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from pipeline.avatars import find_avatar
-from pipeline.consent.options import main as consent
 from pipeline.enrol import main
 from pipeline.models.mini.enrolment.landmarks_file import load_landmarks
 from pipeline.models.mini.enrolment.photo_limits import restrained
 from pipeline.models.mini.rig.state import INDEX, SLICES, neutral
 from pipeline.models.mini.sample_motion import FRAMES, MOMENTS, moment, states
+from server.cli.command import main as continuum
 
 
 @pytest.fixture
@@ -53,7 +53,10 @@ def test_frames_need_the_consent_of_this_very_picture(
     ids = {}
     for image in (mine, other):
         flags = ["--subject", "me", "--kind", "self", "--statement", "yes", "--adult"]
-        assert consent(["--registry", registry, "add", "--image", str(image), *flags]) == 0
+        assert (
+            continuum(["consent", "add", "--registry", registry, "--image", str(image), *flags])
+            == 0
+        )
         ids[image] = capsys.readouterr().out.split()[-1]
     sidecar, out = tmp_path / "points.json", tmp_path / "look.png"
     common = [str(mine), "--sidecar", str(sidecar), "--preview", str(out), "--registry", registry]

@@ -11,7 +11,6 @@ from hypothesis import given, settings, strategies as st
 
 from pipeline.consent import ConsentGate, Registry, RegistryOverrides, Scope
 from pipeline.consent.database import HEAD
-from pipeline.consent.options import main as consent_command
 from pipeline.consent.policy import Demand, Policy, examine, load_policy
 from pipeline.consent.records import CHECKS, ConsentRecord
 from pipeline.consent.schema import orders
@@ -306,7 +305,7 @@ def test_the_little_command_obeys_too(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "me.png").write_bytes(png(picture_of(1, 64)))
     who = ["--subject", "Ada", "--kind", "self", "--statement", "yes", "--adult"]
     image = ["--image", str(tmp_path / "me.png")]
-    assert consent_command(["--registry", str(path), "add", *image, *who]) == 0
+    assert continuum(["consent", "add", "--registry", str(path), *image, *who]) == 0
     consent = capsys.readouterr().out.strip()
     with pytest.raises(ConsentUnverified):
         Office(registry, Clock()).ask(registry.get(consent))

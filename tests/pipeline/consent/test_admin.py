@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.consent import Registry
+from pipeline.consent import ConsentGate, Registry, Scope
 from pipeline.consent.chain import Entry, first_break
+from pipeline.consent.records import DAY_S, sha256_of
+from pipeline.errors import ConsentRevoked
 from server.cli.command import main
 from tests.fakes import FACE
 from tests.pipeline.consent.conftest import photo, png
@@ -157,14 +159,36 @@ def test_keys_are_made_and_closed_and_the_log_tells(desk: Desk) -> None:
     assert entry["action"] == "key.create" and entry["detail"]["name"] == "shop"
 
 
-def test_models_are_inspected(desk: Desk) -> None:
-    with pytest.raises(SystemExit) as told:
-        main(["model", "inspect", "--help"])
-    assert told.value.code == 0 and "continuum model inspect" in desk.capsys.readouterr().out
+def test_consent_is_recorded_for_a_time_listed_and_revoked(desk: Desk) -> None:
+    consent = desk.add("--days", "30")
+    registry = Registry(desk.folder / "r.sqlite")
+    grant = ConsentGate(registry).grant(
+        avatar="ada",
+        image_sha256=sha256_of(desk.folder / "me.png"),
+        scope=Scope.RECORDING,
+        consent_id=consent,
+    )
+    grant.check()
+    (shown,) = desk.json("consent", "list")
+    assert round((shown["expires_at"] - shown["created_at"]) / DAY_S) == 30
+    assert shown["scopes"] == ["live", "recording"]
+    desk.run("consent", "revoke", consent)
+    with pytest.raises(ConsentRevoked):
+        grant.check()
+    registry.close()
 
 
-def test_a_record_needs_an_age(desk: Desk) -> None:
+def test_a_record_needs_one_age(desk: Desk) -> None:
     named = ("--subject", "Ada", "--kind", "self", "--statement", "yes")
-    with pytest.raises(SystemExit):
-        main(["consent", "add", "--image", str(desk.picture()), *named])
-    assert "--adult" in desk.capsys.readouterr().err
+    add = ("consent", "add", "--image", desk.picture(), *named)
+    assert "--adult" in desk.refused(*add)
+    assert "--birth-year" in desk.refused(*add, "--adult", "--birth-year", "1990")
+    assert desk.json("consent", "list") == []
+
+
+def test_evidence_is_a_recording_or_a_signature(desk: Desk) -> None:
+    (desk.folder / "ada.webm").write_bytes(b"a recording")
+    both = ("--evidence", desk.folder / "ada.webm", "--signature", desk.folder / "ada.webm")
+    named = ("--subject", "Ada", "--kind", "self", "--statement", "yes", "--adult")
+    told = desk.refused("consent", "add", "--image", desk.picture(), *named, *both)
+    assert "--evidence or --signature" in told

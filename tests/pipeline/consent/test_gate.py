@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, dataclass, replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from pipeline.consent import ConsentGate, ConsentGrant, ConsentRecord, Kind, Registry, Scope
 from pipeline.consent.image_fingerprint import PLAIN
-from pipeline.consent.options import main
 from pipeline.consent.registry import new_record, sha256_of
 from pipeline.consent.validator import RecordValidator
 from pipeline.errors import (
@@ -308,29 +304,3 @@ def test_a_closed_registry_refuses_instead_of_granting(registry: Registry) -> No
     registry.close()
     with pytest.raises(ConsentError):
         grant.check()
-
-
-def test_the_shell_command_adds_lists_and_revokes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    picture, file = tmp_path / "me.png", str(tmp_path / "r.sqlite")
-    Image.new("RGB", (64, 64)).save(picture)
-    add = ["add", "--image", str(picture), "--subject", "Ada", "--kind", "self", "--adult"]
-    assert main(["--registry", file, *add, "--statement", "yes", "--days", "30"]) == 0
-    consent_id = capsys.readouterr().out.strip()
-    registry = Registry(Path(file))
-    digest = sha256_of(picture)
-    ask(registry, consent_id, image_sha256=digest).check()
-    assert main(["--registry", file, "list"]) == 0
-    assert f"{consent_id}  live" in capsys.readouterr().out
-    assert main(["--registry", file, "revoke", consent_id]) == 0
-    with pytest.raises(ConsentRevoked):
-        ask(registry, consent_id, image_sha256=digest)
-    registry.close()
-
-
-def test_the_shell_command_refuses_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipeline.consent", "--registry", str(tmp_path / "r.sqlite")]
-    done = subprocess.run([*command, "revoke", "c-0"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "c-0" in done.stderr

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from pipeline.consent import Registry, RegistryOverrides
-from pipeline.consent.options import main as consent_command
 from pipeline.consent.policy import Policy
 from pipeline.consent.registry_config import NONE, RegistryConfig
 from pipeline.consent.schema import orders
@@ -22,6 +21,7 @@ from pipeline.errors import (
     PolicyInvalid,
     RegistryUnavailable,
 )
+from server.cli.command import main as continuum
 from server.consent.registry import open_registry
 from server.settings import Settings
 from tests.pipeline.consent.conftest import Clock, Office
@@ -153,7 +153,9 @@ def test_no_command_erases_sooner_than_the_server_would(
 ) -> None:
     server = house(retention_s=1000.0)
     record = server.registry.add(server.draft(), evidence=b"a recording")
-    assert consent_command(["--registry", str(tmp_path / "r.sqlite"), "revoke", record.id]) == 0
+    assert (
+        continuum(["consent", "revoke", record.id, "--registry", str(tmp_path / "r.sqlite")]) == 0
+    )
     assert house().registry.evidence(record.id) == b"a recording"
     house(retention_s=0.0)
     assert server.registry.erase_due() == [record.id], "a running server follows"
