@@ -21,7 +21,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from server.api import calls
+from server.api.forms import parse_object
+from server.api.requests import NewSession
+from server.api.validation import parse
 from server.auth import keys
 from server.auth.jwt_tokens import Tokens
 from server.errors import ServerError
@@ -194,7 +196,7 @@ def _fragment(data: bytes) -> None:
 
 
 def _body(data: bytes) -> None:
-    calls._options(calls._object(data.decode("utf-8", "replace")))
+    parse(NewSession, parse_object(data.decode("utf-8", "replace")))
 
 
 def _message(data: bytes) -> None:

@@ -4,46 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import platform
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import av
 from aiohttp import web
 
-from server import __version__
 from server.api import (
-    avatars as enrolments,
+    avatars,
     calls,
     consents,
+    health,
     key_watch,
-    openapi,
-    recordings as library,
+    recordings,
+    sessions,
+    tokens,
 )
 from server.api.middleware import (
     ACCESS,
     MANAGER,
     QUOTA,
     RECORDINGS,
+    ROUTES,
     SETTINGS,
     UPLOADS,
     admitted,
     cors,
     hardened,
     problems,
-    respond,
     unpacked,
 )
-from server.auth.access import Access, is_loopback
+from server.api.routes import Routes, RouteTable
+from server.auth.access import Access, May, is_loopback
 from server.auth.jwt_tokens import Tokens
 from server.auth.key_cache import KeyCache
 from server.auth.keys import KeyStore
 from server.auth.quota import Quota
 from server.background.pool import Pool
-from server.errors import NotFound, NotReady
+from server.errors import NotFound
 from server.recordings.recordings import Recordings
 from server.recordings.store import RecordingStore, StoreTaken
 from server.rtc import aiortc_adapter
@@ -55,6 +54,8 @@ log = logging.getLogger(__name__)
 STORE = web.AppKey[RecordingStore | None]("recording_store")
 WEB = Path(__file__).resolve().parents[2] / "client" / "web"
 UPLOADS_AT_ONCE, UPLOADS_WAITING = 2, 8  # pictures that strangers send, seconds of work each
+MODULES = (health, avatars, tokens, calls, sessions, consents, recordings)
+page_routes = RouteTable()
 OpenServer = Callable[[Settings], Awaitable[SessionManager]]
 
 
@@ -65,32 +66,17 @@ def build(settings: Settings, open_server: OpenServer) -> web.Application:
     middlewares = [hardened, cors, problems, admitted, unpacked]
     app = web.Application(middlewares=middlewares, client_max_size=calls.MAX_BODY)
     app[SETTINGS] = settings
+    app[ROUTES] = Routes([*(module.routes for module in MODULES), page_routes])
     app[ACCESS] = doorkeeper(settings)
     app[QUOTA] = Quota(settings.sessions_per_key)
     app[UPLOADS] = Pool("uploads", UPLOADS_AT_ONCE, UPLOADS_WAITING)
     app.cleanup_ctx.append(_uploads)
     app.cleanup_ctx.append(_store)
     app.cleanup_ctx.append(_manager(open_server))
-    app.cleanup_ctx.append(_recordings)
+    app.cleanup_ctx.append(_open_recordings)
     app.cleanup_ctx.append(_watch_keys)
     app.on_cleanup.append(_lock_up)
-    app.add_routes(
-        [
-            web.get("/healthz", healthz),
-            web.get("/readyz", readyz),
-            web.get("/metrics", metrics),
-            web.get("/openapi.json", openapi_json),
-            web.get("/v1/avatars", avatars),
-            web.get("/v1/avatars/{avatar}", avatar),
-            web.get("/v1/avatars/{avatar}/picture", picture),
-            web.post("/v1/tokens", calls.hand_out),
-            *calls.routes(),
-            *enrolments.routes(),
-            *consents.routes(),
-            *library.routes(),
-            web.get("/{file:(?!v1/).*}", page),
-        ]
-    )
+    app.add_routes(app[ROUTES].aiohttp())
     return app
 
 
@@ -139,12 +125,12 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
         store.release()
 
 
-async def _recordings(app: web.Application) -> AsyncIterator[None]:
-    recordings = app[RECORDINGS] = Recordings(app[STORE], app[MANAGER].marker)
-    recovering = app[MANAGER].tasks.start("recordings", recordings.recover)
+async def _open_recordings(app: web.Application) -> AsyncIterator[None]:
+    opened = app[RECORDINGS] = Recordings(app[STORE], app[MANAGER].marker)
+    recovering = app[MANAGER].tasks.start("recordings", opened.recover)
     yield
     await asyncio.gather(recovering, return_exceptions=True)
-    await recordings.close()
+    await opened.close()
 
 
 async def _watch_keys(app: web.Application) -> AsyncIterator[None]:
@@ -170,75 +156,7 @@ async def _warm(manager: SessionManager) -> None:
         manager.settled.set()
 
 
-async def healthz(request: web.Request) -> web.Response:
-    """What runs, on which device, and why."""
-    manager = request.app[MANAGER]
-    name, why = manager.h264
-    return respond(
-        {
-            **manager.describe_health(),
-            "version": __version__,
-            "door": manager.slots.door.value,
-            "slots": {"total": manager.slots.total, "taken": manager.slots.taken},
-            "model": manager.describe_model(),
-            "cost_ms": manager.cost.describe() if manager.cost else None,
-            "quality_level": manager.governor.level,
-            "h264": {"encoder": name, "reason": why},
-            "versions": {
-                "python": platform.python_version(),
-                "aiortc": version("aiortc"),
-                "av": version("av"),
-                "aiohttp": version("aiohttp"),
-            },
-        }
-    )
-
-
-async def readyz(request: web.Request) -> web.Response:
-    """200 only when a session would be let in, if there is a slot."""
-    manager = request.app[MANAGER]
-    if manager.problem is not None:
-        raise NotReady(f"Warm-up failed: {manager.problem}", retry_after_s=30)
-    manager.check()
-    return respond({"status": "ready", "slots": manager.slots.total})
-
-
-async def metrics(request: web.Request) -> web.Response:
-    """Prometheus text."""
-    manager = request.app[MANAGER]
-    return web.Response(
-        body=manager.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"}
-    )
-
-
-async def openapi_json(request: web.Request) -> web.Response:
-    """The protocol for machines."""
-    return respond(openapi.document())
-
-
-async def avatars(request: web.Request) -> web.Response:
-    """Every avatar on offer."""
-    cards = request.app[MANAGER].avatars.cards()
-    if not cards:
-        request.app[MANAGER].slots.check()
-    listed: list[Any] = [card.describe() for card in cards]
-    return respond({"avatars": listed})
-
-
-async def avatar(request: web.Request) -> web.Response:
-    """One avatar."""
-    return respond(request.app[MANAGER].avatars.card(request.match_info["avatar"]).describe())
-
-
-async def picture(request: web.Request) -> web.Response:
-    """Its reference picture."""
-    avatars = request.app[MANAGER].avatars
-    card = avatars.card(request.match_info["avatar"])
-    headers = {"Cache-Control": "private, no-cache"}  # a revoked picture is not shown from a cache
-    body = await avatars.picture(card.id)
-    return web.Response(body=body, content_type=card.picture_type, headers=headers)
-
-
+@page_routes("GET", "/{file:(?!v1/).*}", May.ANYBODY, documented=False)
 async def page(request: web.Request) -> web.StreamResponse:
     """The page and its files."""
     name = request.match_info["file"] or "index.html"

@@ -1,20 +1,22 @@
-"""HTTP plumbing: typed app keys, JSON, problem+json, CORS, bodies of bounded size."""
+"""HTTP plumbing: typed app keys, JSON, problem+json, CORS."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from server.api.routes import Handler, Routes
 from server.api.security_headers import headers as security
 from server.auth.access import CALLER, Access, host_name, is_loopback
 from server.auth.quota import Quota
 from server.background.pool import Pool
-from server.errors import BadRequest, ServerError, TooLarge, UnsupportedMediaType
+from server.errors import BadRequest, ServerError, UnsupportedMediaType
 from server.recordings.recordings import Recordings
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings
@@ -27,7 +29,7 @@ ACCESS = web.AppKey("access", Access)
 QUOTA = web.AppKey("quota", Quota)
 RECORDINGS = web.AppKey("recordings", Recordings)
 UPLOADS = web.AppKey("uploads", Pool)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ROUTES = web.AppKey("routes", Routes)
 
 EXPOSED = "Location, Link, Session-Token, Retry-After"
 ALLOWED = "Authorization, Content-Type, If-Match"
@@ -36,8 +38,9 @@ ALLOWED = "Authorization, Content-Type, If-Match"
 def respond(
     body: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """A JSON response."""
-    text = json.dumps(body, ensure_ascii=False)
+    """A JSON response; dataclasses are objects."""
+    content = asdict(body) if is_dataclass(body) and not isinstance(body, type) else body
+    text = json.dumps(content, ensure_ascii=False)
     return web.Response(text=text, status=status, headers=headers, content_type="application/json")
 
 
@@ -66,7 +69,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 @web.middleware
 async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Lets only authorised requests reach a handler."""
-    request[CALLER] = await request.app[ACCESS].admit(request)
+    resource = request.match_info.route.resource
+    may = request.app[ROUTES].asked(request.method, resource.canonical if resource else None)
+    request[CALLER] = await request.app[ACCESS].admit(request, may)
     return await handler(request)
 
 
@@ -110,25 +115,6 @@ async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers["Access-Control-Expose-Headers"] = EXPOSED
         response.headers["Vary"] = "Origin"
     return response
-
-
-async def text(request: web.Request, media_type: str, limit: int, accept: str) -> str:
-    """The body, if it is of this type and size; ``accept`` names the header that says so."""
-    if request.content_type != media_type:
-        error = UnsupportedMediaType(f"Send {media_type}, not {request.content_type}.")
-        error.headers[accept] = media_type
-        raise error
-    if (request.content_length or 0) > limit:
-        raise TooLarge(f"The body may have {limit} bytes, not {request.content_length}.")
-    body = await request.content.read(limit + 1)
-    while len(body) <= limit and not request.content.at_eof():
-        body += await request.content.read(limit + 1 - len(body))
-    if len(body) > limit:
-        raise TooLarge(f"The body may have {limit} bytes.")
-    try:
-        return body.decode()
-    except UnicodeDecodeError as failure:
-        raise BadRequest("The body is not UTF-8.") from failure
 
 
 def _problem(body: dict[str, object], status: int, headers: Mapping[str, str]) -> web.Response:

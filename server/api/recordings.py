@@ -11,48 +11,58 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from server.api import answers
 from server.api.middleware import RECORDINGS, respond
-from server.auth.access import CALLER, Caller
+from server.api.requests import File, RecordingQuery
+from server.api.routes import Content, RouteTable
+from server.api.validation import parse_query
+from server.auth.access import CALLER, Caller, May
 from server.auth.keys import KeyRole
-from server.errors import BadRequest, UnknownRecording
+from server.errors import (
+    AvatarUnusable,
+    ConsentRequired,
+    RecordingState,
+    RegistryDown,
+    UnknownRecording,
+)
 from server.recordings.store import Card
 
-MAX_PAGE: Final = 1000
+routes = RouteTable()
+ONE: Final = "/v1/recordings/{recording}"
+LENDING = (UnknownRecording, RecordingState, ConsentRequired, AvatarUnusable, RegistryDown)
 
 
-def routes() -> list[web.RouteDef]:
-    """Every route of finished recordings."""
-    one = "/v1/recordings/{recording}"
-    return [
-        web.get("/v1/recordings", listing),
-        web.get(one, describe),
-        web.get(one + "/file", fetch),
-        web.delete(one, delete),
-    ]
-
-
+@routes(
+    "GET",
+    "/v1/recordings",
+    May.KEEP,
+    query=RecordingQuery,
+    answer=Content(answers.Recordings),
+)
 async def listing(request: web.Request) -> web.Response:
-    """``GET /v1/recordings``: the newest, perhaps of one session alone."""
-    most, session = _limit(request.query.get("limit", "100")), request.query.get("session", "")
+    """Recordings, newest first."""
+    asked = parse_query(RecordingQuery, request.query)
     recordings, caller = request.app[RECORDINGS], request[CALLER]
 
     def read() -> list[dict[str, object]]:
         cards = [card for card in recordings.cards() if may_have(caller, card)]
-        wanted = [card for card in cards if session in ("", card.session)]
-        return [recordings.about(card) for card in wanted[:most]]
+        wanted = [card for card in cards if asked.session in ("", card.session)]
+        return [recordings.about(card) for card in wanted[: asked.limit]]
 
     shown: list[Any] = await asyncio.to_thread(read)
     return respond({"recordings": shown})
 
 
+@routes("GET", ONE, May.KEEP, answer=Content(answers.Recording), errors=(UnknownRecording,))
 async def describe(request: web.Request) -> web.Response:
-    """``GET /v1/recordings/{id}``."""
+    """One recording."""
     card = await _card(request)
     return respond(await asyncio.to_thread(request.app[RECORDINGS].about, card))
 
 
+@routes("GET", ONE + "/file", May.KEEP, answer=Content(File, "video/mp4"), errors=LENDING)
 async def fetch(request: web.Request) -> web.StreamResponse:
-    """``GET /v1/recordings/{id}/file``: the file or, with ``Range``, a part of it."""
+    """The file, or with ``Range`` a part of it."""
     card = await _card(request)
     actor = request[CALLER].actor
     path = await asyncio.to_thread(request.app[RECORDINGS].lend, card, actor)
@@ -63,8 +73,9 @@ async def fetch(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(path, headers=headers)
 
 
+@routes("DELETE", ONE, May.KEEP, status=204, errors=(UnknownRecording, RecordingState))
 async def delete(request: web.Request) -> web.Response:
-    """``DELETE /v1/recordings/{id}``."""
+    """Delete a recording."""
     card = await _card(request)
     await asyncio.to_thread(request.app[RECORDINGS].delete, card, request[CALLER].actor)
     return web.Response(status=204)
@@ -82,9 +93,3 @@ async def _card(request: web.Request) -> Card:
 def may_have(caller: Caller, card: Card) -> bool:
     """Operators have every recording, an application those of its key's sessions."""
     return caller.role is KeyRole.OPERATOR or caller.key == card.owner != ""
-
-
-def _limit(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text[:9]) <= MAX_PAGE):
-        raise BadRequest(f"limit must be a whole number from 1 to {MAX_PAGE}, not {text[:40]!r}")
-    return int(text)

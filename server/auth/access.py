@@ -1,7 +1,7 @@
 """Access control: every request passes here before any handler.
 
 With keys, each route requires a role: operators, applications and monitors send an API key, end
-users a token that an application got for them. Routes that are not in the table are for operators.
+users a token that an application got for them. ``server.api.routes`` says which.
 
 Without keys the server listens on loopback and serves local requests. Requests that name another
 host, come through a proxy, or are made by a foreign page are refused, because any web page can
@@ -50,34 +50,6 @@ _ROLES: Final = {
     KeyRole.MONITOR: frozenset({May.ANYBODY, May.WATCH}),
     KeyRole.USER: frozenset({May.ANYBODY, May.SEE, May.PERFORM}),
 }
-_DOORS: Final = {
-    "/readyz": May.ANYBODY,
-    "/openapi.json": May.ANYBODY,
-    "/{file}": May.ANYBODY,
-    "/healthz": May.WATCH,
-    "/metrics": May.WATCH,
-    "/v1/avatars": May.SEE,
-    "/v1/avatars/{avatar}": May.SEE,
-    "/v1/avatars/{avatar}/picture": May.SEE,
-    "/v1/calls": May.PERFORM,
-    "/v1/sessions": May.PERFORM,
-    "/v1/tokens": May.HAND_OUT,
-    "/v1/recordings": May.KEEP,
-    "/v1/recordings/{recording}": May.KEEP,
-    "/v1/recordings/{recording}/file": May.KEEP,
-}
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-def asked(method: str, door: str | None) -> May:
-    """What a route requires; None is an unknown path."""
-    if door is None:
-        return May.ANYBODY
-    if door.startswith("/v1/sessions/{session}"):
-        return May.OWN
-    need = _DOORS.get(door, May.ADMINISTER)
-    changes = method not in _READS and need in (May.SEE, May.ANYBODY, May.WATCH)
-    return May.ADMINISTER if changes else need
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +93,8 @@ class Access:
         rate = settings.failures_per_minute / 60
         self._failures = Buckets(rate, settings.failures_per_minute or 1, "wrong keys")
 
-    async def admit(self, request: web.Request) -> Caller:
+    async def admit(self, request: web.Request, need: May) -> Caller:
         """Who this is. Raises ``Unauthorized``, ``Forbidden`` or ``RateLimited``."""
-        resource = request.match_info.route.resource
-        need = asked(request.method, resource.canonical if resource else None)
         if self.keyring is None:
             check_local(request.headers, self._origins)
             return LOCAL

@@ -9,6 +9,8 @@ from typing import Final
 from server.errors import RateLimited
 
 MAX_NAMES: Final = 10_000
+MESSAGES_PER_S: Final = 20.0  # on a data channel, unless the settings say otherwise
+MESSAGES_AT_ONCE: Final = 40
 
 
 class Bucket:

@@ -1,4 +1,4 @@
-"""The pipeline's errors as the server's errors: one table."""
+"""Refusals of the pipeline as errors of the server: one table, and what differs for records."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pipeline.errors import (
     AvatarNameInvalid,
     AvatarsFull,
     ConsentError,
+    ConsentMissing,
     ContinuumError,
     EvidenceInvalid,
     ModelError,
@@ -22,15 +23,18 @@ from server.errors import (
     AvatarRefused,
     AvatarsTaken,
     AvatarUnusable,
+    ConsentRefused,
     ConsentRequired,
     ModelUnusable,
     PictureRefused,
     RegistryDown,
     ServerError,
     UnknownAvatar,
+    UnknownConsent,
 )
 
-PROBLEMS: Final[tuple[tuple[type[ContinuumError], type[ServerError]], ...]] = (
+Problems = tuple[tuple[type[ContinuumError], type[ServerError]], ...]
+PROBLEMS: Final[Problems] = (
     (RegistryUnavailable, RegistryDown),
     (EvidenceInvalid, AvatarUnusable),
     (ConsentError, ConsentRequired),
@@ -41,13 +45,19 @@ PROBLEMS: Final[tuple[tuple[type[ContinuumError], type[ServerError]], ...]] = (
     (PictureError, PictureRefused),
     (ModelError, ModelUnusable),
 )  # the first that fits; anything else is our own fault, and 500
+RECORD_PROBLEMS: Final[Problems] = (
+    (RegistryUnavailable, RegistryDown),
+    (ConsentMissing, UnknownConsent),
+    (ConsentError, ConsentRefused),
+    *PROBLEMS,
+)  # where consent is what is written, not what is asked for
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(problems: Problems = PROBLEMS) -> Iterator[None]:
     """Every refusal of the pipeline as the one ``ServerError`` that it is over HTTP."""
     try:
         yield
     except ContinuumError as refusal:
-        kind = next((to for of, to in PROBLEMS if isinstance(refusal, of)), ServerError)
+        kind = next((to for of, to in problems if isinstance(refusal, of)), ServerError)
         raise kind(str(refusal), code=refusal.code) from refusal

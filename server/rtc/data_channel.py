@@ -13,8 +13,6 @@ from typing import NoReturn
 MAX_BYTES = 4096
 MAX_PROMPT = 500
 MAX_ID = 64
-RATE_PER_S = 20.0
-BURST = 40.0
 MAX_REFUSED = 200
 
 
@@ -78,23 +76,6 @@ def build(kind: str, **fields: object) -> str:
 def error(code: str, message: str, retryable: bool = False) -> str:
     """An ``error`` message."""
     return build("error", code=code, message=message, retryable=retryable)
-
-
-class Allowance:
-    """A token bucket that says whether one more message is welcome; ``now`` in seconds."""
-
-    def __init__(self, now: float, rate: float = RATE_PER_S, burst: float = BURST) -> None:
-        self._rate, self._burst = rate, burst
-        self._tokens, self._last = burst, now
-
-    def take(self, now: float) -> bool:
-        """Spends one token if there is one."""
-        self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate)
-        self._last = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
 
 
 def _object(message: str | bytes) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import Any
 from aiortc import RTCDataChannel
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
+from server.auth.rate_limit import MESSAGES_AT_ONCE, MESSAGES_PER_S, Bucket
 from server.media.tracks import OutgoingTrack
 from server.rtc import aiortc_adapter, data_channel
 from server.rtc.sdp_offer import Offer, PeerRole
@@ -31,7 +32,7 @@ class Participant:
         role: PeerRole,
         peer: aiortc_adapter.Peer,
         ufrag: str,
-        messages: tuple[float, float] = (data_channel.RATE_PER_S, data_channel.BURST),
+        messages: tuple[float, float] = (MESSAGES_PER_S, MESSAGES_AT_ONCE),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.role, self.peer, self.ufrag = name, role, peer, ufrag
@@ -48,7 +49,7 @@ class Participant:
         self.on_channel: Callable[[], None] = lambda: None
         self._channel: RTCDataChannel | None = None
         self._messages = messages  # a second, and at once
-        self._allowance = data_channel.Allowance(now(), *messages)
+        self._allowance = Bucket(*messages, now())
         self._refused = 0
         self._limited_s = float("-inf")
         peer.on("connectionstatechange", self._connection_changed)
@@ -122,7 +123,7 @@ class Participant:
 
     def _heard(self, message: Any) -> None:
         now = self._now()
-        if not self._allowance.take(now):
+        if self._allowance.take(now) > 0:
             most = f"at most {self._messages[0]:g} messages a second; this one was dropped"
             self._refuse("rate_limited", most, now)
             return

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from server.auth.rate_limit import MESSAGES_AT_ONCE, MESSAGES_PER_S
 from server.media.encoders import Bitrates
 from server.media.playout import DelayLimits
-from server.rtc import data_channel
 from server.rtc.udp import ANY, Network
 
 
@@ -31,6 +31,6 @@ class Limits:
     video_codecs: tuple[str, ...]
     longest_s: float = 0.0  # 0 is no limit
     idle_s: float = 0.0
-    messages: tuple[float, float] = (data_channel.RATE_PER_S, data_channel.BURST)
+    messages: tuple[float, float] = (MESSAGES_PER_S, MESSAGES_AT_ONCE)
     return_s: float = 0.0  # the grace of peers whose network is away; 0 is no other
     network: Network = ANY

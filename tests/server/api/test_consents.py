@@ -26,7 +26,7 @@ from pipeline.consent.signed_challenge import words
 from pipeline.errors import RegistryUnavailable
 from pipeline.media import image_sandbox
 from server.api.app import build
-from server.api.consents import MAX_PAGE
+from server.api.requests import MAX_PAGE
 from server.avatars.catalog import Avatars, Card
 from server.avatars.pipeline_errors import translated
 from server.consent.monitor import ConsentMonitor

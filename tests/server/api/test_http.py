@@ -207,13 +207,48 @@ async def test_healthz_says_what_runs_the_networks(
     assert health["model"]["runtime"] == told
 
 
-async def test_every_route_is_in_the_openapi_document(served: Served) -> None:
+async def test_the_document_holds_every_route_and_nothing_else(served: Served) -> None:
     document = await (await served.http.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
-    routes = {r.resource.canonical for r in served.http.app.router.routes() if r.resource}
-    documented = set(document["paths"])
-    plain = {p for p in routes if "{role" not in p and p not in ("/openapi.json", "/{file}")}
-    assert plain == {p for p in documented if "{peer}" not in p}
+    served_ = {
+        (route.method.lower(), route.resource.canonical)
+        for route in served.http.app.router.routes()
+        if route.resource and route.method != "HEAD" and route.resource.canonical != "/{file}"
+    }
+    written = {(method, path) for path, each in document["paths"].items() for method in each}
+    assert written == served_
+
+
+async def test_every_body_query_and_problem_is_described(served: Served) -> None:
+    document = await (await served.http.get("/openapi.json")).json()
+    paths, schemas = document["paths"], document["components"]["schemas"]
+    call = {each["name"]: each for each in paths["/v1/calls"]["post"]["parameters"]}
+    assert set(call) == {"avatar", "prompt", "seed", "measure"} and call["avatar"]["required"]
+    assert schemas["NewSession"]["properties"]["seed"]["maximum"] == 2**31 - 1
+    assert schemas["NewSession"]["required"] == ["avatar"]
+    assert set(schemas["ConsentForm"]["required"]) == {"record", "picture"}
+    assert "/problems/no-slot" in paths["/v1/sessions"]["post"]["responses"]["503"]["description"]
+    assert paths["/readyz"]["get"]["security"] == []
+    for operations in paths.values():
+        for operation in operations.values():
+            assert operation["summary"] and not operation["summary"].startswith("`")
+            assert operation["responses"]["default"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"seed": 1}', "avatar is missing: it must be the id of an avatar"),
+        ('{"avatar": 5}', "avatar must be the id of an avatar; GET /v1/avatars lists them, not 5."),
+        ('{"avatar": "mira", "seed": -1}', "seed must be a whole number from 0 to 2147483647, not"),
+        ('{"avatar": "mira", "measure": 1}', "measure must be true or false"),
+        ("[]", "Send one JSON object"),
+    ],
+)
+async def test_a_refusal_names_the_field_what_was_sent_and_what_is_right(
+    served: Served, body: str, said: str
+) -> None:
+    assert said in str((await refused(served, "/v1/sessions", body, **JSON))["detail"])
 
 
 async def test_a_refused_consent_is_403_and_takes_no_slot(served: Served) -> None:

@@ -12,7 +12,8 @@ import pytest
 from aiohttp import ClientResponse
 
 from server.api import app, key_watch
-from server.auth.access import May, asked, check_local, is_loopback
+from server.api.middleware import ROUTES
+from server.auth.access import May, check_local, is_loopback
 from server.auth.keys import KeyRole, KeyStore
 from server.errors import LocalOnly, OriginRefused
 from server.logs import Machines, People
@@ -145,11 +146,15 @@ async def test_each_role_opens_its_own_doors(served: Served, keys: dict[KeyRole,
                 assert await problem(response) == "forbidden"
 
 
-def test_a_door_that_nobody_listed_is_for_operators() -> None:
-    assert asked("GET", "/v1/consents") is May.ADMINISTER
-    assert asked("DELETE", "/v1/avatars/{avatar}") is May.ADMINISTER
-    assert asked("POST", "/v1/avatars") is May.ADMINISTER
-    assert asked("GET", None) is May.ANYBODY
+async def test_a_route_that_nobody_listed_is_for_operators(served: Served) -> None:
+    routes = served.http.app[ROUTES]
+    assert routes.asked("GET", "/v1/consents") is May.ADMINISTER
+    assert routes.asked("DELETE", "/v1/avatars/{avatar}") is May.ADMINISTER
+    assert routes.asked("POST", "/v1/avatars") is May.ADMINISTER
+    assert routes.asked("PUT", "/v1/avatars") is May.ADMINISTER
+    assert routes.asked("GET", "/v1/brand-new") is May.ADMINISTER
+    assert routes.asked("GET", None) is May.ANYBODY
+    assert routes.asked("HEAD", "/readyz") is May.ANYBODY
 
 
 async def test_a_session_is_open_to_its_token_its_key_and_operators(

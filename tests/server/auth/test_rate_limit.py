@@ -34,6 +34,13 @@ def test_a_bucket_never_gives_more_than_its_rate_and_burst(
     assert given_ <= burst + rate * now + 1e-6
 
 
+def test_a_burst_is_allowed_and_then_only_the_rate() -> None:
+    bucket = Bucket(rate=20, burst=40, now=0.0)
+    assert sum(bucket.take(0.0) == 0 for _ in range(100)) == 40
+    assert sum(bucket.take(1.0) == 0 for _ in range(100)) == 20
+    assert sum(bucket.take(10.0) == 0 for _ in range(100)) == 40
+
+
 def test_whoever_waits_as_long_as_told_is_served() -> None:
     bucket = Bucket(0.5, 1, 0.0)
     assert bucket.take(0.0) == 0.0

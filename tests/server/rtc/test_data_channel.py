@@ -59,10 +59,3 @@ def test_an_id_that_is_taken_can_be_sent_back(id_: str) -> None:
 def test_built_messages_are_compact_json_with_their_type_first() -> None:
     assert data_channel.build("idle", media_time=640) == '{"type":"idle","media_time":640}'
     assert json.loads(data_channel.error("too_large", "no"))["retryable"] is False
-
-
-def test_a_burst_is_allowed_and_then_only_the_rate() -> None:
-    allowance = data_channel.Allowance(now=0.0, rate=20, burst=40)
-    assert sum(allowance.take(0.0) for _ in range(100)) == 40
-    assert sum(allowance.take(1.0) for _ in range(100)) == 20
-    assert sum(allowance.take(10.0) for _ in range(100)) == 40
