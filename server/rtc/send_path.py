@@ -72,7 +72,8 @@ class SendPath:
         now = self._now()
         if now - self._picture_s > KNOCK_S:
             return False
-        ahead = self.bandwidth.bitrate * (self.bandwidth.rtt_s + AHEAD_S)
+        rate = max(self.bandwidth.bitrate, self._leaves())  # what is out left before a fall
+        ahead = rate * (self.bandwidth.rtt_s + AHEAD_S)
         crowded = self._fed and self._sent.in_flight * 8 > ahead
         return self._pacer.full or crowded or self.dark
 

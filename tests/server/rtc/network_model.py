@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -59,6 +60,7 @@ class Call:
         self.skipped = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._ties = 0
+        self._left: deque[tuple[float, int]] = deque(maxlen=1000)  # when, bytes
 
     def run(self, seconds: float) -> None:
         end_s = self.now_s + seconds
@@ -91,7 +93,8 @@ class Call:
     def _picture(self) -> None:
         self.pacer.rate = self.bandwidth.bitrate
         bits = max(20_000, self.bandwidth.bitrate - 50 * SOUND * 8) / 25
-        unanswered_s = self.sent.in_flight * 8 / self.bandwidth.bitrate
+        leaves = sum(size for at, size in self._left if at >= self.now_s - 1) * 8
+        unanswered_s = self.sent.in_flight * 8 / max(self.bandwidth.bitrate, leaves)
         if self.pacer.full or unanswered_s > self.bandwidth.rtt_s + AHEAD_S:
             self.skipped += 1
             return
@@ -111,6 +114,7 @@ class Call:
 
     def _leave(self, size: int, arrived: Callable[[], None]) -> None:
         number = self.sent.send(size, self.now_s)
+        self._left.append((self.now_s, size))
         at_s = self.path.arrives_s(size, self.now_s)
         if at_s is not None:
             self._at(at_s, lambda: self._arrive(number, arrived))

@@ -51,7 +51,7 @@ def test_a_path_that_narrows_costs_a_moment_and_not_seconds(call: Call, phase_s:
     call.run(4)
     came = sorted(at + took for at, took in call.delays if at + took > narrow_s)
     gaps = [b - a for a, b in pairwise([narrow_s, *came])]
-    assert max(gaps) < 0.6 and call.worst_delay_s(narrow_s) < 0.5
+    assert max(gaps) < 0.5 and call.worst_delay_s(narrow_s) < 0.5
 
 
 def test_sound_is_unbroken_on_a_path_of_150_kbit_when_its_first_second_is_over(call: Call) -> None:
