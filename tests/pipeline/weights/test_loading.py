@@ -164,6 +164,7 @@ def test_an_adapter_is_merged_with_its_alpha(tmp_path: Path, model: WanDiT, pref
     adapter, merged = lora_pair(state_of(model), 2.0 / 4, prefix)
     (tmp_path / "base").mkdir(), (tmp_path / "change").mkdir()
     save_file(base, tmp_path / "base" / "model.safetensors")
+    stated(tmp_path / "base")
     torch.save(adapter, tmp_path / "change" / "pytorch_model.pt")
     (tmp_path / "change" / "config.json").write_text('{"lora_alpha": 2.0}')
     source, _ = transformer_source(tmp_path / "base", tmp_path / "change" / "pytorch_model.pt")
@@ -183,6 +184,7 @@ def test_an_adapter_in_diffusers_names_is_merged(tmp_path: Path, model: WanDiT) 
         renamed[f"transformer.{name.replace('.default', '')}"] = value
     (tmp_path / "base").mkdir()
     save_file(state, tmp_path / "base" / "model.safetensors")
+    stated(tmp_path / "base")
     save_file(renamed, tmp_path / "change.safetensors")
     source, _ = transformer_source(tmp_path / "base", tmp_path / "change.safetensors", 2.0)
     assert source.infos.keys() == merged.keys()
@@ -323,11 +325,13 @@ def test_a_config_that_contradicts_the_tensors_is_refused(tmp_path: Path, model:
     stated(tmp_path, num_layers=40, dim=5120)
     with pytest.raises(ModelMismatch, match="num_layers is 40 in config.json and 6 in the tensors"):
         transformer_source(tmp_path)
-    for wrong in ({"in_channels": 16}, {"patch_size": [2, 2, 2]}, {"audio_hidden_size": 9},
-                  {"attention_head_dim": 128}):  # fmt: skip
+    for wrong in ({"in_channels": 16}, {"patch_size": [2, 2, 2]}, {"audio_hidden_size": 9}):
         stated(tmp_path, **wrong)
         with pytest.raises(ModelMismatch, match=f"{next(iter(wrong))} is .* in config.json"):
             transformer_source(tmp_path)
+    stated(tmp_path, attention_head_dim=128)
+    with pytest.raises(ModelMismatch, match="config.json contradicts itself about the heads"):
+        transformer_source(tmp_path)
 
 
 def test_missing_unexpected_and_mis_shaped_tensors_are_all_listed(
