@@ -21,9 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from server.api.forms import parse_object
-from server.api.requests import NewSession
-from server.api.validation import parse
+from server.api import forms, requests, validation
 from server.auth import keys
 from server.auth.jwt_tokens import Tokens
 from server.errors import ServerError
@@ -196,7 +194,7 @@ def _fragment(data: bytes) -> None:
 
 
 def _body(data: bytes) -> None:
-    parse(NewSession, parse_object(data.decode("utf-8", "replace")))
+    validation.parse(requests.NewSession, forms.parse_object(data.decode("utf-8", "replace")))
 
 
 def _message(data: bytes) -> None:

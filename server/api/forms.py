@@ -68,9 +68,9 @@ async def read_form(request: web.Request, kind: type[T], limits: Mapping[str, in
     form: dict[str, bytes] = {}
     try:
         async for part in await request.multipart():
-            if not isinstance(part, BodyPartReader) or part.name not in limits:
+            if not isinstance(part, BodyPartReader) or (name := part.name or "") not in limits:
                 raise BadRequest(f"Fields are {', '.join(limits)}.")
-            form[part.name] = await _bounded(part.read_chunk, limits[part.name], part.name)
+            form[name] = await _bounded(part.read_chunk, limits[name], name)
     except ValueError as failure:
         raise BadRequest(f"The form cannot be read: {failure}") from failure
     needed = [field.name for field in fields(kind) if field.default is MISSING]  # type: ignore[arg-type]
