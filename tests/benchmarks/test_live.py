@@ -12,7 +12,6 @@ from benchmarks import process
 from benchmarks.idle import FRAME, TICK, Still
 from benchmarks.live import Row, table, used
 
-
 GROWING = """
 import os, sys, threading
 print("ready", flush=True)
