@@ -31,7 +31,7 @@ ENDS = {name: how for name, how in LOST.items() if name not in OF_SESSIONS}
 
 def marking_of(live: Live) -> RecordingProvenance:
     app: Any = live.http.app
-    return RecordingProvenance(app[SETTINGS], live.manager._pipeline, live.registry)
+    return RecordingProvenance(app[SETTINGS], live.manager._model, live.registry)
 
 
 async def taped(live: Live) -> Card:
