@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from server.media import frame_marker
+from server.media.playout import RATIO_48K_16K
 from server.sessions.state import State
 from server.settings import Settings
 from tests.server.caller import BLOCK, Caller, calling, silence, tone, voice
@@ -128,6 +129,17 @@ async def test_an_interrupt_is_silent_within_a_moment_and_says_where_it_cut(
         late = [f.to_ndarray() for _, f in caller.sounds[count + 10 :]]
         assert max(int(np.abs(block).max()) for block in late) < 200
         assert served.pipeline.streams[-1].interrupts == 1
+
+
+async def test_an_interrupt_drops_what_waits_to_be_played(served: Served) -> None:
+    response = await served.http.post("/v1/sessions", json={"avatar": "mira"})
+    assert response.status == 201
+    (session,) = served.manager.sessions
+    soon = (session.clock.now() + 1_600) * RATIO_48K_16K
+    session.playout.voice.write(soon, np.full(960, 9_000, np.int16))
+    assert session.playout.voice.read(soon, 960).any()
+    session.interrupt()
+    assert not session.playout.voice.read(soon, 960).any()
 
 
 async def test_mute_is_heard_as_silence(served: Served) -> None:
