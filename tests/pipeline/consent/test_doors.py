@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ def test_what_runs_already_stops_at_its_next_step(
         else:
             HELD[held](office)
     (stream,) = streams
-    for step in (stream.step, lambda: pipeline.engine.step([stream])):
+    for step in (stream.step, lambda: chain(*pipeline.engine.step([stream]))):
         with pytest.raises(ConsentError):
             list(step())
 
