@@ -48,6 +48,7 @@ class FakeFrame:
 class FakePipeline:
     """Draws a bar as high as the speech is loud, on a ground that the seed colours."""
 
+    frame_rate = 25
     calls: list[str] = field(default_factory=list)
     avatar: FakeAvatar | None = None
     asked: dict[str, object] = field(default_factory=dict)
