@@ -10,10 +10,12 @@ or they are a list of their own (``at``).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def shift_level(t: float, shift: float) -> float:
@@ -54,6 +56,8 @@ def latent_noise(seed: int, start: int, shape: tuple[int, int, int, int], draw: 
     the initial noise (0) from the fresh noise of later steps. Counter-based generator: Philox
     (Salmon et al. 2011).
     """
+    import torch  # noise levels are read without it, by commands that only check their input
+
     channels, length, height, width = shape
     columns = [
         np.random.Generator(
