@@ -1,9 +1,9 @@
 """Signals to a real server and to its callers: it stands still, they are killed, it ends in order.
 
-A round is a server with a caller in a process of its own. The server is stopped during the call
-and goes on; then the caller is killed, and the time until its slot is free is reported (ten seconds
-are promised, on a machine that is not overloaded); then somebody has a session, and the server gets a burst of SIGTERM and SIGINT at moments that the seed chooses:
-its exit status must be 0.
+A round is a server with a caller in a process of its own. The server is stopped during the call and
+goes on; then the caller is killed, and the time until its slot is free is reported (ten seconds are
+promised, on a machine that is not overloaded); then somebody has a session, and the server gets a
+burst of SIGTERM and SIGINT at moments that the seed chooses: its exit status must be 0.
 """
 
 from __future__ import annotations
