@@ -57,7 +57,7 @@ class SessionManager:
         self.governor = Governor(ladder(model.efforts))
         self.cost: Cost | None = None
         self.timing = StreamTiming()  # the model's, once a stream has said so
-        self.marker: Any = None  # server.marking: who may be recorded, how files are signed
+        self.marker: Any = None  # recordings.provenance: who may be recorded, how files are signed
         self.problem: str | None = None  # why warm-up failed
         self.h264 = ("", "not looked for yet")  # its encoder, and why that one
         self.tasks = Tasks()
