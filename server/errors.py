@@ -18,12 +18,15 @@
     ├── Unprocessable           422
     │   ├── UnusableOffer, IceRestart, CannotMeasure
     │   ├── AvatarRefused       no name for an avatar, or one that another picture has
+    │   ├── TextRefused         text that a voice cannot speak
+    │   ├── UnknownVoice, NoVoice
     │   ├── ConsentRefused      a record, challenge or check that cannot be written
     │   └── PictureRefused      the picture or its landmarks; ``code`` says which way
     ├── RateLimited             429   retryable, with Retry-After
     │   └── TooManySessions
     └── Unavailable             503   retryable, with Retry-After
         ├── NoSlot, PortsTaken, NotReady, Draining, RegistryDown
+        ├── VoiceFailed         the voice, or the service behind it, gave no speech
         └── AvatarUnusable, ModelUnusable   until an operator has mended them: not retryable
 
 Knows RFC 9457 (problem+json); knows nothing of aiohttp.
@@ -165,6 +168,18 @@ class ConsentRefused(Unprocessable):
     type, title = "/problems/consent-refused", "This consent cannot be recorded"
 
 
+class TextRefused(Unprocessable):
+    type, title = "/problems/text-refused", "This text cannot be spoken"
+
+
+class UnknownVoice(Unprocessable):
+    type, title = "/problems/unknown-voice", "No such voice"
+
+
+class NoVoice(Unprocessable):
+    type, title = "/problems/no-voice", "This server reads no text"
+
+
 class CannotMeasure(Unprocessable):
     type, title = "/problems/cannot-measure", "Frames are too narrow for the measuring strip"
 
@@ -220,6 +235,10 @@ class RegistryDown(Unavailable):
 
     def __init__(self, detail: str, retry_after_s: int = 5, **extra: object) -> None:
         super().__init__(detail, retry_after_s, **{"code": "registry_unavailable", **extra})
+
+
+class VoiceFailed(Unavailable):
+    type, title = "/problems/voice-failed", "The voice gave no speech"
 
 
 class AvatarUnusable(Unavailable):
