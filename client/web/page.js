@@ -11,6 +11,7 @@ const REAL = "The motion is AI-generated from one picture, which is used with re
 const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? ""; // never sent as an address
 if (token) call.setAttribute("token", token);
 if (location.hash) $("own").hash = location.hash;
+if (wanted.get("avatar")) call.setAttribute("avatar", wanted.get("avatar"));
 await import("./avatar-call.js"); // the element begins when it is defined, and then needs its token
 
 function escape(text) {
@@ -50,7 +51,8 @@ async function people() {
     choose(target.value);
   };
   describe(first.id);
-  choose(first.id);
+  call.setAttribute("avatar", first.id); // whoever has called before the list came, has called them
+  embed();
 }
 
 /** A choice during a call calls the other person. */

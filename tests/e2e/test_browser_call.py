@@ -159,6 +159,35 @@ def test_choosing_another_person_during_a_call_calls_them(browser: Any, fake_ser
         assert not page.errors
 
 
+@pytest.mark.parametrize("query", ["", "?avatar=tomo"])
+def test_a_call_before_the_list_has_come_goes_on_when_it_comes(
+    browser: Any, fake_server: str, query: str
+) -> None:
+    with opened(browser, "about:blank") as page:
+        lists: list[Any] = []
+
+        def held_back(route: Any) -> None:
+            lists.append(route)
+            if len(lists) == 1:  # the element's own, which names its button
+                route.continue_()
+
+        page.route("**/v1/avatars", held_back)
+        page.goto(f"{fake_server}/{query}")
+        button(page, "Call Tomo" if query else "Call Mira").click()
+        until(page, f"{WATCHED} > 5")
+        lists[1].continue_()
+        until(page, "document.querySelector('#people [type=radio]:checked')")
+        chosen = page.evaluate("document.querySelector('#people [type=radio]:checked').value")
+        assert chosen == page.evaluate(
+            "document.querySelector('avatar-call').getAttribute('avatar')"
+        )
+        watched = page.evaluate(WATCHED)
+        until(page, f"{WATCHED} > {watched + 5}")
+        states = page.evaluate("states")
+        assert "ended" not in states and states.count("connecting") == 1
+        assert not page.errors
+
+
 def test_a_lost_connection_comes_back_to_the_same_session(browser: Any, fake_server: str) -> None:
     with opened(browser, "about:blank") as page:
         page.add_init_script(
