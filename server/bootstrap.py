@@ -6,9 +6,7 @@ import logging
 import os
 
 from pipeline.consent import ConsentGate
-from pipeline.errors import (
-    ContinuumError,
-)
+from pipeline.errors import ContinuumError
 from pipeline.media.image_file import Bounds
 from server.avatars.catalog import Avatars
 from server.avatars.enrolment import OwnPictures
@@ -62,8 +60,8 @@ def open_server(settings: Settings) -> SessionManager:
     gate = ConsentGate(registry)
     bounds = Bounds(*settings.bounds())
     everybody = AvatarSources(Bundled(pipeline, registry), pipeline, gate, bounds)
-    own = OwnPictures(gate, bounds, settings.avatars_max)
-    avatars = Avatars(everybody, own, settings.avatars_ready)
+    enrolment = OwnPictures(gate, bounds, settings.avatars_max)
+    avatars = Avatars(everybody, enrolment, settings.avatars_ready)
     manager = SessionManager(settings, pipeline, avatars, ConsentMonitor(registry))
-    manager.marker = RecordingProvenance(settings, pipeline, registry)
+    manager.provenance = RecordingProvenance(settings, pipeline, registry)
     return manager

@@ -164,6 +164,16 @@ class FakeAvatar:
         return self.width, self.height
 
 
+@dataclass(frozen=True, slots=True)
+class FakeGrant:
+    """Holds for ever."""
+
+    avatar: str
+    consent_id: str = ""
+
+    def check(self, session: str = "") -> None: ...
+
+
 class FakeSource:
     """Avatars from nowhere; ``refusal`` is raised when a grant is asked for.
 
@@ -189,10 +199,10 @@ class FakeSource:
         ]
         return [*bundled, *self.enrolled.values()]
 
-    def grant(self, avatar: str, session: str = "") -> object:
+    def grant(self, avatar: str, session: str = "") -> FakeGrant:
         if self.refusal:
             raise self.refusal
-        return f"grant for {avatar}"
+        return FakeGrant(avatar)
 
     def enrol(self, avatar: str, grant: object) -> FakeAvatar:
         return FakeAvatar(avatar, self.size, self.size)

@@ -126,7 +126,7 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _open_recordings(app: web.Application) -> AsyncIterator[None]:
-    opened = app[RECORDINGS] = Recordings(app[STORE], app[MANAGER].marker)
+    opened = app[RECORDINGS] = Recordings(app[STORE], app[MANAGER].provenance)
     recovering = app[MANAGER].tasks.start("recordings", opened.recover)
     yield
     await asyncio.gather(recovering, return_exceptions=True)

@@ -89,7 +89,8 @@ async def find(request: web.Request) -> web.Response:
     if request.content_type not in TYPES:
         raise UnsupportedMediaType(f"Send one of {', '.join(TYPES)}, not {request.content_type}.")
     data = await read_bytes(request, request.app[SETTINGS].picture_bytes, "picture")
-    return respond(await request.app[UPLOADS].run(request.app[MANAGER].avatars.own.find, data))
+    find = request.app[MANAGER].avatars.enrolment.find
+    return respond(await request.app[UPLOADS].run(find, data))
 
 
 @routes(
@@ -103,9 +104,8 @@ async def find(request: web.Request) -> web.Response:
 async def preview(request: web.Request) -> web.Response:
     """Points, fit and, with consent, test frames."""
     form = await _form(request)
-    own = request.app[MANAGER].avatars.own
     made = await request.app[UPLOADS].run(
-        own.preview,
+        request.app[MANAGER].avatars.enrolment.preview,
         form.picture,
         form.landmarks,
         form.consent,
@@ -127,7 +127,7 @@ async def add(request: web.Request) -> web.Response:
     form = await _form(request)
     avatars, actor = request.app[MANAGER].avatars, request[CALLER].actor
     avatar = await request.app[UPLOADS].run(
-        avatars.own.add,
+        avatars.enrolment.add,
         form.id.strip(),
         form.name.strip(),
         form.picture,
@@ -150,7 +150,7 @@ async def add(request: web.Request) -> web.Response:
 async def remove(request: web.Request) -> web.Response:
     """Remove an enrolled avatar: its sessions end, its picture is erased."""
     manager, avatar = request.app[MANAGER], request.match_info["avatar"]
-    await asyncio.to_thread(manager.avatars.own.remove, avatar, request[CALLER].actor)
+    await asyncio.to_thread(manager.avatars.enrolment.remove, avatar, request[CALLER].actor)
     await manager.renew()
     return web.Response(status=204)
 

@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pipeline.consent import ConsentGrant
 from pipeline.interface import Avatar
-from server.errors import UnknownAvatar
+from server.errors import NotFound, UnknownAvatar
 
 READY: Final = 32  # avatars kept ready; one of ``mini`` takes 25 MB
 MAKERS: Final = 2  # that are made ready at once, on threads that nobody else waits for
@@ -58,15 +58,35 @@ class Source(Protocol):
         """The avatar, ready to be opened."""
 
 
+class Enrolment(Protocol):
+    """Makes avatars of the operator's own pictures. Blocking calls that raise a ``ServerError``."""
+
+    def find(self, data: bytes) -> dict[str, object]:
+        """The landmarks of a picture file, as JSON."""
+
+    def preview(self, data: bytes, landmarks: bytes, consent: str) -> bytes:
+        """A PNG of points and fit; with the id of a consent record also of test frames."""
+
+    def add(
+        self, avatar: str, title: str, data: bytes, landmarks: bytes, consent: str, actor: str
+    ) -> str:
+        """Adds an avatar and returns its id: ``avatar``, or one made from the picture's hash."""
+
+    def remove(self, avatar: str, actor: str) -> None:
+        """Removes an enrolled avatar and erases its files."""
+
+
 class Avatars:
-    """Cards by id, and avatars prepared on first use. ``own`` enrols and removes avatars.
+    """Cards by id, and avatars prepared on first use.
 
     The ``ready`` avatars that were called last stay in memory; others are prepared again.
     """
 
-    def __init__(self, source: Source, own: Any = None, ready: int = READY) -> None:
+    def __init__(
+        self, source: Source, enrolment: Enrolment | None = None, ready: int = READY
+    ) -> None:
         self._source = source
-        self.own = own
+        self._enrolment = enrolment
         self._most = ready
         self._cards: dict[str, Card] = {}
         self._ready: OrderedDict[str, Avatar] = OrderedDict()
@@ -82,6 +102,13 @@ class Avatars:
         for name, card in before.items():
             if self._cards.get(name) != card:
                 self._ready.pop(name, None)
+
+    @property
+    def enrolment(self) -> Enrolment:
+        """Raises ``NotFound`` where there is none."""
+        if self._enrolment is None:
+            raise NotFound("This server enrols no pictures.")
+        return self._enrolment
 
     def close(self) -> None:
         """Makes nobody ready any more; waits for whoever is being made. Blocking."""

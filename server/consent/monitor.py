@@ -15,11 +15,11 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol, TypeVar
 
-from pipeline.consent import Registry
+from pipeline.consent import ConsentGrant, Registry
 from pipeline.errors import ConsentError, ConsentTampered, ContinuumError, RegistryUnavailable
 from server.consent.presence import Presence
 from server.errors import ConsentRequired, RegistryDown
@@ -40,7 +40,7 @@ class Running(Protocol):
     """``server.sessions.session.Session``, as far as the monitor knows it."""
 
     id: str
-    grant: Any
+    grant: ConsentGrant | None
 
     def notice(self, code: str, message: str) -> None: ...
     def end_soon(self, why: str, code: str = ...) -> None: ...
@@ -77,7 +77,7 @@ class ConsentMonitor:
         self._write("session.ended", session, avatar, code=code, why=why, seconds=round(seconds, 1))
 
     def _write(self, action: str, session: Running, avatar: str, **detail: object) -> None:
-        consent_id = str(getattr(session.grant, "consent_id", ""))
+        consent_id = session.grant.consent_id if session.grant else ""
         about = {"consent_id": consent_id, "avatar": avatar, "session": session.id, **detail}
         self._owed.append((action, about))
         self._clerk.submit(self._settle)
@@ -122,7 +122,7 @@ class ConsentMonitor:
     # -- what is heard -----------------------------------------------------------------------
 
     async def watch(
-        self, sessions: Callable[[], Iterable[Running]], changed: Callable[[], Any]
+        self, sessions: Callable[[], Iterable[Running]], changed: Callable[[], Awaitable[object]]
     ) -> None:
         """Until cancelled: ends sessions that lost their consent; awaits ``changed`` after a
         change of the registry. Nothing that it sees ends it."""
@@ -141,7 +141,7 @@ class ConsentMonitor:
     @property
     def problem(self) -> str:
         """What is wrong with the registry, for ``/healthz``; empty where nothing is."""
-        return self._fault or str(getattr(self.registry, "fault", ""))
+        return self._fault or self.registry.fault
 
     def check(self) -> None:
         """Raises ``RegistryDown`` while the registry is unreachable."""
@@ -197,10 +197,9 @@ class ConsentMonitor:
 
 def _refusal(session: Running) -> ConsentError | None:
     """Why a session's grant no longer holds; what cannot be judged does not."""
-    check = getattr(session.grant, "check", None)
     try:
-        if check is not None:
-            check(session=session.id)
+        if session.grant is not None:
+            session.grant.check(session=session.id)
     except ConsentError as refusal:
         return refusal
     except Exception as failure:

@@ -12,8 +12,9 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
+from pipeline.interface import AvatarStream
 from server.errors import RecordingRefused, RecordingState, Unavailable, UnknownRecording
 from server.recordings.recorder import Recorder, finish
 from server.recordings.store import Card, RecordingStore
@@ -24,10 +25,10 @@ log = logging.getLogger(__name__)
 FINISHERS: Final = 2  # files that are finished at once, seconds each, on threads of their own
 
 
-class Marker(Protocol):
+class Provenance(Protocol):
     """``RecordingProvenance``, as far as recordings know it. Blocking calls."""
 
-    def admit(self, stream: Any, session: str) -> dict[str, str]: ...
+    def admit(self, stream: AvatarStream, session: str) -> dict[str, str]: ...
     def seal(self, origin: dict[str, str], path: Path) -> None: ...
     def lend(self, origin: dict[str, str], recording: str, actor: str) -> None: ...
     def deleted(self, origin: dict[str, str], recording: str, actor: str) -> None: ...
@@ -54,8 +55,8 @@ class Running:
 class Recordings:
     """At most one a session. Without a ``store`` there are none."""
 
-    def __init__(self, store: RecordingStore | None, marker: Marker | None) -> None:
-        self._store, self.marker = store, marker
+    def __init__(self, store: RecordingStore | None, provenance: Provenance | None) -> None:
+        self._store, self.provenance = store, provenance
         self._running: dict[str, Running] = {}
         self._begun: dict[str, str] = {}  # sessions whose recording begins, and its name
         self._finishing: dict[str, asyncio.Future[Path | None]] = {}
@@ -63,11 +64,13 @@ class Recordings:
 
     async def recover(self) -> None:
         """Finishes what an earlier process left behind."""
-        if self._store is None or self.marker is None:
+        if self._store is None or self.provenance is None:
             return
         for partial in self._store.left:
             loop = asyncio.get_running_loop()
-            path = await loop.run_in_executor(self._finishers, finish, partial, self.marker.seal)
+            path = await loop.run_in_executor(
+                self._finishers, finish, partial, self.provenance.seal
+            )
             if path is not None:
                 log.info("recording %s was left behind by a crash and is finished", path.name)
         self._store.left = []
@@ -77,13 +80,15 @@ class Recordings:
 
     async def start(self, session: Session, owner: str = "") -> dict[str, object]:
         """Raises ``RecordingRefused``, ``RecordingState``, ``ConsentRequired``, ``Unavailable``."""
-        if self._store is None or self.marker is None:
+        if self._store is None or self.provenance is None:
             raise RecordingRefused("This server keeps no recordings: set 'recordings' to a folder")
         if session.id in self._running or session.id in self._begun:
             raise RecordingState("This session is recorded already. Delete the recording first.")
+        if (stream := session.stream) is None:
+            raise RecordingState("This session has not begun.")
         self._begun[session.id] = ""
         try:
-            origin = await asyncio.to_thread(self.marker.admit, session.stream, session.id)
+            origin = await asyncio.to_thread(self.provenance.admit, stream, session.id)
             card = Card.new(session.id, owner, origin)
             self._begun[session.id] = card.id
             partial = await asyncio.to_thread(self._store.put, card)
@@ -154,11 +159,11 @@ class Recordings:
         return task
 
     def _finish(self, running: Running) -> Path | None:
-        assert self.marker is not None
+        assert self.provenance is not None
         assert self._store is not None
         running.recorder.close()
         path = running.recorder.path
-        found = finish(path, self.marker.seal) if path.exists() else None
+        found = finish(path, self.provenance.seal) if path.exists() else None
         if found is None:
             self._store.remove(running.card.id)
         return found
@@ -202,7 +207,7 @@ class Recordings:
         assert self._store is not None
         if (state := self._state(card.id)) != "finished":
             raise RecordingState(f"This recording cannot be fetched: it is {state}.", state=state)
-        self._marks().lend(card.origin, card.id, actor)
+        self._proof().lend(card.origin, card.id, actor)
         return self._store.final(card.id)
 
     def delete(self, card: Card, actor: str) -> None:
@@ -210,14 +215,14 @@ class Recordings:
         assert self._store is not None
         if (state := self._state(card.id)) in ("recording", "finishing"):
             raise RecordingState(f"This recording is {state}: end it first.", state=state)
-        self._marks().deleted(card.origin, card.id, actor)
+        self._proof().deleted(card.origin, card.id, actor)
         self._store.remove(card.id)
         log.info("recording %s is deleted", card.id)
 
-    def _marks(self) -> Marker:
-        if self.marker is None:
+    def _proof(self) -> Provenance:
+        if self.provenance is None:
             raise RecordingRefused("This server keeps no recordings: it cannot mark them.")
-        return self.marker
+        return self.provenance
 
     def _state(self, name: str) -> str:
         assert self._store is not None

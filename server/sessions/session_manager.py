@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.consent import ConsentGrant
 from pipeline.interface import AvatarModel, AvatarStream
@@ -31,6 +31,9 @@ from server.sessions.governor import Governor, ladder
 from server.sessions.options import Limits, Options
 from server.sessions.session import Session
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.recordings.recordings import Provenance
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ class SessionManager:
         self.governor = Governor(ladder(model.efforts))
         self.cost: Cost | None = None
         self.timing = StreamTiming()  # the model's, once a stream has said so
-        self.marker: Any = None  # recordings.provenance: who may be recorded, how files are signed
+        self.provenance: Provenance | None = None  # who may be recorded, how files are signed
         self.problem: str | None = None  # why warm-up failed
         self.h264 = ("", "not looked for yet")  # its encoder, and why that one
         self.tasks = Tasks()

@@ -188,7 +188,7 @@ async def http(settings: Settings, pipeline: AvatarPipeline) -> AsyncIterator[Te
         source = Bundled(pipeline, registry)
         avatars = Avatars(source, FakeOwn(source))  # type: ignore[arg-type]
         managers.append(SessionManager(settings, pipeline, avatars))
-        managers[0].marker = RecordingProvenance(settings, pipeline, registry)
+        managers[0].provenance = RecordingProvenance(settings, pipeline, registry)
         return managers[0]
 
     client = TestClient(TestServer(build(settings, open_server)))

@@ -29,7 +29,7 @@ from tests.fakes_server import FakeFrame, FakePipeline, FakeStream
 from tests.pipeline.consent.conftest import Clock
 from tests.server.api.test_consents import GatedSource
 from tests.server.caller import Caller
-from tests.server.recordings.test_recorder import FakeMarker
+from tests.server.recordings.test_recorder import FakeProvenance
 
 RECORD = "c-state"
 DAY_S = 86_400
@@ -162,7 +162,7 @@ async def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     await client.start_server()
     await asyncio.wait_for(managers[0].settled.wait(), 30)
     assert client.app is not None
-    client.app[RECORDINGS].marker = FakeMarker()
+    client.app[RECORDINGS].provenance = FakeProvenance()
     yield Live(client, managers[0], registry, clock)
     await client.close()
 

@@ -37,7 +37,7 @@ def marking_of(live: Live) -> RecordingProvenance:
 async def taped(live: Live) -> Card:
     """A finished recording of Ada, admitted by the real gate."""
     app: Any = live.http.app
-    app[RECORDINGS].marker = marking = marking_of(live)
+    app[RECORDINGS].provenance = marking = marking_of(live)
     session = await live.session()
     card = Card.new(session.id, "", marking.admit(session.stream, session.id))
     await session.end("the test has what it needs")

@@ -328,7 +328,7 @@ async def test_a_new_calls_grant_does_not_wait_behind_uploads(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
-    monkeypatch.setattr(served.manager.avatars.own, "find", lambda data: go.wait(20) and {})
+    monkeypatch.setattr(served.manager.avatars.enrolment, "find", lambda data: go.wait(20) and {})
     headers = {"Content-Type": "image/png"}
     uploads = [
         asyncio.create_task(served.http.post("/v1/enrolments", data=b"x", headers=headers))

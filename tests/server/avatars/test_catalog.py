@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.avatars.catalog import Avatars, Card
-from tests.fakes_server import FakeAvatar, FakeSource
+from tests.fakes_server import FakeAvatar, FakeGrant, FakeSource
 
 
 class Crowd(FakeSource):
@@ -27,5 +27,5 @@ async def test_those_called_last_stay_ready_and_no_more_than_may_be() -> None:
     await avatars.load()
     for name in ("a", "b", "a", "c", "a", "b"):
         ready, grant = await avatars.open(name)
-        assert ready == FakeAvatar(name) and grant == f"grant for {name}"
+        assert ready == FakeAvatar(name) and grant == FakeGrant(name)
     assert crowd.made == ["a", "b", "c", "b"], "b was called before a when c came"

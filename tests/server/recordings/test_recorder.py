@@ -210,7 +210,7 @@ def test_it_plays_up_to_the_last_second_when_the_process_is_killed(
 
 
 @dataclasses.dataclass(slots=True)
-class FakeMarker:
+class FakeProvenance:
     """Signs nothing; refuses when it is told to."""
 
     refusal: Exception | None = None
@@ -234,8 +234,8 @@ class FakeMarker:
 
 
 @pytest.fixture
-def marker() -> FakeMarker:
-    return FakeMarker()
+def provenance() -> FakeProvenance:
+    return FakeProvenance()
 
 
 @pytest.fixture
@@ -245,8 +245,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def recording(served: Served, marker: FakeMarker) -> Served:
-    kept(served).marker = marker
+def recording(served: Served, provenance: FakeProvenance) -> Served:
+    kept(served).provenance = provenance
     return served
 
 
@@ -287,9 +287,9 @@ async def test_a_recording_ends_with_its_session(recording: Served, tmp_path: Pa
 
 
 async def test_without_consent_to_it_nothing_is_recorded(
-    recording: Served, marker: FakeMarker, tmp_path: Path
+    recording: Served, provenance: FakeProvenance, tmp_path: Path
 ) -> None:
-    marker.refusal = ConsentRequired("consent covers live, not recording", code="consent_scope")
+    provenance.refusal = ConsentRequired("consent covers live, not recording", code="consent_scope")
     made = await (await recording.http.post("/v1/sessions", json={"avatar": "mira"})).json()
     auth = {"Authorization": f"Bearer {made['token']}"}
     refused = await recording.http.post(f"/v1/sessions/{made['id']}/recording", headers=auth)

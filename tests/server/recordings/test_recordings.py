@@ -27,15 +27,15 @@ from tests.server.conftest import Served
 from tests.server.recordings.test_recorder import (
     ORIGIN,
     ROOT,
-    FakeMarker,
+    FakeProvenance,
     feed,
-    marker,
     played,
+    provenance,
     recording,
     settings,
 )
 
-__all__ = ["marker", "recording", "settings"]  # fixtures
+__all__ = ["provenance", "recording", "settings"]  # fixtures
 CONTENT = bytes(range(256)) * 40
 HELD = """
 import sys, time
@@ -161,7 +161,7 @@ async def test_what_a_crash_left_is_finished_and_stays_its_owners(tmp_path: Path
 
     later = RecordingStore(tmp_path)
     later.claim()
-    recordings = Recordings(later, FakeMarker())
+    recordings = Recordings(later, FakeProvenance())
     assert recordings.about(card)["state"] == "finishing"
     await recordings.recover()
     assert recordings.cards() == [card] and recordings.about(card)["state"] == "finished"
@@ -197,7 +197,7 @@ def locked(ring: Ring, recording: Served) -> Served:
 
 
 async def test_the_key_of_the_session_and_operators_have_it_and_nobody_else(
-    locked: Served, ring: Ring, marker: FakeMarker
+    locked: Served, ring: Ring, provenance: FakeProvenance
 ) -> None:
     card = finished(locked, ring.ids["shop"])
     finished(locked, "", "s-2")  # of nobody's key
@@ -212,12 +212,12 @@ async def test_the_key_of_the_session_and_operators_have_it_and_nobody_else(
     for name, status in {"watch": 403, "rival": 404}.items():
         gone = await locked.http.delete(url, headers=bearer(ring.texts[name]))
         assert gone.status == status
-    assert [actor for _, _, actor in marker.told] == [
+    assert [actor for _, _, actor in provenance.told] == [
         f"key {ring.ids['shop']}",
         f"key {ring.ids['ops']}",
     ]
     assert (await locked.http.delete(url, headers=bearer(ring.texts["shop"]))).status == 204
-    assert marker.told[-1] == ("deleted", card.id, f"key {ring.ids['shop']}")
+    assert provenance.told[-1] == ("deleted", card.id, f"key {ring.ids['shop']}")
 
 
 async def test_neither_end_users_nor_strangers_have_it(locked: Served, ring: Ring) -> None:
@@ -255,7 +255,7 @@ async def test_a_recording_is_of_the_key_whose_session_it_is(locked: Served, rin
 
 
 async def test_what_was_recorded_is_fetched_played_and_deleted(
-    recording: Served, marker: FakeMarker, tmp_path: Path
+    recording: Served, provenance: FakeProvenance, tmp_path: Path
 ) -> None:
     async with calling(recording.http, speak=voice) as caller:
         path = f"{caller.session}/recording"
@@ -273,14 +273,16 @@ async def test_what_was_recorded_is_fetched_played_and_deleted(
     assert file.headers["Content-Disposition"] == f'attachment; filename="{about["id"]}.mp4"'
     (tmp_path / "fetched.mp4").write_bytes(await file.read())
     assert played(tmp_path / "fetched.mp4")[0] == ended["pictures"]
-    assert marker.told == [("fetched", about["id"], "local")]
+    assert provenance.told == [("fetched", about["id"], "local")]
     assert (await recording.http.delete(url)).status == 204
     for again in (recording.http.get(url), recording.http.get(f"{url}/file")):
         assert await kind(await again) == "unknown-recording"
     assert {path.name for path in shelf_of(recording).folder.iterdir()} == {LOCK}
 
 
-async def test_a_part_of_a_file_can_be_asked_for(recording: Served, marker: FakeMarker) -> None:
+async def test_a_part_of_a_file_can_be_asked_for(
+    recording: Served, provenance: FakeProvenance
+) -> None:
     url = f"/v1/recordings/{finished(recording).id}/file"
     part = await recording.http.get(url, headers={"Range": "bytes=100-299"})
     assert part.status == 206 and await part.read() == CONTENT[100:300]
@@ -289,7 +291,7 @@ async def test_a_part_of_a_file_can_be_asked_for(recording: Served, marker: Fake
     assert beyond.status == 416
     head = await recording.http.head(url)
     assert head.status == 200 and int(head.headers["Content-Length"]) == len(CONTENT)
-    assert len(marker.told) == 3, "whoever asks for a part is in the audit log, too"
+    assert len(provenance.told) == 3, "whoever asks for a part is in the audit log, too"
 
 
 async def test_a_browser_keeps_no_copy_and_takes_it_for_no_page(recording: Served) -> None:
@@ -300,34 +302,34 @@ async def test_a_browser_keeps_no_copy_and_takes_it_for_no_page(recording: Serve
 
 
 async def test_a_file_without_its_signature_is_not_handed_out(
-    recording: Served, marker: FakeMarker
+    recording: Served, provenance: FakeProvenance
 ) -> None:
     card = finished(recording)
     store = shelf_of(recording)
     store.final(card.id).rename(store.partial(card.id))
     refused = await recording.http.get(f"/v1/recordings/{card.id}/file")
     body = await refused.json(content_type="application/problem+json")
-    assert (refused.status, body["state"]) == (409, "unsigned") and marker.told == []
+    assert (refused.status, body["state"]) == (409, "unsigned") and provenance.told == []
     assert (await recording.http.delete(f"/v1/recordings/{card.id}")).status == 204
 
 
 async def test_without_consent_it_is_not_fetched_but_deleted(
-    recording: Served, marker: FakeMarker
+    recording: Served, provenance: FakeProvenance
 ) -> None:
     url = f"/v1/recordings/{finished(recording).id}"
-    marker.refusal = ConsentRequired("revoked", code="consent_revoked")
+    provenance.refusal = ConsentRequired("revoked", code="consent_revoked")
     refused = await recording.http.get(f"{url}/file")
     assert refused.status == 403 and await kind(refused) == "consent-required"
     assert (await recording.http.delete(url)).status == 204
 
 
 async def test_what_cannot_be_audited_is_not_deleted(
-    recording: Served, marker: FakeMarker, monkeypatch: pytest.MonkeyPatch
+    recording: Served, provenance: FakeProvenance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise RegistryDown("the audit log cannot be written")
 
-    monkeypatch.setattr(FakeMarker, "deleted", refuse)
+    monkeypatch.setattr(FakeProvenance, "deleted", refuse)
     card = finished(recording)
     assert (await recording.http.delete(f"/v1/recordings/{card.id}")).status == 503
     assert shelf_of(recording).final(card.id).read_bytes() == CONTENT
