@@ -1,0 +1,77 @@
+"""A picture of a person taken apart: layers that, laid over each other, are the picture again.
+
+From the back to the front: the plate (the picture without the person), the body (without the arms
+that can move, cloth filled in behind them), per such arm its upper arm and then its forearm with
+the hand, and what stands before the person. Alpha is straight; colours go on beyond the edges, so
+that layers may be sampled between pixels. Places are px of the picture, x to the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+Side = Literal["left", "right"]  # the person's own
+
+SIDES: Final[tuple[Side, Side]] = ("left", "right")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A piece of the picture: straight RGBA (h, w, 4), its corner at ``origin`` (x, y)."""
+
+    pixels: U8
+    origin: tuple[int, int]
+
+    def over(self, below: F32) -> F32:
+        """The picture (H, W, 3) in 0..255 with this layer laid over ``below`` in its own place."""
+        (x, y), (high, wide) = self.origin, self.pixels.shape[:2]
+        out = below.copy()
+        alpha = self.pixels[..., 3:].astype(np.float32) / 255
+        part = out[y : y + high, x : x + wide]
+        part += alpha * (self.pixels[..., :3] - part)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class ArmLayer:
+    """An arm that can move: two layers that overlap at the elbow, and the bones within."""
+
+    side: Side
+    upper: Layer  # shoulder to elbow; filled in where the forearm or the hand hides it
+    lower: Layer  # forearm, sleeve's end, watch, hand; reaches a little beyond the elbow
+    shoulder: tuple[float, float]
+    elbow: tuple[float, float]
+    wrist: tuple[float, float]
+    hand: F32  # (21, 2) the hand's points, in the order of the hand network
+    depth: F32  # (4,) of shoulder, elbow, wrist, knuckles; px, smaller is nearer to the camera
+    presence: float  # how sure the network was of the hand, 0..1
+    in_front: bool  # the forearm lies before the trunk
+
+
+@dataclass(frozen=True, slots=True)
+class PersonParts:
+    """All layers of one picture (H, W), from the back to the front."""
+
+    plate: U8  # (H, W, 3) the picture without the person
+    body: U8  # (H, W, 4) head and trunk
+    arms: Mapping[Side, ArmLayer]  # those whose hand is seen, the ones behind first
+    front: U8  # (H, W, 4) what stands before the person and stays still
+    matte: F32  # (H, W) the whole person, 0..1
+
+    def composed(self) -> U8:
+        """All layers in their own places: the picture as it was."""
+        out = _laid(self.body, self.plate.astype(np.float32))
+        for arm in self.arms.values():
+            out = arm.lower.over(arm.upper.over(out))
+        return np.asarray(np.clip(_laid(self.front, out) + 0.5, 0, 255), np.uint8)
+
+
+def _laid(pixels: U8, below: F32) -> F32:
+    return Layer(pixels, (0, 0)).over(below)
