@@ -146,7 +146,7 @@ def _start(field: I32, places: I32, sources: I32, valid: Mask, stage: int) -> I3
     random = np.random.default_rng(stage)
     match = sources[random.integers(0, len(sources), len(places))]
     lower = field[places[:, 0], places[:, 1]]
-    inside = (lower >= 0).all(1) & (lower < valid.shape).all(1)
+    inside: Mask = np.asarray((lower >= 0).all(1) & (lower < valid.shape).all(1))
     inside[inside] = valid[lower[inside, 0], lower[inside, 1]]
     match[inside] = lower[inside]
     return np.ascontiguousarray(match, np.int32)
