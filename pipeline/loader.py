@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import BackendRefused, ModelUnknown
+from pipeline.errors import BackendRefused, ModelMismatch, ModelUnknown
 from pipeline.models.mini.config import MODELS
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="how chunks of --model PATH go on: ours, or as its authors run it")  # fmt: skip
     add("--window", type=_count, default=1, metavar="K",
         help="chunks of --model PATH that are harmonised as one batch (default 1)")  # fmt: skip
+    add("--speakers", type=_boxes, default=(), metavar="halves|BOX,BOX",
+        help="two people in the picture, the file's left channel speaks for the first: each has a "
+        "half, or a box left:top:right:bottom in shares of the picture")  # fmt: skip
     add("--force", action="store_true", help="try sizes that --model PATH was not trained for")
 
 
@@ -45,11 +48,27 @@ def _count(text: str) -> int:
     return value
 
 
+def _boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:
+    """Where two people are."""
+    if text == "halves":
+        from pipeline.models.wan.network.speakers import HALVES
+
+        return HALVES
+    try:
+        first, second = (tuple(map(float, box.split(":"))) for box in text.split(","))
+        (a, b, c, d), (e, f, g, h) = first, second
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither halves nor two boxes such as 0:0:0.5:1,0.5:0:1:1"
+        ) from None
+    return (a, b, c, d), (e, f, g, h)
+
+
 def load_chosen(arguments: argparse.Namespace) -> AvatarModel:
     """The pipeline that ``add_model_options`` asked for. Raises a ``ModelError``."""
     return load_pipeline(
         arguments.model, arguments.checkpoint, arguments.device, arguments.force, arguments.speed,
-        arguments.decoder, arguments.recipe, arguments.window,
+        arguments.decoder, arguments.recipe, arguments.window, arguments.speakers,
     )  # fmt: skip
 
 
@@ -62,6 +81,7 @@ def load_pipeline(
     decoder: str = "full",
     recipe: str = "continuum",
     window: int = 1,
+    speakers: tuple[tuple[float, float, float, float], ...] = (),
 ) -> AvatarModel:
     """The pipeline of a bundled model ("mini"), or of the checkpoint at a path.
 
@@ -69,12 +89,17 @@ def load_pipeline(
     in float32 on a CPU and bfloat16 elsewhere; ``force`` tries sizes that it was not trained for;
     ``speed`` is a profile of docs/acceleration.md; ``decoder`` is "full", "tiny" or the path of a
     small one; ``recipe`` is how chunks go on, "continuum" or "published"; ``window`` is how many of
-    them are harmonised when a file is rendered.
+    them are harmonised when a file is rendered; ``speakers`` are the boxes of two people.
     Raises a ``ModelError``.
     """
     if is_bundled(model):
         from pipeline.models.mini.pipeline import AvatarPipeline
 
+        if speakers:
+            raise ModelMismatch(
+                f"{model} draws one person: two speakers need --model PATH of a checkpoint that "
+                "was trained for them (docs/models.md)"
+            )
         return AvatarPipeline.load(model)
     path = Path(model).expanduser()
     if not path.exists():
@@ -94,7 +119,7 @@ def load_pipeline(
             checkpoint or None,
             device,
             dtype,
-            manner_of(recipe, window, force),
+            manner_of(recipe, window, force, speakers),
             speed=speed,
             decoder=decoder,
         )

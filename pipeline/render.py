@@ -24,7 +24,7 @@ from pipeline.consent.options import add_registry_option, registry_of
 from pipeline.errors import ContinuumError, LabelInvalid, OutputUnwritable, SealUnusable
 from pipeline.interface import SCHEDULES, Avatar, AvatarFrame, AvatarModel, Landmarks
 from pipeline.loader import add_model_options, is_bundled, load_chosen
-from pipeline.media.audio_file import AudioFile, Samples, open_audio
+from pipeline.media.audio_file import AudioFile, Samples, check_duet, duet, open_audio, speech
 from pipeline.media.image_file import Picture, hash_picture, hashed
 from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label, Place, Style, removed
@@ -83,6 +83,8 @@ def _render(
     check_size(*size)
     _check_output(arguments)
     audio = open_audio(arguments.audio)
+    if arguments.speakers:
+        check_duet(audio)
     registry = registry_of(arguments)
     try:
         person = _person(arguments, ConsentGate(registry), avatars)
@@ -93,11 +95,11 @@ def _render(
         with stages.time("enrol"):
             avatar = person.enrolled(pipeline, size)
 
-        def perform(speech: Iterator[Samples]) -> Iterator[AvatarFrame]:
+        def perform(heard: Iterator[Samples]) -> Iterator[AvatarFrame]:
             return pipeline.render(
                 avatar,
                 person.grant,
-                speech,
+                heard,
                 prompt=arguments.prompt,
                 seed=arguments.seed,
                 schedule=arguments.schedule,
@@ -106,7 +108,8 @@ def _render(
         rate = pipeline.frame_rate
         with _Progress(audio, rate) as progress:
             seal = _seal(arguments, registry, person.grant, pipeline.label)
-            return record(audio, perform, arguments.out, size, stages, progress.at, rate, seal)
+            return record(audio, perform, arguments.out, size, stages, progress.at, rate, seal,
+                          duet if arguments.speakers else speech)  # fmt: skip
     finally:
         registry.close()
 

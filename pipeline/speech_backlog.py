@@ -17,10 +17,12 @@ BACKLOG_S: Final = 30
 
 
 class SpeechBacklog:
-    """Waiting speech, and counts of what was taken or skipped before it."""
+    """Waiting speech, and counts of what was taken or skipped before it. With ``persons`` > 1 a
+    sample is a row of so many."""
 
-    def __init__(self) -> None:
-        self._waiting: NDArray[np.float32] = np.zeros(0, np.float32)
+    def __init__(self, persons: int = 1) -> None:
+        self._row = () if persons == 1 else (persons,)
+        self._waiting: NDArray[np.float32] = np.zeros((0, *self._row), np.float32)
         self._closed = False
         self.heard = 0  # samples taken
         self.skipped = 0  # samples dropped unheard
@@ -39,14 +41,14 @@ class SpeechBacklog:
         return self.heard + self.skipped + len(self._waiting)
 
     def push(self, pcm: Speech) -> None:
-        """Adds float32 mono speech in [-1, 1], (N,), any length.
+        """Adds float32 speech in [-1, 1], (N,), any length; of several persons (N, persons).
 
         Raises ``StreamOverrun`` if more than 30 s would wait (nothing is taken), ``StreamClosed``,
         or ``AudioNotFinite`` for NaN or infinite samples.
         """
         if self._closed:
             raise StreamClosed("this stream is closed: open another one")
-        samples = np.asarray(pcm, np.float32).reshape(-1)
+        samples = np.asarray(pcm, np.float32).reshape(-1, *self._row)
         if len(self) + len(samples) > BACKLOG_S * SAMPLE_RATE:
             raise StreamOverrun(
                 f"{len(samples)} samples on top of {len(self)} waiting exceed {BACKLOG_S} s: "
@@ -55,6 +57,10 @@ class SpeechBacklog:
         if not np.isfinite(samples).all():
             raise AudioNotFinite("speech contains NaN or infinite samples: send finite ones")
         self._waiting = np.concatenate([self._waiting, samples])
+
+    def pad(self, samples: int) -> None:
+        """Adds so much silence, as ``push`` does."""
+        self.push(np.zeros((samples, *self._row), np.float32))
 
     def take(self, samples: int) -> Speech:
         """Take the oldest ``samples`` of waiting speech, or all if there are fewer."""

@@ -79,6 +79,22 @@ def speech(audio: AudioFile, block: int = BLOCK) -> Generator[Samples, None, Non
             yield part[0]
 
 
+def check_duet(audio: AudioFile) -> None:
+    """Raises ``AudioUnreadable`` unless the file has a channel for each of two speakers."""
+    if audio.channels != 2:
+        raise AudioUnreadable(
+            f"{audio.path} has {audio.channels} channel{'s' * (audio.channels > 1)}, two speakers "
+            "need two, one each: ffmpeg -i first.wav -i second.wav -filter_complex amerge both.wav"
+        )
+
+
+def duet(audio: AudioFile, block: int = BLOCK) -> Generator[Samples, None, None]:
+    """The same with two speakers, one in each channel, after ``check_duet``: float32 (block, 2)."""
+    with closing(blocks(audio, SPEECH_RATE, "stereo", block)) as parts:
+        for part in parts:
+            yield np.ascontiguousarray(part.T)
+
+
 def blocks(
     audio: AudioFile, rate: int, layout: str, block: int = BLOCK
 ) -> Generator[Samples, None, None]:

@@ -81,17 +81,19 @@ def record(
     advanced: Callable[[int], object] = lambda frames: None,
     fps: int = FPS,
     seal: Callable[[Path], None] | None = None,
+    read: Callable[[AudioFile], Iterator[Samples]] = speech,
 ) -> Result:
     """Writes ``perform``'s frames of the speech with its sound to ``out``, all or nothing.
 
-    ``fps`` is the rate of the frames, the model's own; ``seal`` signs the file at its end.
+    ``fps`` is the rate of the frames, the model's own; ``seal`` signs the file at its end; ``read``
+    gives the speech as the model takes it.
     ``advanced`` gets the number of frames written so far. Raises what the parts raise:
     ``AudioError``, ``OutputError`` and whatever ``perform`` does.
     """
     start = stages.clock()
     layout = "mono" if audio.channels == 1 else "stereo"
     sound = blocks(audio, AUDIO_RATE, layout, AUDIO_RATE // fps)
-    frames = stages.pulled("generate", perform(stages.pulled("audio", speech(audio))))
+    frames = stages.pulled("generate", perform(stages.pulled("audio", read(audio))))
     with closing(sound), Mp4Writer(out, *size, layout, fps, seal) as writer:
         for frame in stages.pulled("wait", prefetch(frames, AHEAD, "generate")):
             with stages.time("encode"):

@@ -165,6 +165,32 @@ def test_options_reach_the_pipeline(studio: Studio) -> None:
     assert frames(studio.out)[0].shape == (128, 96, 3)
 
 
+def test_two_speakers_have_a_channel_each(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[np.ndarray] = []
+    plain = FakePipeline.render
+
+    def render(self, avatar, grant, speech, **options):  # type: ignore[no-untyped-def]
+        heard.extend(speech)
+        return plain(self, avatar, grant, (rows.mean(1) for rows in heard), **options)
+
+    monkeypatch.setattr(FakePipeline, "render", render)
+    left, right = (np.full(16_000, level, np.int16) for level in (8000, -4000))
+    with wave.open(str(studio.folder / "both.wav"), "wb") as file:
+        file.setparams((2, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(np.stack([left, right], 1).astype("<i2").tobytes())
+    assert studio.run(audio=studio.folder / "both.wav", speakers="0:0:0.4:1,0.5:0:1:1") == 0
+    assert np.concatenate(heard).shape == (16_000, 2)
+    assert np.allclose(np.concatenate(heard).mean(0), [8000 / 32768, -4000 / 32768], atol=1e-3)
+
+
+def test_two_speakers_in_one_channel_are_refused(studio: Studio) -> None:
+    assert "has 1 channel, two speakers need two" in studio.refused(speakers="halves")
+
+
+def test_where_two_speakers_are_is_asked_for_plainly(studio: Studio) -> None:
+    assert "neither halves nor two boxes" in studio.refused(speakers="left")
+
+
 def test_the_same_seed_gives_the_same_file(studio: Studio) -> None:
     files = []
     for seed in (3, 3, 4):

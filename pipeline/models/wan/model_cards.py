@@ -148,6 +148,7 @@ class Card:
     recipe: Recipe
     adapter: Adapter | None = None
     negative_prompt: str = ""  # of the authors: what their guidance leads away from
+    speakers: int = 1  # at most, in one picture
 
     def __post_init__(self) -> None:
         if 16_000 % self.frame_rate:

@@ -19,7 +19,7 @@ from PIL import Image
 from pipeline import interface
 from pipeline.acceleration.profile import Acceleration, profile
 from pipeline.avatars import find_avatar
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, ModelMismatch
 from pipeline.interface import AvatarFrame, admit, native
 from pipeline.media.image_file import Picture, hash_picture
 from pipeline.media.image_sandbox import load_picture
@@ -35,6 +35,7 @@ from pipeline.models.wan.generation.recipes import check_pace, perform
 from pipeline.models.wan.loading import WanModel, departs, load_model, only_candidate
 from pipeline.models.wan.model_cards import Card, card
 from pipeline.models.wan.network.condition import Reference, encode_frames, encode_reference
+from pipeline.models.wan.network.speakers import areas
 from pipeline.models.wan.run_options import RunOptions, check_manner
 from pipeline.models.wan.stage_clock import stage_clock
 from pipeline.models.wan.stream import FrameMemory, Parts, WanAvatar, WanStream, step_together
@@ -76,6 +77,9 @@ class WanPipeline:
         check_manner(model.card, self.manner, model.tiny is not None)
         self.applied = applied or Applied(AccelerationPlan())
         check_pace(model.card, self.applied.pace, model.dit.config.depth)
+        if self.manner.boxes and self.applied.pace.reuse:
+            raise ModelMismatch("two speakers need attention that is computed at every step: use a "
+                                "--speed without reuse")  # fmt: skip
         self.accepted = Accepted()
         self.engine = WanEngine(self.applied.streams)
         self.label = Label()  # burnt into every frame; another one, or none, is the operator's
@@ -240,7 +244,8 @@ class WanPipeline:
         seed: int = 0,
         schedule: str = "parallel",
     ) -> Iterator[AvatarFrame]:
-        """Frames of a whole recording, in order, the last one covering its last sample.
+        """Frames of a whole recording, in order, the last one covering its last sample. Where
+        ``RunOptions.boxes`` name two people ``speech`` comes as (N, 2), one channel each.
 
         ``schedule`` "parallel" denoises ``RunOptions.window`` chunks together where the checkpoint
         permits it, and their last frames use the speech that follows; "causal" works as a live
@@ -295,6 +300,7 @@ class WanPipeline:
             avatar.reference,
             seed,
             self.applied.pace,
+            areas(manner.boxes, avatar.reference.latent, model.dit.config.patch),
         )
         performance = perform(
             score,
@@ -306,10 +312,11 @@ class WanPipeline:
             speech_ahead,
         )
         heard = max(HEARD_S * self.frame_rate, performance.span().stop + performance.hop)
-        ears = SpeechWindow(model.speech, SAMPLE_RATE // self.frame_rate, heard)
+        persons = len(manner.boxes) or 1
+        ears = SpeechWindow(model.speech, SAMPLE_RATE // self.frame_rate, heard, persons)
         decoder = self._decoder((avatar.width, avatar.height))
         parts = Parts(performance, ears, decoder, memory, self.prompts, stage_clock(self.device))
-        return WanStream(avatar, grant, parts, self.frame_rate, self.label)
+        return WanStream(avatar, grant, parts, self.frame_rate, self.label, persons)
 
     def _decoder(self, size: tuple[int, int]) -> FrameDecoder:
         if self.model.tiny is not None:

@@ -93,6 +93,7 @@ class WanStream:
         parts: Parts,
         frame_rate: int,
         label: Label | None = None,
+        persons: int = 1,
     ) -> None:
         grant.check(image_sha256=avatar.image_sha256)
         self.avatar, self.grant = avatar, grant
@@ -100,7 +101,7 @@ class WanStream:
         self.frame_rate = frame_rate
         self.samples_per_frame = SAMPLE_RATE // frame_rate
         self._performance, self._parts = parts.performance, parts
-        self._backlog = SpeechBacklog()
+        self._backlog = SpeechBacklog(persons)
         self._gaps: list[tuple[int, int]] = []  # before which frame, how many samples of them
         self._shown = 0  # frames generated
         self._made: NewLatents | None = None  # latents of the next frames
@@ -109,7 +110,8 @@ class WanStream:
     # -- speech in ---------------------------------------------------------------------------
 
     def push(self, pcm: NDArray[np.float32]) -> None:
-        """Add float32 mono speech at 16 kHz, (N,), as ``SpeechBacklog.push`` does."""
+        """Add float32 speech at 16 kHz, (N,), where two people speak (N, 2), as
+        ``SpeechBacklog.push`` does."""
         self._backlog.push(pcm)
 
     def skip(self, samples: int) -> int:
@@ -132,7 +134,7 @@ class WanStream:
         stop, ahead = self._performance.span().stop, self._performance.ahead
         while (stop - ahead) * self.samples_per_frame < due:
             stop += self._performance.hop
-        self.push(np.zeros(max(stop * self.samples_per_frame - due, 0), np.float32))
+        self._backlog.pad(max(stop * self.samples_per_frame - due, 0))
 
     def set_prompt(self, prompt: str) -> None:
         """Change the style from the next chunk on."""

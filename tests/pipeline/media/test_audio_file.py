@@ -19,7 +19,7 @@ from pipeline.errors import (
     AudioTruncated,
     AudioUnreadable,
 )
-from pipeline.media.audio_file import SPEECH_RATE, blocks, open_audio, speech
+from pipeline.media.audio_file import SPEECH_RATE, blocks, check_duet, duet, open_audio, speech
 
 
 def tone(seconds: float, rate: int, hertz: float = 220.0) -> NDArray[np.float32]:
@@ -83,6 +83,28 @@ def test_blocks_are_bounded_and_join_to_the_whole(tmp_path: Path) -> None:
     small, large = list(speech(audio, 999)), list(speech(audio, 10**9))
     assert {len(part) for part in small[:-1]} == {999} and len(small[-1]) == 16_000 % 999
     np.testing.assert_array_equal(np.concatenate(small), np.concatenate(large))
+
+
+def test_two_speakers_are_kept_apart_by_their_channels(tmp_path: Path) -> None:
+    both = np.stack([tone(1.5, 48_000), tone(1.5, 48_000, 660.0)])
+    path = tmp_path / "both.wav"
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(2), out.setsampwidth(2), out.setframerate(48_000)
+        out.writeframes((both.T * 32767).astype("<i2").tobytes())
+    audio = open_audio(path)
+    check_duet(audio)
+    parts = list(duet(audio))
+    assert [part.shape for part in parts] == [(16_000, 2), (8_000, 2)]
+    heard = np.concatenate(parts)
+    for channel, hertz in enumerate((220, 660)):
+        strength = np.abs(np.fft.rfft(heard[:16_000, channel]))
+        assert strength.argmax() == hertz and strength[880 - hertz] < 0.01 * strength[hertz]
+
+
+def test_a_file_without_two_channels_is_no_duet(tmp_path: Path) -> None:
+    audio = open_audio(encode(tmp_path / "one.wav", tone(0.5, 16_000), 16_000))
+    with pytest.raises(AudioUnreadable, match="1 channel, two speakers need two"):
+        check_duet(audio)
 
 
 def test_an_hour_is_read_lazily(tmp_path: Path) -> None:

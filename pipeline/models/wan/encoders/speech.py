@@ -119,18 +119,21 @@ class SpeechWindow:
     """Streaming features: the newest ``window`` frames of speech are heard together.
 
     Until the window is full, the features are those of the whole clip so far; memory and time per
-    call stay constant after.
+    call stay constant after. With ``persons`` > 1 a sample is a row of so many, each heard alone.
     """
 
-    def __init__(self, encoder: SpeechEncoder, samples_per_frame: int, window: int) -> None:
+    def __init__(
+        self, encoder: SpeechEncoder, samples_per_frame: int, window: int, persons: int = 1
+    ) -> None:
         if window < 1:
             raise ValueError(f"the window must be at least 1 frame, not {window}")
         self._encoder, self._size, self._window = encoder, samples_per_frame, window
+        self._row = () if persons == 1 else (persons,)
         self.reset()
 
     def reset(self) -> None:
         """Forget; the next sample starts frame 0."""
-        self._kept = np.zeros(0, np.float32)
+        self._kept = np.zeros((0, *self._row), np.float32)
         self._start = 0  # frame of the first sample kept
 
     @property
@@ -139,12 +142,14 @@ class SpeechWindow:
         return self._start + len(self._kept) // self._size
 
     def push(self, pcm: NDArray[np.float32]) -> None:
-        """Add samples (N,), any length."""
-        self._kept = np.concatenate([self._kept, np.asarray(pcm, np.float32).reshape(-1)])
+        """Add samples (N,), any length; of several persons (N, persons)."""
+        fresh = np.asarray(pcm, np.float32).reshape(-1, *self._row)
+        self._kept = np.concatenate([self._kept, fresh])
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Features (stop - start, C) of the frames [start, stop), heard with all that the window
-        up to ``stop`` holds; what lies further back than the window is forgotten.
+        """Features (stop - start, C), of several persons (persons, stop - start, C), of the frames
+        [start, stop), heard with all that the window up to ``stop`` holds; what lies further back
+        than the window is forgotten.
         """
         first = max(stop - self._window, 0)
         if not first <= start < stop <= self.frames or start < self._start:
@@ -153,8 +158,11 @@ class SpeechWindow:
                 f"{self.frames} are"
             )
         self._forget(first)
-        heard = self._kept[: (stop - self._start) * self._size]
-        return self._encoder.features(heard, stop - self._start)[start - self._start :]
+        heard, count = self._kept[: (stop - self._start) * self._size], stop - self._start
+        if not self._row:
+            return self._encoder.features(heard, count)[start - self._start :]
+        apart = [self._encoder.features(each, count) for each in heard.T]
+        return torch.stack(apart)[:, start - self._start :]
 
     def hush(self, start: int) -> None:
         """From frame ``start`` on, silence was heard instead."""

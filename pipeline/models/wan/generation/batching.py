@@ -84,8 +84,8 @@ def kind(ask: ForwardRequest) -> Hashable:
     short = ask.shortcut
     reuse = None if short.reuse is None else (short.step, short.reuse.state)
     return (id(ask.dit), ask.x.shape[1:], ask.x.dtype, ask.places, ask.mod.head.shape[1:],
-            ask.told[0].deaf, ask.ring is None, ask.keep, short.attend, reuse,
-            id(ask.graphs))  # fmt: skip
+            ask.told[0].deaf, ask.told[0].areas is None, ask.ring is None, ask.keep, short.attend,
+            reuse, id(ask.graphs))  # fmt: skip
 
 
 class Batch:

@@ -89,6 +89,7 @@ class GenerationSetup:
     reference: Reference
     seed: int
     pace: AccelerationPlan = field(default_factory=AccelerationPlan)
+    areas: Tensor | None = None  # (3, S) of two people who speak, and the background
 
     @torch.no_grad()
     def modulations(self) -> list[Modulation]:
@@ -213,12 +214,13 @@ class ChunkPerformance(GenerationState):
         return Span(max(first - self._reach, 0), stop + self._ahead)
 
     def turn(self, features: Tensor) -> Generation[NewLatents]:
-        """Speech features (frames of the span, C) -> the new clean latents."""
+        """Speech features (frames of the span, C), of two people (2, frames, C), -> the new clean
+        latents."""
         score, chunks = self._score, self._chunks()
         audio = self._hear(features.to(score.device), chunks)
         past = self._past()
         picture = past if self._video else score.reference
-        lot = branches(score.dit, score.guidance, self.prompts, picture.tokens, audio)
+        lot = branches(score.dit, score.guidance, self.prompts, picture.tokens, audio, score.areas)
         side = torch.cat([self._beside(past if k == 0 else None) for k in range(len(chunks))])
 
         velocity = GuidedVelocity(score.dit, lot, side, self._mods, score.pace)
@@ -256,14 +258,19 @@ class ChunkPerformance(GenerationState):
     def _hear(self, features: Tensor, chunks: list[Chunk]) -> Speech:
         """Speech of each chunk as its transformer wants it; a chunk begins like a clip."""
         span, size = self.span(), 4 * self._length - 3
-        if len(features) != span.stop - span.start:
-            raise ValueError(f"{len(features)} frames of speech for a span of "
+        if features.shape[-2] != span.stop - span.start:
+            raise ValueError(f"{features.shape[-2]} frames of speech for a span of "
                              f"{span.stop - span.start}")  # fmt: skip
         audio = self._score.dit.config.audio
-        if isinstance(audio, AttendedAudio):
-            features = frame_windows(features[None], audio.window)[0]
-        rows = torch.stack([features[4 * c.start - span.start :][:size] for c in chunks])
-        return latent_steps(rows) if isinstance(audio, AttendedAudio) else group_frames(rows)
+        cuts = [slice(at := 4 * c.start - span.start, at + size) for c in chunks]
+        if not isinstance(audio, AttendedAudio):
+            return group_frames(torch.stack([features[cut] for cut in cuts]))
+        if features.ndim == 2:
+            windows = frame_windows(features[None], audio.window)[0]
+            return latent_steps(torch.stack([windows[cut] for cut in cuts]))
+        persons = frame_windows(features, audio.window)  # (2, frames, window, C)
+        apart = [latent_steps(persons[:, cut]) for cut in cuts]
+        return torch.stack([a for a, _ in apart]), torch.stack([b for _, b in apart])
 
     def _beside(self, past: Reference | None) -> Tensor:
         """Beside a chunk's noise, of which ``past`` is given."""

@@ -78,7 +78,12 @@ class Branches:
 
 
 def branches(
-    dit: WanDiT, guidance: Guidance, prompts: Prompts, image: Tensor | None, audio: Speech
+    dit: WanDiT,
+    guidance: Guidance,
+    prompts: Prompts,
+    image: Tensor | None,
+    audio: Speech,
+    areas: Tensor | None = None,
 ) -> Branches:
     """Encode the condition of each branch of guidance, once a chunk.
 
@@ -91,7 +96,8 @@ def branches(
 
     def told(prompt: Tensor, heard: Speech) -> list[BlockCondition]:
         seen = None if image is None else image.expand(batch, -1, -1)
-        return dit.encode(prompt.expand(batch, -1, -1), seen, heard)
+        where = None if areas is None else areas.expand(batch, -1, -1)
+        return dit.encode(prompt.expand(batch, -1, -1), seen, heard, where)
 
     if text == sound == 1.0:
         return Branches([told(prompts.wanted, audio)], (1.0,))

@@ -48,7 +48,7 @@ class ForwardRequest:
 
 
 Generation = Generator[ForwardRequest, Tensor, T]
-Kind = tuple[bool, bool, bool, int]  # of a hint: image, addition, audio or not; deaf latents
+Kind = tuple[bool, bool, bool, bool, int]  # of a hint: image, addition, audio, areas; deaf latents
 
 
 def answer(ask: ForwardRequest) -> Tensor:
@@ -78,7 +78,8 @@ def _replay(graphs: Graphs, ask: ForwardRequest) -> Tensor:
 
 def flatten(told: list[BlockCondition]) -> tuple[list[Tensor], list[Kind]]:
     """The tensors of some hints in order, and what else there is to know of each."""
-    kinds = [(h.image is not None, h.added is not None, h.audio is not None, h.deaf) for h in told]
+    kinds = [(h.image is not None, h.added is not None, h.audio is not None, h.areas is not None,
+              h.deaf) for h in told]  # fmt: skip
     return [value for hint in told for value in _tensors(hint)], kinds
 
 
@@ -88,6 +89,8 @@ def _tensors(hint: BlockCondition) -> Iterator[Tensor]:
     if hint.added is not None:
         yield hint.added
     yield from hint.audio or ()
+    if hint.areas is not None:
+        yield hint.areas
 
 
 def unflatten(flat: Sequence[Tensor], kinds: list[Kind]) -> list[BlockCondition]:
@@ -100,9 +103,9 @@ def unflatten(flat: Sequence[Tensor], kinds: list[Kind]) -> list[BlockCondition]
     return [
         BlockCondition(
             text=(next(rest), next(rest)), image=pair(image), added=next(rest) if added else None,
-            audio=pair(audio), deaf=deaf,
+            audio=pair(audio), deaf=deaf, areas=next(rest) if areas else None,
         )
-        for image, added, audio, deaf in kinds
+        for image, added, audio, areas, deaf in kinds
     ]  # fmt: skip
 
 
@@ -116,6 +119,8 @@ def join(told: Sequence[list[BlockCondition]]) -> list[BlockCondition]:
             else torch.cat([hint.added for hint in hints if hint.added is not None]),
             audio=_pairs([hint.audio for hint in hints if hint.audio]) if hints[0].audio else None,
             deaf=hints[0].deaf,
+            areas=None if hints[0].areas is None
+            else torch.cat([hint.areas for hint in hints if hint.areas is not None]),
         )
         for hints in zip(*told, strict=True)
     ]  # fmt: skip

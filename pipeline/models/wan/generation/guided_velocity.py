@@ -99,6 +99,8 @@ class GuidedVelocity:
         pace: AccelerationPlan,
         place: LatentPositions | None = None,
     ) -> None:
+        if pace.reuse and lot.told[0][0].areas is not None:
+            raise ValueError("two people are told apart by attention that is computed, not reused")
         self._dit, self._lot, self._side, self._mods, self._pace = dit, lot, side, mods, pace
         self._place = place or LatentPositions()
         self._table = dit.table(side.shape, self._place.start, self._place.ring)

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from pipeline.attention import attend
 from pipeline.models.wan.config import AddedAudio, AttendedAudio, WanConfig, temporal_stride
-from pipeline.models.wan.network.layers import join_heads, split_heads
+from pipeline.models.wan.network.layers import join_heads, rotate_pairs, split_heads
+from pipeline.models.wan.network.speakers import PERSONS, rotary, speech_places
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -96,7 +97,8 @@ class AttendedProjection(nn.Module):
 
 
 class AudioCrossAttention(nn.Module):
-    """Layout B: the pixels of a latent attend to its own audio tokens; no norm, no positions."""
+    """Layout B: the pixels of a latent attend to its own audio tokens; no norm, and positions only
+    where two people speak (``speakers``)."""
 
     def __init__(self, config: WanConfig, token_dim: int) -> None:
         super().__init__()
@@ -105,14 +107,23 @@ class AudioCrossAttention(nn.Module):
         self.kv_linear = nn.Linear(token_dim, 2 * config.dim)
         self.proj = nn.Linear(config.dim, config.dim)
 
-    def prepare(self, tokens: Tensor) -> KeyValue:
-        """Tokens (B, T, tokens, token_dim) -> keys and values (B T, H, tokens, D / H)."""
+    def prepare(self, tokens: Tensor, persons: int = 1) -> KeyValue:
+        """Tokens (B, T, tokens, token_dim), of two ``persons`` behind one another, -> keys and
+        values (B T, H, tokens, D / H)."""
         k, v = self.kv_linear(tokens.flatten(0, 1)).chunk(2, dim=-1)
-        return split_heads(k, self.heads), split_heads(v, self.heads)
+        k, v = split_heads(k, self.heads), split_heads(v, self.heads)
+        if persons == PERSONS:
+            at = speech_places(k.shape[2] // persons, k.device)
+            k = rotate_pairs(k, rotary(at, k.shape[-1]))
+        return k, v
 
-    def forward(self, x: Tensor, audio: KeyValue) -> Tensor:
-        """x (B, T S, D); ``audio`` from ``prepare`` tells T."""
+    def forward(self, x: Tensor, audio: KeyValue, places: Tensor | None = None) -> Tensor:
+        """x (B, T S, D); ``audio`` from ``prepare`` tells T; ``places`` (B, T S) where tokens
+        listen if two people speak."""
         latents = audio[0].shape[0] // x.shape[0]
-        q = split_heads(self.q_linear(x).unflatten(1, (latents, -1)).flatten(0, 1), self.heads)
+        q = split_heads(self.q_linear(x), self.heads)
+        if places is not None:
+            q = rotate_pairs(q, rotary(places[:, None], q.shape[-1]))
+        q = q.unflatten(2, (latents, -1)).transpose(1, 2).flatten(0, 1)
         out: Tensor = self.proj(join_heads(attend(q, *audio)))
         return out.unflatten(0, (x.shape[0], latents)).flatten(1, 2)  # type: ignore[no-any-return]

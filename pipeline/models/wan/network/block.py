@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from pipeline.attention.exact import Attend, attend
 from pipeline.models.wan.config import AttendedAudio, WanConfig
+from pipeline.models.wan.network import speakers
 from pipeline.models.wan.network.audio_conditioning import AudioCrossAttention, KeyValue
 from pipeline.models.wan.network.layers import (
     LayerNorm,
@@ -78,6 +79,15 @@ class SelfAttention(nn.Module):
             return self.o(join_heads(reach.attend(q, k, v))), own
         return self.o(join_heads(_block_causal(q, k, v, reach.frames, reach.causal))), own
 
+    def places(self, x: Tensor, reach: Reach, areas: Tensor) -> Tensor:
+        """Where each token listens, (B, N), of two people whose ``areas`` (B, 3, S) are known."""
+        first = x.shape[1] // reach.frames
+        q = split_heads(self.norm_q(self.q(x)), self.heads)
+        k = split_heads(self.norm_k(self.k(x[:, :first])), self.heads)
+        cos, sin = (table[-x.shape[1] :] for table in reach.table)
+        q, k = rotate_pairs(q, (cos, sin)), rotate_pairs(k, (cos[:first], sin[:first]))
+        return speakers.places(speakers.likeness(q, k, areas))
+
 
 def _block_causal(q: Tensor, k: Tensor, v: Tensor, frames: int, causal: Causal) -> Tensor:
     """Block by block, so that no mask of all tokens by all tokens is ever held."""
@@ -132,6 +142,7 @@ class BlockCondition:
     added: Tensor | None = None  # (B, T, D), layout A
     audio: KeyValue | None = None  # layout B
     deaf: int = 0  # first latents that hear nothing of it
+    areas: Tensor | None = None  # (B, 3, S) of two people and the background, layout B
 
 
 Passed = tuple[Tensor, Tensor, KeyValue | None]  # tokens, what attention gave, own keys and values
@@ -170,14 +181,15 @@ class Block(nn.Module):
         """x (B, N, D), which holds ``hint.added`` already, ``mod`` from ``modulated``. With what
         self-attention gave at another step, ``attended``, it is not computed again."""
         shift1, scale1, gate1, shift2, scale2, gate2 = mod.unbind(2)  # each (B, T or 1, D)
-        own = None
+        own = places = None
         if attended is None:
             h = modulate(x, self.norm1, shift1, scale1)
             attended, own = self.self_attn(h, reach, past)
+            places = None if hint.areas is None else self.self_attn.places(h, reach, hint.areas)
         x = gated(x, attended, gate1)
         x = x + self.cross_attn(self.norm3(x), hint.text, hint.image)
         if hint.audio is not None:
-            heard = self.audio_cross_attn(self.norm_x(x), hint.audio)
+            heard = self.audio_cross_attn(self.norm_x(x), hint.audio, places)
             if hint.deaf:
                 heard = heard.unflatten(1, (reach.frames, -1))
                 heard = F.pad(heard[:, hint.deaf :], (0, 0, 0, 0, hint.deaf, 0)).flatten(1, 2)

@@ -31,6 +31,7 @@ from pipeline.models.wan.network.layers import (
     rotary_type,
     time_sinusoid,
 )
+from pipeline.models.wan.network.speakers import PERSONS
 
 FLOAT32 = ("time_embedding.", "time_projection.", "modulation")  # float32 whatever the rest is
 Speech = Tensor | tuple[Tensor, Tensor]
@@ -120,13 +121,19 @@ class WanDiT(nn.Module):
         return self.patch_embedding.weight.dtype
 
     def encode(
-        self, text: Tensor, image: Tensor | None = None, audio: Speech | None = None
+        self,
+        text: Tensor,
+        image: Tensor | None = None,
+        audio: Speech | None = None,
+        areas: Tensor | None = None,
     ) -> list[BlockCondition]:
         """The condition of each block, for any number of denoising steps.
 
         ``text`` (B, up to 512, 4096) is padded with zeros to its full length before the text MLP,
         and the padding is attended to. ``image`` (B, 257, 1280). ``audio`` of layout A is (B, T,
-        4 C) from ``hearing.group_frames``, of layout B the pair from ``hearing.latent_steps``.
+        4 C) from ``group_frames``, of layout B the pair from ``latent_steps``; where two people
+        speak each of the pair has them as second dimension, and ``areas`` (B, 3, S) says where
+        they are (``speakers.regions``).
         """
         self._check(text, image, audio)
         padded = F.pad(text, (0, 0, 0, self.config.text_tokens - text.shape[1]))
@@ -138,7 +145,8 @@ class WanDiT(nn.Module):
                 text=block.cross_attn.prepare_text(words),
                 image=None if picture is None else block.cross_attn.prepare_image(picture),
                 added=self._added(heard, i),
-                audio=self._attended(heard, block),
+                audio=self._attended(heard, block, 1 if areas is None else PERSONS),
+                areas=areas,
             )
             for i, block in enumerate(self.carry())
         ]
@@ -167,7 +175,11 @@ class WanDiT(nn.Module):
         if audio is None:
             return None
         parts = (audio,) if isinstance(audio, Tensor) else audio
-        return self.audio_proj(*(part.to(self.dtype) for part in parts))  # type: ignore[no-any-return]
+        if isinstance(audio, Tensor) or parts[0].ndim == 4:
+            return self.audio_proj(*(part.to(self.dtype) for part in parts))  # type: ignore[no-any-return]
+        batch, persons = parts[0].shape[:2]
+        apart = self.audio_proj(*(part.flatten(0, 1).to(self.dtype) for part in parts))
+        return torch.cat(apart.unflatten(0, (batch, persons)).unbind(1), dim=2)
 
     def _added(self, heard: Tensor | None, block: int) -> Tensor | None:
         if not isinstance(self.config.audio, AddedAudio) or heard is None:
@@ -177,10 +189,12 @@ class WanDiT(nn.Module):
             return None
         return self.audio_cond_projs[index](heard)  # type: ignore[no-any-return]
 
-    def _attended(self, heard: Tensor | None, block: nn.Module) -> tuple[Tensor, Tensor] | None:
+    def _attended(
+        self, heard: Tensor | None, block: nn.Module, persons: int
+    ) -> tuple[Tensor, Tensor] | None:
         if heard is None or isinstance(self.config.audio, AddedAudio):
             return None
-        return block.audio_cross_attn.prepare(heard)  # type: ignore[no-any-return,operator,union-attr]
+        return block.audio_cross_attn.prepare(heard, persons)  # type: ignore[no-any-return,operator,union-attr]
 
     def modulation(self, t: Tensor) -> Modulation:
         """Modulation of blocks and head by levels ``t`` in [0, 1000], (B,) or per latent (B, T)."""

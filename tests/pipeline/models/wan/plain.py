@@ -120,10 +120,13 @@ def transformer(
     audio_b: Tensor | None = None,
     seen: list[list[int]] | None = None,
     start: int = 0,
+    who: list[int] | None = None,
 ) -> Tensor:
     """Velocity (16, T, h, w) of x (C, T, h, w) at one level per latent; float64.
 
-    ``seen[i]`` are the latents that latent i attends to.
+    ``seen[i]`` are the latents that latent i attends to. Where two people speak, ``audio_b`` has
+    the first one's tokens, then the second one's, and ``who`` says of every token of a latent
+    whether it shows the first (0), the second (1) or neither (2).
     """
     s = {name: value.double() for name, value in s.items()}
     weight = s["patch_embedding.weight"]
@@ -152,7 +155,8 @@ def transformer(
         if audio_a is not None and 2 <= b <= depth // 2:
             extra = linear(s, f"audio_cond_projs.{b - 2}", audio_a)
             h = h + extra.repeat_interleave(size, dim=0)
-        h = block(s, f"blocks.{b}", h, places, times, size, heads, words, picture, audio_b, seen)
+        h = block(s, f"blocks.{b}", h, places, times, size, heads, words, picture, audio_b, seen,
+                  who)  # fmt: skip
     out = torch.zeros(16, frames, 2 * rows, 2 * columns, dtype=torch.float64)
     for n, (f, r, c) in enumerate(places):
         shift, scale = s["head.modulation"][0] + times[f - start][0]
@@ -173,6 +177,7 @@ def block(
     picture: Tensor | None,
     audio_b: Tensor | None,
     seen: list[list[int]] | None,
+    who: list[int] | None = None,
 ) -> Tensor:
     frames = len(times)
     mods = torch.stack([s[f"{name}.modulation"][0] + e0 for _, e0 in times])  # (T, 6, D)
@@ -186,6 +191,7 @@ def block(
         allowed = range(frames) if seen is None else seen[f]
         index = [g * size + i for g in allowed for i in range(size)]
         rows.append(attention(q[f * size : (f + 1) * size], k[index], v[index], heads))
+    where = None if who is None else listening(q, k[:size], who, heads)
     h = h + linear(s, f"{name}.self_attn.o", torch.cat(rows)) * m[:, 2]
     x = affine_norm(s, f"{name}.norm3", h, 1e-6)
     cross = f"{name}.cross_attn"
@@ -203,7 +209,42 @@ def block(
         for f in range(frames):
             kv = linear(s, f"{name}.audio_cross_attn.kv_linear", audio_b[f])
             k, v = kv[:, : kv.shape[1] // 2], kv[:, kv.shape[1] // 2 :]
-            rows.append(attention(q[f * size : (f + 1) * size], k, v, heads))
+            own = q[f * size : (f + 1) * size]
+            if where is not None:
+                own = turned(own, where[f * size : (f + 1) * size], heads)
+                k = turned(k, [2.0] * (len(k) // 2) + [22.0] * (len(k) // 2), heads)
+            rows.append(attention(own, k, v, heads))
         h = h + linear(s, f"{name}.audio_cross_attn.proj", torch.cat(rows))
     x = norm(h, 1e-6) * (1 + m[:, 4]) + m[:, 3]
     return h + linear(s, f"{name}.ffn.2", tanh_gelu(linear(s, f"{name}.ffn.0", x))) * m[:, 5]
+
+
+def listening(q: Tensor, first: Tensor, who: list[int], heads: int) -> list[float]:
+    """The position at which each token listens: like whom of the first latent's tokens it is."""
+    width = q.shape[1] // heads
+    alike = []
+    for token in q:
+        shares = [0.0, 0.0, 0.0]
+        for h in range(heads):
+            part = slice(h * width, (h + 1) * width)
+            scores = torch.softmax(first[:, part] @ token[part] / math.sqrt(width), 0)
+            for area in range(3):
+                members = [float(p) for p, a in zip(scores, who, strict=True) if a == area]
+                shares[area] += sum(members) / max(len(members), 1) / heads
+        alike.append(shares)
+    out = []
+    for shares in alike:
+        area = shares.index(max(shares))
+        column = [row[area] for row in alike]
+        part = (shares[area] - min(column)) / (max(column) - min(column))
+        out.append((4 * part, 20 + 4 * part, 12.0)[area])
+    return out
+
+
+def turned(x: Tensor, at: list[float], heads: int) -> Tensor:
+    """(N, D): adjacent pairs of every head as complex numbers, turned by one position a row."""
+    width = x.shape[1] // heads
+    turns = [[cmath.exp(1j * p * 10000.0 ** (-2 * j / width)) for j in range(width // 2)] * heads
+             for p in at]  # fmt: skip
+    pairs = torch.view_as_complex(x.reshape(len(x), -1, 2).contiguous())
+    return torch.view_as_real(pairs * torch.tensor(turns, dtype=torch.complex128)).reshape(x.shape)

@@ -13,9 +13,14 @@ import pytest
 from PIL import Image
 from scipy.io import wavfile
 
+from pipeline.attention.cache import Reuse
 from pipeline.consent import ConsentGrant, Kind, Registry
 from pipeline.consent.registry import new_record
+from pipeline.errors import ModelMismatch
+from pipeline.models.wan.accelerate import Applied
+from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.model_cards import Schedule, card
+from pipeline.models.wan.network.speakers import HALVES
 from pipeline.models.wan.pipeline import WanPipeline
 from pipeline.models.wan.run_options import RunOptions
 from pipeline.render import main as render_command
@@ -73,6 +78,37 @@ def test_harmonised_chunks_agree_and_cover_the_same_frames(grant: ConsentGrant) 
     one_by_one = render(WanPipeline(parts), grant, 1.3)
     assert len(together) == len(one_by_one) == 33
     assert not np.array_equal(together[-1].image, one_by_one[-1].image)
+
+
+@pytest.mark.parametrize("name", ["infinitetalk-14b", "multitalk-14b"])
+@pytest.mark.parametrize("window", [1, 2])
+def test_two_people_in_one_picture_speak_each_with_its_own_voice(
+    grant: ConsentGrant, name: str, window: int
+) -> None:
+    schedule = replace(card(name).schedule, steps=2)
+    pipeline = WanPipeline(model(name, schedule=schedule), RunOptions(window=window, boxes=HALVES))
+    avatar = pipeline.enrol(picture(), grant)
+    voices = np.stack([speech(1.3), speech(1.3, seed=1)], 1)
+
+    def images(both: np.ndarray) -> np.ndarray:
+        pieces = [both[:9999], both[9999:]]
+        return np.stack([f.image for f in pipeline.render(avatar, grant, pieces, "calm", seed=3)])
+
+    first = images(voices)
+    assert len(first) == 33 and np.array_equal(first, images(voices))
+    assert not np.array_equal(first, images(voices[:, ::-1])), "it does not matter who speaks"
+
+
+def test_who_takes_two_speakers_is_said_before_anything_is_rendered() -> None:
+    with pytest.raises(ModelMismatch, match="one speaker: InfiniteTalk 14B and MultiTalk 14B"):
+        WanPipeline(model("flashtalk-14b"), RunOptions(boxes=HALVES))
+    for boxes in (HALVES[:1], ((0, 0, 0.5, 1), (0.5, 0, 1.2, 1)), ((0, 0, 0, 1), (0.5, 0, 1, 1))):
+        with pytest.raises(ValueError, match="two boxes within the picture"):
+            RunOptions(boxes=boxes)
+    reuse = AccelerationPlan(reuse=Reuse.of(2, 4))
+    parts = model("multitalk-14b", schedule=Schedule(2, 5.0, "euler", "float32"))
+    with pytest.raises(ModelMismatch, match="without reuse"):
+        WanPipeline(parts, RunOptions(boxes=HALVES), Applied(reuse))
 
 
 def test_render_writes_a_file_at_the_models_own_rate(

@@ -53,6 +53,8 @@ def small_card(name: str, **changes: object) -> Card:
         "livetalk-1.3b": Recipe("ring", block=2, window=5, sink=2),
         "omniavatar-1.3b": Recipe("overlap", frames=21, overlap=5),
         "flashtalk-14b": Recipe("motion", frames=21, overlap=5),
+        "infinitetalk-14b": Recipe("motion", frames=21, overlap=5),
+        "multitalk-14b": Recipe("video", frames=21, overlap=5),
         "avatarforcing-1.3b": Recipe("rolling", block=2, window=10, sink=1),
         "liveact-18b": card("liveact-18b").recipe,
     }

@@ -12,6 +12,7 @@ from pipeline.models.wan.network.block import Causal
 from pipeline.models.wan.network.dit import WanDiT
 from pipeline.models.wan.network.kv_ring import KvRing
 from pipeline.models.wan.network.layers import axis_dims, rotary_grid, time_sinusoid
+from pipeline.models.wan.network.speakers import regions
 from tests.pipeline.models.wan import plain, small
 
 
@@ -87,6 +88,26 @@ def test_layout_b_equals_its_plain_re_derivation() -> None:
     theirs = plain.transformer(s, x, [937.5] * 3, text, heads=2, text_tokens=7, image=image,
                                audio_b=audio)  # fmt: skip
     assert small.relative(ours, theirs) < 1e-5
+
+
+def test_two_speakers_equal_their_plain_re_derivation() -> None:
+    model = small.dit("B")
+    x, text, image = torch.randn(36, 3, 4, 8), torch.randn(5, 20), torch.randn(257, 18)
+    voices = torch.randn(2, 9, 12)
+    steps = [latent_steps(frame_windows(voice[None], 5)) for voice in voices]
+    both = (torch.stack([a for a, _ in steps], 1), torch.stack([b for _, b in steps], 1))
+    shown = regions(((0, 0, 0.3, 1), (0.6, 0, 1, 0.5)), 2, 4)
+    told = model.encode(text[None], image[None], both, shown[None])
+    ours = model(x[None], torch.tensor([937.5]), told)[0]
+    s = {k: v.double() for k, v in model.state_dict().items()}
+    audio = torch.cat([plain.audio_tokens_b(s, voice.double(), 3) for voice in voices], 1)
+    theirs = plain.transformer(s, x, [937.5] * 3, text, heads=2, text_tokens=7, image=image,
+                               audio_b=audio, who=[0, 0, 2, 1, 0, 0, 2, 2])  # fmt: skip
+    assert small.relative(ours, theirs) < 1e-5
+    swapped = model(x[None], torch.tensor([937.5]),
+                    model.encode(text[None], image[None], tuple(p.flip(1) for p in both),
+                                 shown[None]))[0]  # fmt: skip
+    assert small.relative(swapped, theirs) > 1e-3, "it does not matter who says what"
 
 
 def test_block_causal_attention_equals_its_plain_re_derivation() -> None:
