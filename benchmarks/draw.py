@@ -67,7 +67,9 @@ def milliseconds(work: Callable[[NDArray[np.float32]], object], count: int) -> t
 def _sheets(subject: IdentityAnchor, out: NDArray[np.uint8]) -> None:
     nothing, tables = np.zeros(out.shape[:2], np.bool_), texture_sampling.tables()
     for each in subject.sheets:
-        layer_warp.draw(each, subject.vertices, np.empty_like(each.nodes), nothing, tables, out)
+        moved = np.empty_like(each.nodes)
+        layer_warp.move(each, subject.vertices, moved)
+        layer_warp.draw(each, moved, nothing, tables, out)
 
 
 def measure(camera: Camera, size: int, count: int) -> dict[str, tuple[float, float]]:

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.models.mini.arm_painter import ArmPainter
 from pipeline.models.mini.enrolment import contact_shadows
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
 from pipeline.models.mini.enrolment.photo_limits import restrained
@@ -89,7 +90,9 @@ class FrameRenderer:
         self._taken = np.empty_like(anchor.contact.taken)
         self._unfolded = unfolded(anchor.fit.state)
         self._moved = [np.empty_like(each.nodes) for each in anchor.sheets]
+        self._arms = ArmPainter(anchor, self._person)
         self._tables = tables()
+        self._nothing = np.zeros((anchor.height, anchor.width), np.bool_)
         self._canvas = Canvas(anchor.width, anchor.height, len(anchor.surface.faces))
         camera = anchor.camera
         numbers = (
@@ -113,6 +116,7 @@ class FrameRenderer:
             raise ValueError(f"out must be uint8 {shape}, got {out.dtype} {out.shape}")
         if not np.all(np.isfinite(state)):
             raise ValueError("the numbers of a state must be finite")
+        performed = state
         if not anchor.fit.exact:
             state = restrained(state, anchor.fit.state)
         self._person.pose(state, self._posed)
@@ -131,9 +135,13 @@ class FrameRenderer:
             self._vertices, surface.faces, surface.face_layer, surface.two_sided, anchor.texture,
             out, canvas, anchor.tolerance,
         )  # fmt: skip
-        for each, moved in zip(anchor.sheets, self._moved, strict=True):
-            layer_warp.draw(each, self._vertices, moved, canvas.settled, self._tables, out)
+        for each, moved in zip(anchor.sheets, self._moved, strict=False):
+            layer_warp.move(each, self._vertices, moved)
+            layer_warp.draw(each, moved, canvas.settled, self._tables, out)
         finish(self._vertices, self._looks, surface.faces, anchor.texture, out, canvas)
+        self._arms.draw(performed, self._vertices, self._nothing, self._tables, out)
+        for each in anchor.front:
+            layer_warp.draw(each, each.nodes, self._nothing, self._tables, out)
         return out
 
     def _unfold(self, state: F32) -> None:

@@ -14,13 +14,14 @@ It happens once; it costs a few seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.mini.enrolment import contact_shadows
 from pipeline.models.mini.enrolment.contact_shadows import Contact
+from pipeline.models.mini.enrolment.person_parts import PersonParts
 from pipeline.models.mini.enrolment.picture_cut import TEXELS, cut_picture
 from pipeline.models.mini.enrolment.picture_layers import PictureLayers, build_layers
 from pipeline.models.mini.enrolment.picture_view import PictureView, view_picture
@@ -29,11 +30,15 @@ from pipeline.models.mini.enrolment.skin import Folds
 from pipeline.models.mini.enrolment.surface import Surface
 from pipeline.models.mini.enrolment.texture_atlas import build_atlas
 from pipeline.models.mini.enrolment.vertex_table import VertexTable, build_table
+from pipeline.models.mini.enrolment.what_moves import what_moves
 from pipeline.models.mini.renderer import shading
+from pipeline.models.mini.renderer.limb_warp import MovingArm
 from pipeline.models.mini.renderer.warp_layer import Sheet
 from pipeline.models.mini.rig.body import Body
 from pipeline.models.mini.rig.camera import Camera
-from pipeline.models.mini.rig.fit import Fit, reference_vector
+from pipeline.models.mini.rig.fit import SHAPE_DIM, Fit, reference_vector
+from pipeline.models.mini.rig.gesture import told
+from pipeline.models.mini.rig.state import SLICES, STATE_DIM
 
 F32 = NDArray[np.float32]
 
@@ -58,9 +63,17 @@ class IdentityAnchor:
     texture: NDArray[np.uint32]  # packed atlas
     plate: NDArray[np.uint8]  # (H, W, 3) the picture without the person
     sheets: tuple[Sheet, ...]  # of trunk and head, left arm, right arm
+    arms: tuple[MovingArm, ...]  # of a photograph: drawn over the mesh, the ones behind first
+    front: tuple[Sheet, ...]  # what stands before the person
+    notes: tuple[str, ...]  # which parts of a photograph move, and which do not and why
     tolerance: float  # metres of depth that make another surface
     reference: F32  # (REF_DIM,) what the generator is told: rig.fit
     features: F32  # (LAYERS, 3) mean colours that identity should keep, 0..1; NaN where unseen
+
+    @property
+    def told(self) -> F32:
+        """The rest (STATE_DIM,) that the generator is told of, from which gestures are read."""
+        return self.reference[SHAPE_DIM : SHAPE_DIM + STATE_DIM]
 
 
 def build_anchor(
@@ -70,23 +83,27 @@ def build_anchor(
     height: int = 512,
     alpha: NDArray[np.uint8] | None = None,
     body: Body | None = None,
+    parts: PersonParts | None = None,
 ) -> IdentityAnchor:
     """Enrol a picture (H, W, 3), or (H, W, 4) with the foreground in its alpha channel.
 
-    ``alpha`` (H, W) gives the foreground where the picture does not. The picture is cut to the
-    output's proportions around the person. Raises ``ValueError``: no picture, a shape of another
-    body, a person that is not in the picture.
+    ``alpha`` (H, W) gives the foreground where the picture does not; ``parts`` are the layers of a
+    photograph, whose arms then move. The picture is cut to the output's proportions around the
+    person. Raises ``ValueError``: no picture, a shape of another body, a person that is not in the
+    picture.
     """
-    posed = pose_person(fit, body or bundled_body())
+    posed = pose_person(fit if parts is None else _arms_down(fit), body or bundled_body())
     cut = cut_picture(image, alpha, posed, width, height)
     seen = view_picture(cut, posed)
     atlas = build_atlas(seen)
     table = build_table(seen, atlas)
-    layers = build_layers(seen, table)
-    return _anchor(seen, table, layers)
+    layers = build_layers(seen, table, parts)
+    return _anchor(seen, table, layers, what_moves(posed.fit, parts, layers.still))
 
 
-def _anchor(seen: PictureView, table: VertexTable, layers: PictureLayers) -> IdentityAnchor:
+def _anchor(
+    seen: PictureView, table: VertexTable, layers: PictureLayers, notes: tuple[str, ...]
+) -> IdentityAnchor:
     posed, cut = seen.posed, seen.cut
     vertices = table.vertices.copy()
     vertices[:, shading.COVER] = layers.cover
@@ -107,7 +124,23 @@ def _anchor(seen: PictureView, table: VertexTable, layers: PictureLayers) -> Ide
         texture=shading.pack(table.texture),
         plate=layers.background,
         sheets=layers.sheets,
+        arms=layers.arms,
+        front=layers.front,
+        notes=notes,
         tolerance=max(0.008, 12 * seen.pixel),
-        reference=reference_vector(posed.fit, cut.camera),
+        reference=reference_vector(_told(posed.fit, layers.arms), cut.camera),
         features=table.features,
     )
+
+
+def _arms_down(fit: Fit) -> Fit:
+    """The fit with its arms hanging: arms that are layers of their own hide no trunk."""
+    state = fit.state.copy()
+    for part in ("left_arm", "right_arm"):
+        state[SLICES[part]] = 0
+    return replace(fit, state=state)
+
+
+def _told(fit: Fit, arms: tuple[MovingArm, ...]) -> Fit:
+    """The fit that the generator is told of: hands that can move are ready to speak."""
+    return replace(fit, state=told(fit.state, tuple(arm.side for arm in arms if arm.moves)))

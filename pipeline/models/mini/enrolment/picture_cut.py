@@ -43,6 +43,18 @@ class PictureCut:
         """Of the frame, px."""
         return int(self.frame.shape[0])
 
+    def places(self, points: F32) -> F32:
+        """Places (N, >= 2) of the picture that was handed in, in px of the frame."""
+        corner = np.array(self.corner, np.float32)
+        return np.asarray((points[..., :2] - corner) * (self.scale / TEXELS), np.float32)
+
+    def taken(self, pixels: U8) -> F32:
+        """Any channels (H, W, C) of the picture that was handed in, in texels of the cut."""
+        left, top = self.corner
+        wide, high = TEXELS * self.width / self.scale, TEXELS * self.height / self.scale
+        box = (left, top, left + wide, top + high)
+        return _fine(pixels, box, _resized(pixels, box, self.width, self.height))
+
     def texels(self, landmarks: Landmarks) -> dict[str, tuple[float, float]]:
         """Landmarks of the picture that was handed in, in texels."""
         left, top = self.corner

@@ -214,26 +214,33 @@ def _draw(skin, texels, places, quads, tears, tables, picture):  # type: ignore[
     _flush(skin, tables, n, picture[0])
 
 
+def move(sheet: Sheet, vertices: F32, moved: F32) -> None:
+    """Write into ``moved`` (M, 2) where the sheet's nodes are as the rows of ``vertices`` stand."""
+    if not sheet.empty:
+        _move(sheet.nodes, sheet.rows, sheet.weights, sheet.anchors, sheet.grip, vertices, moved)
+
+
 def draw(
     sheet: Sheet,
-    vertices: F32,
     moved: F32,
     settled: NDArray[np.bool_],
     tables: Tables,
     out: NDArray[np.uint8],
 ) -> None:
-    """Draw the sheet over ``out`` (H, W, 3) as the rows of ``vertices`` stand now.
+    """Draw the sheet over ``out`` (H, W, 3) with its nodes at ``moved`` (M, 2).
 
-    ``settled`` (H, W) pixels are left as they are. ``moved`` (M, 2) receives the nodes, ``tables``
-    is memory from :func:`pipeline.models.mini.renderer.texture_sampling.tables`.
+    ``settled`` (H, W) pixels are left as they are; ``tables`` is memory from
+    :func:`pipeline.models.mini.renderer.texture_sampling.tables`.
     """
     if sheet.empty:
         return
-    _move(
-        sheet.nodes, sheet.rows, sheet.weights, sheet.anchors, sheet.grip, vertices, moved
-    )  # fmt: skip
     skin = (sheet.texture.reshape(-1), sheet.texture.shape[1], sheet.texture.shape[0])
+    places = (
+        sheet.nodes
+        if sheet.corner == (0.0, 0.0)
+        else sheet.nodes - np.array(sheet.corner, np.float32)
+    )
     _draw(
-        skin, np.float32(sheet.texels), (sheet.nodes, moved), sheet.quads, sheet.tears, tables,
+        skin, np.float32(sheet.texels), (places, moved), sheet.quads, sheet.tears, tables,
         (out, settled),
     )  # fmt: skip

@@ -40,6 +40,7 @@ class Sheet:
     anchors: F32  # (M, K, 2) where those rows are in the reference
     grip: F32  # (M,) how far the node follows: 1 on the person, 0 in the background
     tears: bool  # quads fade when they are stretched
+    corner: tuple[float, float] = (0.0, 0.0)  # of the texture, px of the output
 
     @property
     def empty(self) -> bool:
@@ -55,15 +56,19 @@ def build(
     width: int,
     height: int,
     body: NDArray[np.bool_] | None = None,
+    *,
+    cell: float = CELL,
+    also: F32 | None = None,
 ) -> Sheet:
     """A sheet over the cells where something is ``wanted``, and their neighbours.
 
     ``alpha`` and ``wanted`` have the texture's size; ``points`` (R, 3) are the surface's rows in
     output px, of which only those that are ``sure`` (R,) > 0.5 are followed. With a ``body`` mask
     of the texture's size the sheet is elastic: it does not tear, and away from the body it rests.
+    ``cell`` is a quad's side, px in a picture of 512; ``also`` (2,) is a last node, of no quad.
     """
     unit = height / 512
-    cell = CELL * unit
+    cell = cell * unit
     columns, lines = int(np.ceil(width / cell)), int(np.ceil(height / cell))
     texels = texture.shape[0] / height
     on = _cells(wanted, columns, lines, cell * texels)
@@ -77,6 +82,8 @@ def build(
         np.stack([corner, corner + 1, below, below + 1], 1), return_inverse=True
     )
     nodes = np.stack([used % (columns + 1), used // (columns + 1)], 1) * cell
+    if also is not None:
+        nodes = np.concatenate([nodes, also[None]])
     rows = _followed(points, sure, width, height, _SPREAD * unit)
     count = min(_POINTS, len(rows) - 1)
     if len(used) == 0 or count < 3:

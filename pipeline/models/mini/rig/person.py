@@ -80,15 +80,27 @@ class Person:
         elif out.shape != expected or out.dtype != np.float32:
             raise ValueError(f"out must be float32 {expected}, got {out.dtype} {out.shape}")
         state = np.ascontiguousarray(state, np.float32)
-        bones, rows, units = self.skeleton, self.skeleton.rows, self.body.units
-        transforms = np.empty((len(BONES), 12), np.float32)
-        skinning.pose_bones(
-            state, skeleton.PARENT_INDEX, bones.joints, bones.zero,
-            rows.start, rows.group, rows.state, rows.axis, transforms,
-        )  # fmt: skip
+        units = self.body.units
+        transforms = self._transforms(state)
         skinning.pose_vertices(
             self.rest, unit_weights(state), units.start, units.index, units.offset,
             self.body.bone, self.body.weight, transforms, self._sway, state[_ROOT], out,
+        )  # fmt: skip
+        return out
+
+    def joint_places(self, state: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Where bones begin (B, 3) in a state, in the order of BONES, without the root's way."""
+        turns = self._transforms(np.ascontiguousarray(state, np.float32)).reshape(-1, 3, 4)
+        rest = np.array([self.joints[name] for name in BONES])
+        return np.asarray((turns[:, :, :3] @ rest[:, :, None])[..., 0] + turns[:, :, 3])
+
+    def _transforms(self, state: Floats) -> Floats:
+        """Every bone's way from the rest surface (B, 12)."""
+        bones, rows = self.skeleton, self.skeleton.rows
+        out = np.empty((len(BONES), 12), np.float32)
+        skinning.pose_bones(
+            state, skeleton.PARENT_INDEX, bones.joints, bones.zero,
+            rows.start, rows.group, rows.state, rows.axis, out,
         )  # fmt: skip
         return out
 

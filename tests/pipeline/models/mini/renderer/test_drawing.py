@@ -333,7 +333,8 @@ def draw_sheet(
     nodes = np.empty_like(made.nodes)
     if settled is None:
         settled = np.zeros(out.shape[:2], np.bool_)
-    layer_warp.draw(made, rows, nodes, settled, texture_sampling.tables(), out)
+    layer_warp.move(made, rows, nodes)
+    layer_warp.draw(made, nodes, settled, texture_sampling.tables(), out)
     return nodes
 
 

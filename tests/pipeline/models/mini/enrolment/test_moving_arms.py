@@ -1,0 +1,184 @@
+"""Photographs taken apart: arms of known layers go where a performance says, and no further."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.models.mini.enrolment.arm_limits import limited
+from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
+from pipeline.models.mini.enrolment.person_parts import ArmLayer, Layer, PersonParts, Side
+from pipeline.models.mini.painter import FrameRenderer
+from pipeline.models.mini.renderer.limb_warp import Limb
+from pipeline.models.mini.rig.arm_motion import DIRECTIONS
+from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.state import INDEX, SLICES
+from tests.pictures import DRESSED, HALF, Model, Picture, psnr, rest_state, state
+
+SIZE = 192
+SLEEVE, SKIN = (40, 160, 60), (230, 60, 200)  # like nothing else in the picture
+JOINTS: dict[Side, tuple[tuple[int, int], ...]] = {
+    "left": ((124, 84), (132, 140), (140, 118)),
+    "right": ((68, 84), (60, 140), (52, 118)),
+}
+
+
+def arm_layer(side: Side, size: int = SIZE) -> ArmLayer:
+    """A bar from shoulder to elbow, and a bar with a round hand before it."""
+    shoulder, elbow, wrist = (np.array(at, float) for at in JOINTS[side])
+    outwards = np.sign(elbow[0] - SIZE / 2)
+    tips = wrist + np.array([[outwards * (4 + i), -12 + 2 * i] for i in range(5)])
+    hand = np.concatenate([wrist[None], *[np.linspace(wrist, tip, 5)[1:] for tip in tips]])
+    y, x = np.mgrid[:size, :size] + 0.5
+
+    def bar(a: NDArray[np.float64], b: NDArray[np.float64], wide: float) -> NDArray[np.float64]:
+        share = ((x - a[0]) * (b - a)[0] + (y - a[1]) * (b - a)[1]) / ((b - a) @ (b - a))
+        share = np.clip(share, 0, 1)
+        far = np.hypot(x - a[0] - share * (b - a)[0], y - a[1] - share * (b - a)[1])
+        return np.clip(wide - far + 0.5, 0, 1)
+
+    upper, lower = bar(shoulder, elbow, 9), np.maximum(bar(elbow, wrist, 7), bar(wrist, tips[2], 8))
+
+    def layer(alpha: NDArray[np.float64], colour: tuple[int, int, int]) -> Layer:
+        rgb = np.broadcast_to(np.array(colour, np.uint8), (*alpha.shape, 3))
+        return Layer(np.dstack([rgb, (alpha * 255).astype(np.uint8)]), (0, 0))
+
+    places = [(float(at[0]), float(at[1])) for at in (shoulder, elbow, wrist)]
+    return ArmLayer(
+        side, layer(upper, SLEEVE), layer(lower, SKIN), *places, hand.astype(np.float32),
+        np.zeros(4, np.float32), 1.0, True,
+    )  # fmt: skip
+
+
+@cache
+def composed(sides: tuple[Side, ...] = ("left", "right")) -> tuple[Picture, IdentityAnchor]:
+    """A person whose arms are those bars, and the anchor of the picture."""
+    model = Model(HALF, SIZE)
+    down = state()
+    body, plate = model.render(down), model.background[::2, ::2].copy()
+    matte = (np.abs(body.astype(int) - plate).sum(2) > 12).astype(np.float32)
+    rgba = np.dstack([body, (matte * 255).astype(np.uint8)])
+    arms = {side: arm_layer(side) for side in sides}
+    parts = PersonParts(plate, rgba, arms, np.zeros_like(rgba), matte)
+    picture = parts.composed()
+    fit = Fit(model.shape, down, HALF, DRESSED, exact=False)
+    return picture, build_anchor(picture, fit, SIZE, SIZE, parts=parts)
+
+
+def rest(anchor: IdentityAnchor) -> NDArray[np.float32]:
+    """The state that the generator takes for this person's rest."""
+    return anchor.told.copy()
+
+
+def raised(anchor: IdentityAnchor, side: str, by: float = 0.4) -> NDArray[np.float32]:
+    out = rest(anchor)
+    out[INDEX[f"{side}_elbow"]] += by
+    return out
+
+
+def skin(frame: Picture) -> NDArray[np.bool_]:
+    red, green, blue = (frame[..., c].astype(int) for c in range(3))
+    return np.asarray((red > green + 90) & (blue > green + 70))
+
+
+def test_the_pose_of_the_picture_is_the_picture() -> None:
+    picture, anchor = composed()
+    assert psnr(FrameRenderer(anchor).paint(rest(anchor)), picture) > 36
+
+
+def test_a_performed_hand_takes_its_hand_along_and_no_other() -> None:
+    _, anchor = composed()
+    painter = FrameRenderer(anchor)
+    still, moved = skin(painter.paint(rest(anchor))), skin(painter.paint(raised(anchor, "left")))
+    left, right = np.s_[:, SIZE // 2 :], np.s_[:, : SIZE // 2]
+    assert np.nonzero(moved[left])[0].mean() < np.nonzero(still[left])[0].mean() - 4
+    assert (moved[right] == still[right]).mean() > 0.999
+
+
+def test_a_moved_arm_stays_whole_and_leaves_no_print() -> None:
+    _, anchor = composed()
+    frame = FrameRenderer(anchor).paint(raised(anchor, "left", 0.6))
+    still = FrameRenderer(anchor).paint(rest(anchor))
+    area = skin(still).sum()
+    assert 0.8 * area < skin(frame).sum() < 1.5 * area
+    gone = skin(still) & ~skin(frame)
+    gone[:, : SIZE // 2] = False
+    green = frame[..., 1].astype(int) - np.maximum(frame[..., 0], frame[..., 2])
+    behind = np.abs(frame.astype(int) - anchor.plate).sum(2) < 12
+    person = np.abs(frame.astype(int) - still).sum(2) >= 0
+    assert (green[gone] > 20).any() or (behind | person)[gone].all()
+
+
+def test_wild_performances_stay_within_what_the_picture_bears() -> None:
+    _, anchor = composed()
+    painter = FrameRenderer(anchor)
+    for change in ({"left_elbow": 9.0}, {"left_flex": -40.0}, {"right_abduct": 30.0}):
+        wild = rest(anchor)
+        for name, value in change.items():
+            wild[INDEX[name]] += value
+        frame = painter.paint(wild)
+        assert not skin(frame)[:1].any() and not skin(frame)[:, :1].any()
+        assert skin(frame).sum() > 300, "both hands are still to be seen"
+
+
+def test_the_background_is_the_plate_however_arms_move() -> None:
+    _, anchor = composed()
+    painter = FrameRenderer(anchor)
+    for by in (0.0, 0.3, 0.6):
+        frame = painter.paint(raised(anchor, "right", by))
+        assert (frame[:30, :30] == anchor.plate[:30, :30]).all()
+
+
+def test_equal_states_are_equal_frames() -> None:
+    _, anchor = composed()
+    wanted = raised(anchor, "left")
+    painter = FrameRenderer(anchor)
+    first = painter.paint(wanted)
+    painter.paint(rest(anchor))
+    assert (painter.paint(wanted) == first).all()
+    assert (FrameRenderer(anchor).paint(wanted) == first).all()
+
+
+def test_the_person_is_told_what_moves_and_what_does_not() -> None:
+    _, anchor = composed()
+    assert anchor.notes == ("moves: face, head, shoulders, left hand, right hand",)
+    _, one = composed(("left",))
+    assert one.notes[0].endswith("shoulders, left hand")
+    assert one.notes[1].startswith("right hand stays: the picture does not show it")
+    assert not one.told[SLICES["right_arm"]].any(), "it is told of no such hand"
+
+
+def test_hands_without_room_stay_with_the_reason() -> None:
+    _, anchor = composed()
+    everywhere = np.array([[-999, -999], [999, 999]], np.float32)
+    found = limited(anchor.arms, everywhere, SIZE, SIZE)
+    assert found.still == dict.fromkeys(("left", "right"), "the hand would cover the face")
+    assert not any(arm.moves for arm in found.arms)
+
+
+def test_an_arm_that_the_frame_cuts_off_never_shows_its_cut() -> None:
+    _, anchor = composed()
+    left = anchor.arms[0]
+    cut = int(left.bones.elbow[1]) - 8
+    limbs = tuple(ended(limb, cut) for limb in left.limbs)
+    nowhere = np.full((1, 2), -99, np.float32)
+    found = limited((replace(left, limbs=limbs),), nowhere, SIZE, cut)
+    up = 3 * DIRECTIONS // 4
+    assert found.arms[0].reach[up] < 0.04 * SIZE < left.reach[up]
+
+
+def ended(limb: Limb, row: int) -> Limb:
+    """The layer with nothing below a row of the frame."""
+    texture, first = limb.sheet.texture.copy(), limb.sheet.corner[1]
+    texture[max(0, round((row - first) * limb.sheet.texels)) :] = 0
+    return replace(limb, sheet=replace(limb.sheet, texture=texture))
+
+
+def test_bundled_people_have_no_layers_of_arms() -> None:
+    model = Model(HALF, SIZE)
+    pose = rest_state()
+    anchor = build_anchor(model.render(pose), Fit(model.shape, pose, HALF, DRESSED), SIZE, SIZE)
+    assert anchor.arms == () and anchor.notes == ()
