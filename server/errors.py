@@ -23,7 +23,8 @@
     │   ├── ConsentRefused      a record, challenge or check that cannot be written
     │   └── PictureRefused      the picture or its landmarks; ``code`` says which way
     ├── RateLimited             429   retryable, with Retry-After
-    │   └── TooManySessions
+    │   ├── TooManySessions
+    │   └── QueueFull           as many utterances, or senders of them, as may wait
     └── Unavailable             503   retryable, with Retry-After
         ├── NoSlot, PortsTaken, NotReady, Draining, RegistryDown
         ├── VoiceFailed         the voice, or the service behind it, gave no speech
@@ -203,6 +204,10 @@ class RateLimited(ServerError):
 
 class TooManySessions(RateLimited):
     type, title = "/problems/too-many-sessions", "This key or token has as many sessions as it may"
+
+
+class QueueFull(RateLimited):
+    type, title = "/problems/queue-full", "As much speech waits as may wait"
 
 
 class Unavailable(ServerError):

@@ -38,6 +38,7 @@ class NewSession:
         Whole, Field(ge=0, le=MAX_SEED, description=f"a whole number from 0 to {MAX_SEED}")
     ] = 0
     measure: Annotated[Switch, Field(description="true or false (in a query also 1 or 0)")] = False
+    listen: Annotated[Switch, Field(description="true or false (in a query also 1 or 0)")] = False
 
 
 @dataclass(frozen=True, slots=True)

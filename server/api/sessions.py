@@ -170,4 +170,4 @@ def own(request: web.Request) -> Session:
 
 
 def options_of(asked: NewSession) -> Options:
-    return Options(asked.avatar, asked.prompt, asked.seed, asked.measure)
+    return Options(asked.avatar, asked.prompt, asked.seed, asked.measure, asked.listen)

@@ -229,9 +229,7 @@ class Playout:
         at = np.linspace(0, short, size, endpoint=False)
         return np.interp(at, np.arange(short), source).astype(np.int16)
 
-    def clear(self, now: int) -> int:
-        """Drops every frame and sample not yet played; returns the media time of the cut."""
-        cut = self.playing(now)
+    def clear(self, cut: int) -> None:
+        """Drops every frame that waits, and the sound from the media time ``cut`` on."""
         self._shots.clear()
         self.voice.silence_from(cut * RATIO_48K_16K)
-        return cut

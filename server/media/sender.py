@@ -31,7 +31,7 @@ from server.media.encoders import (
     sound,
 )
 from server.media.key_frames import KeyFrames
-from server.media.playout import BLOCK, Playout
+from server.media.playout import BLOCK, RATIO_48K_16K, Playout
 from server.media.rungs import BitratePolicy, Shape, shape, shared, voice
 from server.media.tracks import OutgoingTrack
 
@@ -117,6 +117,7 @@ class MediaSender:
         self.speaking: Callable[[], bool] = lambda: False
         self.frames = self.repeats = self.missed = 0
         self.encode_s = 0.0
+        self.sent = 0  # the 48 kHz position up to which sound has been taken to be sent
         self.on_encoded: Callable[[float], None] = lambda seconds: None
         self.tap: Tap | None = None  # a recording of what leaves
 
@@ -172,12 +173,19 @@ class MediaSender:
         opus = [track for track in self._listeners if track.live and track.mime == OPUS]
         if opus:
             self._fit_voice(opus)
-            early = self.playout.audio(at, grew, self._voice.lead)
+            early = self._take(at, grew, self._voice.lead)
             packet = await self._run(self._voice.encode, early, timestamp)
             for track in opus if packet else ():
                 track.offer(packet)
         for track in self._listeners.difference(opus):
-            track.offer(sound(self.playout.audio(at, grew), timestamp))
+            track.offer(sound(self._take(at, grew), timestamp))
+
+    def _take(self, at: int, grew: int, ahead: int = 0) -> NDArray[np.int16]:
+        """The block that leaves at ``at``; what it holds can no longer be taken back."""
+        block = self.playout.audio(at, grew, ahead)
+        end = self.playout.playing(at) * RATIO_48K_16K + ahead + len(block)
+        self.sent = max(self.sent, end)
+        return block
 
     def _fit_voice(self, listeners: Sequence[OutgoingTrack]) -> None:
         rooms = [track.room for track in listeners if track.room is not None]

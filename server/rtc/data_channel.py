@@ -6,6 +6,7 @@ The contract is docs/protocol.md, section 6.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import NoReturn
@@ -13,6 +14,7 @@ from typing import NoReturn
 MAX_BYTES = 4096
 MAX_PROMPT = 500
 MAX_ID = 64
+MAX_TEXT = 4000
 MAX_REFUSED = 200
 
 
@@ -36,13 +38,39 @@ class Mute:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Silence, and nothing is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on where a pause has stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A text to be spoken after what waits."""
+
+    text: str
+    id: str = ""
+    voice: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Asks for a pong with the same id."""
 
     id: int | float | str | None
 
 
-Command = Interrupt | Prompt | Mute | Ping
+Command = Interrupt | Pause | Resume | Prompt | Mute | Say | Ping
+PLAIN: Mapping[str, Command] = {
+    "interrupt": Interrupt(),
+    "clear": Interrupt(),
+    "pause": Pause(),
+    "resume": Resume(),
+}
 
 
 class Refused(ValueError):
@@ -55,17 +83,24 @@ class Refused(ValueError):
 
 def parse(message: str | bytes) -> Command:
     """One message from a client. Raises ``Refused``."""
-    fields = _object(message)
+    return command(parse_object(message))
+
+
+def command(fields: dict[str, object]) -> Command:
+    """A message's fields as what they order. Raises ``Refused``."""
     kind = fields.get("type")
-    if kind == "interrupt":
-        return Interrupt()
+    if isinstance(kind, str) and kind in PLAIN:
+        return PLAIN[kind]
+    if kind == "say":
+        return _say(fields)
     if kind == "prompt":
-        return Prompt(_text(fields))
+        return Prompt(_words(fields, "text", MAX_PROMPT, needed=True))
     if kind == "mute":
         return Mute(_flag(fields))
     if kind == "ping":
         return Ping(_id(fields))
-    raise Refused("unknown_type", f"type must be interrupt, prompt, mute or ping, not {kind!r:.60}")
+    kinds = "clear (or interrupt), pause, resume, say, prompt, mute or ping"
+    raise Refused("unknown_type", f"type must be {kinds}, not {kind!r:.60}")
 
 
 def build(kind: str, **fields: object) -> str:
@@ -73,15 +108,16 @@ def build(kind: str, **fields: object) -> str:
     return json.dumps({"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False)
 
 
-def error(code: str, message: str, retryable: bool = False) -> str:
+def error(code: str, message: str, retryable: bool = False, **more: object) -> str:
     """An ``error`` message."""
-    return build("error", code=code, message=message, retryable=retryable)
+    return build("error", code=code, message=message, retryable=retryable, **more)
 
 
-def _object(message: str | bytes) -> dict[str, object]:
-    raw = message.encode() if isinstance(message, str) else message
-    if len(raw) > MAX_BYTES:
-        raise Refused("too_large", f"a message has at most {MAX_BYTES} bytes, not {len(raw)}")
+def parse_object(message: str | bytes, most: int = MAX_BYTES) -> dict[str, object]:
+    """A message of up to ``most`` bytes as its fields. Raises ``Refused``."""
+    raw = message.encode("utf-8", "replace") if isinstance(message, str) else message
+    if len(raw) > most:
+        raise Refused("too_large", f"a message has at most {most} bytes, not {len(raw)}")
     try:
         fields = json.loads(raw, parse_constant=_no_number)
     except (ValueError, RecursionError) as failure:
@@ -91,16 +127,26 @@ def _object(message: str | bytes) -> dict[str, object]:
     return fields
 
 
-def _text(fields: dict[str, object]) -> str:
-    text = fields.get("text")
+def _say(fields: dict[str, object]) -> Say:
+    return Say(
+        _words(fields, "text", MAX_TEXT, needed=True),
+        _words(fields, "id", MAX_ID),
+        _words(fields, "voice", MAX_ID),
+        _words(fields, "style", MAX_PROMPT),
+    )
+
+
+def _words(fields: dict[str, object], name: str, most: int, needed: bool = False) -> str:
+    """A field that is text of at most ``most`` characters. Raises ``Refused``."""
+    kind, text = fields.get("type"), fields.get(name, None if needed else "")
     if not isinstance(text, str):
-        raise Refused("bad_message", "prompt needs a string 'text'")
-    if len(text) > MAX_PROMPT:
+        raise Refused("bad_message", f"{kind} needs a string {name!r}")
+    if len(text) > most:
         raise Refused(
-            "bad_message", f"a prompt has at most {MAX_PROMPT} characters, not {len(text)}"
+            "bad_message", f"{name!r} of {kind} has at most {most} characters, not {len(text)}"
         )
     if not is_text(text):
-        raise Refused("bad_message", "a prompt has no halves of characters")
+        raise Refused("bad_message", f"{name!r} of {kind} has no halves of characters")
     return text
 
 

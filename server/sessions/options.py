@@ -18,6 +18,7 @@ class Options:
     prompt: str = ""
     seed: int = 0
     measure: bool = False
+    listen: bool = False  # the peer's speech is listened to, not performed
 
 
 @dataclass(frozen=True, slots=True)

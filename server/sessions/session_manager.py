@@ -31,6 +31,7 @@ from server.sessions.governor import Governor, ladder
 from server.sessions.options import Limits, Options
 from server.sessions.session import Session
 from server.settings import Settings
+from server.speech.voice import NoVoices, Voices
 
 if TYPE_CHECKING:
     from server.recordings.recordings import Provenance
@@ -63,6 +64,7 @@ class SessionManager:
         self.provenance: Provenance | None = None  # who may be recorded, how files are signed
         self.problem: str | None = None  # why warm-up failed
         self.h264 = ("", "not looked for yet")  # its encoder, and why that one
+        self.voices: Voices = NoVoices()  # that read text; the bootstrap's
         self.tasks = Tasks()
         self._model = model
         self.monitor = monitor
@@ -107,8 +109,8 @@ class SessionManager:
         self.slots.drain()
         if not self._sessions:
             return
-        seconds = self.settings.drain_s
-        log.info("draining: %d sessions have %.0f s to end", len(self._sessions), seconds)
+        seconds, running = self.settings.drain_s, len(self._sessions)
+        log.info("draining: %d sessions have %.0f s to end", running, seconds)
         for session in self.sessions:
             session.notice("session_ending", f"the server stops within {seconds:.0f} s")
         self._empty.clear()
@@ -150,9 +152,8 @@ class SessionManager:
     async def renew(self) -> None:
         """Reads the avatars again; sessions of removed ones end."""
         await self.avatars.load()
-        for session in self.sessions:
-            if session.options.avatar not in self.avatars:
-                session.end_soon(REMOVED)
+        for session in (s for s in self.sessions if s.options.avatar not in self.avatars):
+            session.end_soon(REMOVED)
 
     @property
     def most_waiting(self) -> int:
@@ -167,15 +168,15 @@ class SessionManager:
     async def create(self, options: Options) -> Session:
         """A session that performs; raises what stands in the way, and then leaves nothing."""
         self.avatars.card(options.avatar)
-        session = Session(
-            options, self._limits(), self._engine, self._media, self.metrics, self._monotonic
-        )
+        own = (self._engine, self._media, self.metrics, self._monotonic)
+        session = Session(options, self._limits(), *own)
         try:
             self.check()
             self._make_room(self.slots.take(session.id))
         except Unavailable:
             self.metrics.refused.inc()
             raise
+        session.voices = self.voices
         session.on_ended = self._ended
         session.on_parked, session.on_joined = self._parked, lambda: self._joined(session)
         try:
@@ -311,11 +312,10 @@ class SessionManager:
             load, self._busy_s = self._busy_s / elapsed, 0.0
             self.metrics.load.set(load)
             await self._govern(self._late(elapsed))
-            delays = [s.playout.delay.samples / 16_000 for s in self.sessions]
+            delays = (s.playout.delay.samples / 16_000 for s in self.sessions)
+            backlogs = (s.receiver.backlog / 48_000 for s in self.sessions)
             self.metrics.delay.set(max(delays, default=0.0))
-            self.metrics.backlog.set(
-                max((s.receiver.backlog / 48_000 for s in self.sessions), default=0)
-            )
+            self.metrics.backlog.set(max(backlogs, default=0.0))
 
     def _late(self, elapsed_s: float) -> float:
         """Share of the frames due that came too late, of the session that has it worst."""

@@ -5,11 +5,15 @@ import json
 import pytest
 
 from server.rtc import data_channel
-from server.rtc.data_channel import Interrupt, Mute, Ping, Prompt, Refused
+from server.rtc.data_channel import Interrupt, Mute, Pause, Ping, Prompt, Refused, Resume, Say
 
 
 def test_every_documented_message_is_understood() -> None:
     assert data_channel.parse('{"type": "interrupt"}') == Interrupt()
+    assert data_channel.parse('{"type": "clear"}') == Interrupt()
+    assert data_channel.parse('{"type": "pause"}') == Pause()
+    assert data_channel.parse('{"type": "resume"}') == Resume()
+    assert data_channel.parse('{"type": "say", "text": "Hi", "id": "a"}') == Say("Hi", "a")
     assert data_channel.parse('{"type": "prompt", "text": "warm"}') == Prompt("warm")
     assert data_channel.parse('{"type": "mute", "muted": true}') == Mute(True)
     assert data_channel.parse('{"type": "ping", "id": 17}') == Ping(17)
@@ -28,6 +32,9 @@ def test_every_documented_message_is_understood() -> None:
         ("{}", "unknown_type"),
         ('{"type": ["interrupt"]}', "unknown_type"),
         ('{"type": "prompt"}', "bad_message"),
+        ('{"type": "say"}', "bad_message"),
+        ('{"type": "say", "text": "Hi", "voice": 5}', "bad_message"),
+        ('{"type": "say", "text": "\\ud800"}', "bad_message"),
         ('{"type": "prompt", "text": 5}', "bad_message"),
         (json.dumps({"type": "prompt", "text": "x" * 501}), "bad_message"),
         ('{"type": "mute", "muted": "yes"}', "bad_message"),

@@ -1,0 +1,44 @@
+"""What peers and programs may order of a session (docs/protocol.md, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from server.errors import ServerError
+from server.rtc import data_channel
+
+if TYPE_CHECKING:
+    from server.sessions.session import Session
+
+
+def obey(session: Session, command: data_channel.Command, answer: Callable[[str], None]) -> None:
+    """Does what a message says; ``answer`` sends to whoever sent it."""
+    if isinstance(command, data_channel.Ping):
+        answer(data_channel.build("pong", id=command.id, media_time=session.played))
+        return
+    session.lifetime.active_s = session.monotonic()
+    if isinstance(command, data_channel.Interrupt):
+        session.interrupt()
+    elif isinstance(command, data_channel.Pause):
+        session.pause()
+    elif isinstance(command, data_channel.Resume):
+        session.resume()
+    elif isinstance(command, data_channel.Mute):
+        session.receiver.muted = command.muted
+    elif isinstance(command, data_channel.Prompt):
+        session.prompt = command.text
+        session.speak_as(session.speech.style)
+    else:
+        _say(session, command, answer)
+
+
+def _say(session: Session, text: data_channel.Say, answer: Callable[[str], None]) -> None:
+    try:
+        utterance = session.say(text)
+    except ServerError as refusal:
+        code = refusal.type.rpartition("/")[2].replace("-", "_")
+        told = data_channel.error(code, refusal.detail, refusal.retryable, id=text.id)
+        answer(told)
+    else:
+        answer(data_channel.build("utterance_accepted", id=utterance.id))
