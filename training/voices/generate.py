@@ -6,7 +6,8 @@ writes shards of ten minutes, `train-*.npz` and half an hour of `heldout-*.npz` 
 languages and sentences that training never hears. Who says what and how depends on the seed and
 the shard's number alone (the sound may differ by a breath: espeak-ng carries noise from one
 utterance into the next). A shard appears whole, so a run that was stopped goes on where it was,
-and may be made longer.
+and may be made longer. `--natural 6` adds as many hours of natural voices (`natural`), in shards of
+three minutes, `train-n*.npz` and `heldout-n*.npz`; it fetches them first (120 MB).
 """
 
 import argparse
@@ -25,13 +26,15 @@ from tqdm import tqdm
 from training.voices import espeak, festival, flite
 from training.voices.casting import Role, cast, espeak_manner, festival_manner, flite_manner
 from training.voices.clips import SAMPLE_RATE, Clip, save_shard
+from training.voices.kokoro_files import fetched
+from training.voices.natural import natural_clip
 from training.voices.quiet import quiet_clip
 from training.voices.spoken import Spoken, join, play_faster, silence, trim
 from training.voices.texts import sentence
 from training.voices.timbre import Timbre, retimbre
 
-SHARD_S = 600
-HELD_OUT_SHARDS = 3
+SHARD_S, NATURAL_SHARD_S = 600, 180
+HELD_OUT_SHARDS, NATURAL_HELD_OUT_SHARDS = 3, 4
 SHORTEST_S, LONGEST_S = 4.0, 20.0
 _DELIVERIES = {"flat": 0.2, "plain": 0.4, "emphatic": 0.33, "silence": 0.035, "noise": 0.035}
 _PEAKS = {"flat": (0.08, 0.35), "plain": (0.15, 0.7), "emphatic": (0.35, 0.95)}
@@ -139,39 +142,51 @@ class Shard:
     number: int
     heldout: bool
     seconds: float = SHARD_S
+    natural: bool = False
 
 
 def make_shard(shard: Shard) -> Path:
     """Write one shard unless it exists."""
     if shard.path.exists():
         return shard.path
+    make = natural_clip if shard.natural else make_clip
     rng = np.random.default_rng([shard.seed, int(shard.heldout), shard.number])
     clips, seconds = list[Clip](), 0.0
     while seconds < shard.seconds:
-        clips.append(make_clip(rng, heldout=shard.heldout))
+        clips.append(make(rng, heldout=shard.heldout))
         seconds += clips[-1].seconds
     save_shard(shard.path, clips)
     return shard.path
 
 
-def plan(out: Path, hours: float, seed: int) -> list[Shard]:
+def plan(out: Path, hours: float, seed: int, natural: bool = False) -> list[Shard]:
     """The shards of a corpus: the first train shard, held-out shards, then all the others."""
-    count = max(1, round(hours * 3600 / SHARD_S))
-    train = [Shard(out / f"train-{i:03d}.npz", seed, i, heldout=False) for i in range(count)]
-    held = [
-        Shard(out / f"heldout-{i:03d}.npz", seed, i, heldout=True) for i in range(HELD_OUT_SHARDS)
-    ]
-    return [*train[:1], *held[:1], *train[1:6], *held[1:], *train[6:]]
+    seconds, mark = (NATURAL_SHARD_S, "n") if natural else (SHARD_S, "")
+    count = max(1, round(hours * 3600 / seconds)) if hours > 0 else 0
+
+    def shards(side: str, count: int) -> list[Shard]:
+        return [
+            Shard(out / f"{side}-{mark}{i:03d}.npz", seed, i, side == "heldout", seconds, natural)
+            for i in range(count)
+        ]
+
+    train = shards("train", count)
+    held = shards("heldout", NATURAL_HELD_OUT_SHARDS if natural else HELD_OUT_SHARDS)
+    return [*train[:1], *held[:1], *train[1:6], *held[1:], *train[6:]] if count else []
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(".data/voices"))
     parser.add_argument("--hours", type=float, default=6.0)
+    parser.add_argument("--natural", type=float, default=0.0, help="hours of natural voices")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     shards = plan(options.out, options.hours, options.seed)
+    if options.natural > 0:
+        fetched()  # once, before the workers need it
+        shards = [*plan(options.out, options.natural, options.seed, natural=True), *shards]
     # A pool that says so when a worker dies, as an engine written in C may make it do.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:

@@ -29,13 +29,16 @@ def held_out(sentence: str) -> bool:
     return int.from_bytes(digest, "big") < HELD_OUT_SHARE * 2**32
 
 
-def sentence(language: str, rng: np.random.Generator, *, heldout: bool = False) -> str:
-    """A sentence of the training side, or of the held-out side, with *stars* for emphasis.
+def sentence(
+    language: str, rng: np.random.Generator, *, heldout: bool = False, kind: str = ""
+) -> str:
+    """A sentence of the training side, or of the held-out side, with *stars* for emphasis, in
+    English perhaps of one ``kind``.
 
     Raises ValueError for a language without phrases.
     """
     for _ in range(1000):
-        text = _english(rng) if language == "en" else str(rng.choice(_lines(language)))
+        text = _english(rng, kind) if language == "en" else str(rng.choice(_lines(language)))
         if (held_out(text) or language in HELD_OUT_LANGUAGES) == heldout:
             return text
     raise ValueError(f"no {'held-out' if heldout else 'training'} sentence in {language!r}")
@@ -46,9 +49,9 @@ def languages() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PHRASES.glob("*.txt")))
 
 
-def _english(rng: np.random.Generator) -> str:
+def _english(rng: np.random.Generator, kind: str = "") -> str:
     weights = np.array(list(_KINDS.values()))
-    kind = str(rng.choice(list(_KINDS), p=weights / weights.sum()))
+    kind = kind or str(rng.choice(list(_KINDS), p=weights / weights.sum()))
     return tidy(_expand(f"{{{kind}}}", rng))
 
 
