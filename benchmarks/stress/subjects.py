@@ -8,6 +8,7 @@ BATCH: Final = {
     "handles": 200,
     "joins": 25,
     "interrupts": 20,
+    "replies": 10,
     "files": 20,
     "registry": 1,
     "hostile": 1,

@@ -96,8 +96,8 @@ class AudioReceiver:
 
     @property
     def awaited(self) -> bool:
-        """Whether what is missing may still come: the source flows and nothing newer is here."""
-        return self._now() - self._last_arrival < FLOWING and not self.backlog
+        """Whether what follows may still come: the source flows."""
+        return self._now() - self._last_arrival < FLOWING
 
     @property
     def jitter(self) -> int:
@@ -152,8 +152,12 @@ class AudioReceiver:
         start, limit = self._timeline.head, (self._now() + LEAD) // BLOCK * BLOCK
         self._out(start, self._timeline.take(limit), self.rtp(start))
 
-    def release_to(self, position: int) -> None:
-        """Makes the timeline reach the 48 kHz ``position``, concealing what has not come."""
+    def release_to(self, position: int, overtaken: bool = False) -> None:
+        """Makes the timeline reach the 48 kHz ``position``, concealing what has not come;
+        of what was ``overtaken``, no further than to the newest audio that is here."""
+        if overtaken:
+            position = min(position, self._timeline.end)
+            position -= (position - self._timeline.head) % GRAIN
         while (start := self._timeline.head) < position:
             hole = self._timeline.hole(position)
             hole += -hole % GRAIN

@@ -29,14 +29,17 @@ class SpeechPacer:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            deadline, before = self._deadline(), self._clock.now()
-            await asyncio.sleep(min(max(self._clock.until(deadline), 0.001), PUMP_S))
+            before = self._clock.now()
+            wait_s = self._clock.until(self._deadline(self._need()))
+            await asyncio.sleep(min(max(wait_s, 0.001), PUMP_S))
             if self._clock.now() - before > STOOD_STILL:
                 self._receiver.stood_still()
             self._receiver.release()
-            late = self._clock.now() - deadline
-            if late >= 0 and (late >= PATIENCE or not self._receiver.awaited):
-                self._receiver.release_to(self._need() * RATIO_48K_16K)
+            need = self._need()  # of now: speech or an interrupt may have come meanwhile
+            late = self._clock.now() - self._deadline(need)
+            if late >= 0:
+                follows = late < PATIENCE and self._receiver.awaited
+                self._receiver.release_to(need * RATIO_48K_16K, overtaken=follows)
 
     def _need(self) -> int:
         """Up to which media time the first step that lacks audio must hear."""
@@ -44,9 +47,9 @@ class SpeechPacer:
         needs = self.runner.needs if self.runner else timing.chunk
         return timing.next_need(needs, self._receiver.head // RATIO_48K_16K)
 
-    def _deadline(self) -> int:
-        """The position at which the next step must have its audio."""
+    def _deadline(self, need: int) -> int:
+        """The position at which the step that hears up to ``need`` must have its audio."""
         timing = self._playout.timing
         cost = int(self.runner.pace.generate_s * RATE) if self.runner else 0
-        leaves = max(0, self._need() - timing.chunk) + self._playout.delay.samples
+        leaves = max(0, need - timing.chunk) + self._playout.delay.samples
         return leaves - min(cost, timing.step) - SLACK

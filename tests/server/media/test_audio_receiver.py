@@ -314,3 +314,20 @@ async def test_after_the_process_was_stopped_only_what_is_said_now_is_heard(benc
         bench.advance()
         await bench.send(block)
     assert bench.loud[heard:].sum() >= 8
+
+
+async def test_a_hole_before_what_has_come_is_concealed_and_what_follows_is_still_awaited(
+    bench: Bench,
+) -> None:
+    for block in range(20):
+        bench.advance()
+        await bench.send(block)
+    head = bench.receiver.head
+    bench.advance(3)
+    await bench.send(22)
+    bench.receiver.release_to(head + 6 * BLOCK, overtaken=True)
+    assert bench.receiver.head == head + 3 * BLOCK
+    bench.receiver.release_to(head + 6 * BLOCK, overtaken=True)
+    assert bench.receiver.head == head + 3 * BLOCK, "nothing newer is here"
+    bench.receiver.release_to(head + 6 * BLOCK)
+    assert bench.receiver.head == head + 6 * BLOCK
