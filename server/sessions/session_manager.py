@@ -17,7 +17,7 @@ from server.avatars.catalog import Avatars
 from server.avatars.pipeline_errors import translated
 from server.background.tasks import Tasks
 from server.consent.monitor import ConsentMonitor
-from server.errors import CannotMeasure, Unavailable, UnknownSession
+from server.errors import CannotMeasure, Draining, Unavailable, UnknownSession
 from server.media import frame_marker
 from server.media.encoders import Bitrates, h264_encoder
 from server.media.playout import DelayLimits, ms
@@ -75,6 +75,8 @@ class SessionManager:
         self._media = ThreadPoolExecutor(settings.threads, thread_name_prefix="media")
         self._sessions: dict[str, Session] = {}
         self._empty = asyncio.Event()
+        self._opening: set[asyncio.Future[None]] = set()
+        self._closing = False
         self.settled = asyncio.Event()  # warm-up has ended, well or not
 
     # -- life --------------------------------------------------------------------------------
@@ -97,12 +99,9 @@ class SessionManager:
             self.tasks.start("consent", watch, restart=True)
         log.info(
             "ready: %d slots; %g fps; a step of %.0f ms takes %.0f ms to generate, %.0f of media",
-            total,
-            self.timing.fps,
-            self.timing.step_s * 1e3,
-            self.cost.generate_s * 1e3,
+            total, self.timing.fps, self.timing.step_s * 1e3, self.cost.generate_s * 1e3,
             self.cost.media_s * 1e3,
-        )
+        )  # fmt: skip
 
     async def drain(self) -> None:
         """Admits no further sessions, notifies running ones, waits up to ``drain_s``."""
@@ -118,8 +117,10 @@ class SessionManager:
             await asyncio.wait_for(self._empty.wait(), seconds)
 
     async def close(self) -> None:
-        """Ends every session, then the engine."""
+        """Ends every session, also those that are being opened, then the engine."""
         self.slots.drain()
+        self._closing = True
+        await asyncio.gather(*self._opening, return_exceptions=True)
         ending = (session.end("the server stops") for session in self.sessions)
         await asyncio.gather(*ending, return_exceptions=True)
         await self.tasks.close()
@@ -179,12 +180,18 @@ class SessionManager:
         session.voices = self.voices
         session.on_ended = self._ended
         session.on_parked, session.on_joined = self._parked, lambda: self._joined(session)
+        opening = asyncio.ensure_future(self._start(session))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
         try:
-            await self._start(session)
+            await opening
         except BaseException:
             self.slots.give_back(session.id)
             raise
         self._sessions[session.id] = session
+        if self._closing:
+            await session.end("the server stops")
+            raise Draining("The server is about to stop.")
         if options.avatar not in self.avatars:
             session.end_soon(REMOVED)
         if self.monitor is not None:
@@ -237,17 +244,11 @@ class SessionManager:
         s = self.settings
         bitrates = Bitrates(s.bitrate_start, s.bitrate_min, s.bitrate_max)
         return Limits(
-            s.grace_s,
-            s.backlog_s,
-            bitrates,
-            self._delays(),
-            s.video_codecs,
-            longest_s=s.session_max_s,
-            idle_s=s.session_idle_s,
-            messages=(s.message_rate, s.message_burst),
-            return_s=max(s.grace_s, s.return_s),
+            s.grace_s, s.backlog_s, bitrates, self._delays(), s.video_codecs,
+            longest_s=s.session_max_s, idle_s=s.session_idle_s,
+            messages=(s.message_rate, s.message_burst), return_s=max(s.grace_s, s.return_s),
             network=self._network,
-        )
+        )  # fmt: skip
 
     def _delays(self) -> DelayLimits:
         """As configured; a model of long steps cannot be sooner than a step and its making."""

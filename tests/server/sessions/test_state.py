@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from server.api.app import build
 from server.avatars.catalog import Avatars
+from server.errors import Draining
 from server.rtc.aiortc_adapter import Peer
-from server.sessions.session import Options, Session
+from server.sessions.options import Options
+from server.sessions.session import Session
 from server.sessions.session_manager import SessionManager
 from server.sessions.state import State
 from server.sessions.stream_runner import StreamRunner
@@ -131,3 +134,30 @@ async def test_a_session_that_nobody_waits_for_any_more_leaves_no_stream_and_no_
     await served.manager._engine.call(lambda: None)  # what was begun
     await served.manager._engine.call(lambda: None)  # and its end
     assert served.pipeline.streams[-1].closed and served.manager.slots.taken == 0
+
+
+async def test_a_session_that_is_opened_while_the_server_closes_is_refused_and_leaves_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go, opened = threading.Event(), threading.Event(), FakePipeline.open
+
+    def slowly(*arguments: Any, **options: Any) -> FakeStream:
+        begun.set()
+        assert go.wait(30)
+        return opened(*arguments, **options)
+
+    pipeline = FakePipeline()
+    manager = SessionManager(settings, pipeline, Avatars(FakeSource()))
+    await manager.open()
+    monkeypatch.setattr(FakePipeline, "open", slowly)
+    creating = asyncio.create_task(manager.create(Options("mira")))
+    await asyncio.to_thread(begun.wait)
+    closing = asyncio.create_task(manager.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    go.set()
+    with pytest.raises(Draining):
+        await creating
+    await closing
+    assert not manager.sessions and not manager.slots.taken
+    assert all(stream.closed for stream in pipeline.streams)
