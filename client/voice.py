@@ -19,6 +19,8 @@ RATE: Final = 48_000
 STEP: Final = 4  # correlated at 12 kHz
 WINDOW: Final = RATE // STEP
 REACH: Final = RATE // STEP  # how late the returned sound may be
+PART: Final = WINDOW // 4  # the delay may move within a second: each quarter has its own place
+NEAR: Final = WINDOW // 5  # which is not further than this from the whole second's
 LIKENESS: Final = 0.6  # two passes of Opus leave more than this
 CODEC: Final = 312  # samples by which one pass of Opus delays what it carries
 
@@ -36,7 +38,7 @@ class Echo:
 def echoes(
     heard: Sequence[Sound], sent: NDArray[np.int16], sample_at: Callable[[float], int]
 ) -> list[Echo]:
-    """One echo for each window of a second in which something was said.
+    """One echo for each quarter of a second in which something was said.
 
     ``sample_at`` says which sample of ``sent`` was at the microphone at a moment.
     """
@@ -52,14 +54,19 @@ def echoes(
         begin = sample_at(arrived) // STEP - REACH
         late = match(wave[start : start + WINDOW], thinned, begin)
         if late is not None:
-            found.append(Echo((begin + late) * STEP, rtp))
+            for part in range(0, WINDOW // 2, PART):
+                piece = wave[start + part : start + part + PART]
+                about = begin + late + part - NEAR
+                exact = match(piece, thinned, about, 2 * NEAR)
+                if exact is not None:
+                    found.append(Echo((about + exact) * STEP, rtp + part * STEP))
     return found
 
 
-def match(window: Wave, sent: Wave, begin: int) -> int | None:
+def match(window: Wave, sent: Wave, begin: int, reach: int = REACH) -> int | None:
     """How far behind ``begin`` the window lies in ``sent``; None when it is nowhere or silent."""
     begin_in = max(0, begin)
-    piece = sent[begin_in : begin + REACH + len(window)]
+    piece = sent[begin_in : begin + reach + len(window)]
     if len(piece) < len(window) or np.sqrt(np.mean(window**2)) < 100:
         return None
     size = 1 << int(np.ceil(np.log2(len(piece) + len(window))))

@@ -142,3 +142,16 @@ def test_a_budget_that_could_not_be_measured_is_not_met() -> None:
     assert verdicts["frames a second"] == "met"
     assert verdicts["interrupt to idle, ms"] == "unknown"
     assert "missed" in budgets.table(lines)
+
+
+def test_a_delay_that_moves_within_a_second_is_followed() -> None:
+    sent, moves_at = babble(6.0), 110 * 960  # in the middle of a second that is correlated
+    heard = [
+        Sound(at, at / 48_000 + 0.5, 80, sent[at - late : at - late + 960])
+        for at in range(24_000, 280_000, 960)
+        for late in [14_400 if at < moves_at else 19_200]
+    ]
+    found = voice.echoes(heard, sent, lambda at_s: int((at_s - 0.5) * 48_000))
+    apart = [echo for echo in found if abs(echo.rtp - moves_at) > 12_000]
+    late = {echo.rtp - echo.sample - (14_400 if echo.rtp < moves_at else 19_200) for echo in apart}
+    assert len(apart) >= 10 and max(map(abs, late)) <= voice.STEP
