@@ -33,9 +33,15 @@ def measure(run: Run, batch: int, given: argparse.Namespace) -> dict[str, int]:
     while counts["rounds"] < given.rounds or time.monotonic() < ends:
         rounds = min(batch, given.rounds - counts["rounds"]) if given.rounds else batch
         seed += 1
-        counts.update({**run(rounds, seed), "rounds": rounds})
+        _add(counts, {**run(rounds, seed), "rounds": rounds})
     counts.update(_grown(before))
     return dict(counts)
+
+
+def _add(counts: Counter[str], found: dict[str, int]) -> None:
+    """Counts are summed; of times, in ms, the longest is kept."""
+    for name, value in found.items():
+        counts[name] = max(counts[name], value) if name.endswith("_ms") else counts[name] + value
 
 
 def _held() -> dict[str, int]:

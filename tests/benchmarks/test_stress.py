@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import threading
+from collections import Counter
 
 import pytest
 
@@ -67,3 +68,10 @@ def test_a_minute_of_stress_leaves_nothing(capfd: pytest.CaptureFixture[str]) ->
     assert status == 0, told
     rows = json.loads(told.splitlines()[-1])["rows"]
     assert [row["subject"] for row in rows] == list(BATCH) and all(row["rounds"] for row in rows)
+
+
+def test_counts_of_batches_are_summed_and_of_times_the_longest_is_kept() -> None:
+    counts = Counter(rounds=1, freed_ms=9000)
+    alone._add(counts, {"rounds": 2, "freed_ms": 8000})
+    alone._add(counts, {"rounds": 3, "freed_ms": 9500})
+    assert counts == {"rounds": 6, "freed_ms": 9500}
