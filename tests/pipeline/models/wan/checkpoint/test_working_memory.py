@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
+from unittest import mock
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from pipeline.models.wan.checkpoint.memory import Budget, MemoryPlan, plan_memor
 from pipeline.models.wan.checkpoint.working_memory import (
     DEPTH,
     Demand,
+    Working,
     _forward,
     _inputs,
     _levels,
@@ -117,10 +120,18 @@ def test_more_streams_take_more_of_everything() -> None:
     assert two.past == 2 * one.past > 0 and two.decoder_past == 2 * one.decoder_past > 0
 
 
+@cache
+def traced(size: tuple[int, int]) -> tuple[Demand, Working]:
+    """What is planned with at a size; to trace it takes a second or two."""
+    asked = replace(demand(how=Acceleration(offload_gib=1.0)), size=size)
+    return asked, working_memory(asked)
+
+
 def plan(limit: float, sizes: tuple[tuple[int, int], ...] = (SIZE,)) -> MemoryPlan:
-    how = Acceleration(offload_gib=1.0)
     fixed = Budget({"transformer": 10**9, "autoencoder": 1000}, {})
-    return plan_memory(fixed, [replace(demand(how=how), size=s) for s in sizes], int(limit), "cuda")
+    asked = [traced(size)[0] for size in sizes]
+    with mock.patch.object(memory, "working_memory", lambda one: traced(one.size)[1]):
+        return plan_memory(fixed, asked, int(limit), "cuda")
 
 
 def test_blocks_get_what_everything_else_leaves() -> None:
