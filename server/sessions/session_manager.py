@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 ROOM = ms(120)  # above a step and its making, for packets that come late
 COLLECT_S = 2.0  # connections are full of cycles, and their codecs hold threads and megabytes
-REMOVED = "the avatar was removed"
+REMOVED, STOPS = "the avatar was removed", "the server stops"
 
 
 class SessionManager:
@@ -121,8 +121,7 @@ class SessionManager:
         self.slots.drain()
         self._closing = True
         await asyncio.gather(*self._opening, return_exceptions=True)
-        ending = (session.end("the server stops") for session in self.sessions)
-        await asyncio.gather(*ending, return_exceptions=True)
+        await asyncio.gather(*(s.end(STOPS) for s in self.sessions), return_exceptions=True)
         await self.tasks.close()
         if self._collecting is not None:
             self._collecting.cancel()
@@ -190,7 +189,7 @@ class SessionManager:
             raise
         self._sessions[session.id] = session
         if self._closing:
-            await session.end("the server stops")
+            await session.end(STOPS)
             raise Draining("The server is about to stop.")
         if options.avatar not in self.avatars:
             session.end_soon(REMOVED)
