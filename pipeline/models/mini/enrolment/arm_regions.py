@@ -15,6 +15,7 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from pipeline.models.mini.enrolment import colour_model, hand_shapes, masks, random_walk
 from pipeline.models.mini.enrolment.person_parts import Side
@@ -32,6 +33,9 @@ _LOWER_CORE: Final = 0.45  # of the way from elbow to wrist: from here on the co
 _WIDER: Final = 1.15  # trunk at the hips, against the distance of the hips' joints
 _FURTHEST: Final = 1.3  # of the girth: no pixel of an arm is that far from its bone
 _STRAIGHT: Final = 0.85  # trunk at the hips at least, against the shoulders
+_SYMMETRIC: Final = 1.2  # of its outer half: how wide an upper arm may be inwards
+_THREAD: Final = 0.12  # of the girth: what is thinner than twice that is a thread
+_COUNTED: Final = 2000.0  # pixels that an arm's part counts for
 _COLOURS: Final = 0.8  # what colour counts against nearness
 _TRUST: Final = (0.003, 0.03)
 
@@ -48,6 +52,15 @@ class ArmBones:
     @property
     def wrist(self) -> F32:
         return np.asarray(self.hand[0], np.float32)
+
+    def beside_upper(self, shape: tuple[int, ...]) -> F32:
+        """Px (H, W) beside the line from shoulder to elbow, to one side above 0."""
+        rows, columns = np.indices(shape[:2], dtype=np.float32)
+        way = (self.elbow - self.shoulder) / max(
+            float(np.linalg.norm(self.elbow - self.shoulder)), 1e-3
+        )
+        out = (columns - self.shoulder[0]) * way[1] - (rows - self.shoulder[1]) * way[0]
+        return np.asarray(out, np.float32)
 
     def scaled(self, factor: float) -> ArmBones:
         """The same in a picture of another size."""
@@ -101,33 +114,96 @@ def shares(picture: U8, person: F32, body: F32, arms: Sequence[ArmBones]) -> F32
     prior = np.stack(
         [_trunk_prior(body, shape, arms), *(p for arm in arms for p in _arm_priors(arm, shape))]
     )
-    sure = _seeds(body, shape, arms)
+    sure = seeds(body, shape, arms)
     prior = np.where(sure.any(0), 0.02 + sure, prior + 1e-3)
     prior /= prior.sum(0)
     inside = person > 0.5
     seen = colour_model.posterior(picture, (prior * inside).astype(np.float32))
-    share = np.where(sure.any(0), prior, prior * seen**_COLOURS)
+    share = prior * seen**_COLOURS
+    for number in range(len(arms)):
+        both = slice(1 + 2 * number, 3 + 2 * number)
+        share[both] *= _stuff(picture, sure[both], arms[number]) ** _COLOURS
+    share = np.where(sure.any(0), prior, share)
     share /= share.sum(0)
     clear = share.max(0)
     trust = np.where(inside, _TRUST[0] + _TRUST[1] * clear**2, 1e-5)
     trust[sure.any(0) & inside] = 1
     out = random_walk.regions(picture, share.astype(np.float32), trust.astype(np.float32))
+    middle = body[[11, 12, 23, 24], :2].mean(0)
     for number, arm in enumerate(arms):
-        for label, reach in enumerate(_reaches(arm, shape), 1 + 2 * number):
+        for label, reach in enumerate(_reaches(arm, inside, middle), 1 + 2 * number):
             out[TRUNK] += np.where(reach, 0, out[label])
             out[label] *= reach
     return out
 
 
-def _reaches(arm: ArmBones, shape: tuple[int, ...]) -> tuple[Mask, Mask]:
-    """Where upper and lower arm can be at all."""
-    _, away = along(shape, arm.shoulder, arm.elbow)
-    upper = away < _FURTHEST * arm.girth
-    _, away = along(shape, arm.elbow, arm.wrist)
-    near = hand_shapes.flesh(arm.hand, shape)
-    beside = masks.beside(near)
-    lower = away < _FURTHEST * arm.girth
-    return upper, lower | (beside < 0.15 * hand_shapes.length(arm.hand))
+def labels(picture: U8, shares: F32, person: F32, girth: float) -> NDArray[np.int64]:
+    """Labels (H, W), each in one piece: what lies loose, or hangs by a thread, goes to the next.
+
+    A piece of an arm that a hand cuts off from its sleeve goes with the forearm.
+    """
+    best = np.asarray(shares.argmax(0), np.int64)
+    lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32)
+    kept = np.zeros(best.shape, bool)
+    for upper in range(1, len(shares), 2):
+        mine = (best == upper) & (person > 0.5)
+        loose = mine & ~masks.largest(mine)
+        for piece in masks.pieces(loose):
+            near = masks.grown(piece, 2) & (best == upper + 1)
+            if near.any() and _alike(lab, piece, best == upper + 1, mine & ~loose):
+                best[piece] = upper + 1
+            elif piece.sum() > (girth * _THREAD) ** 2 * 8:
+                kept |= piece
+    for label in range(len(shares)):
+        mine = (best == label) & (person > 0.5)
+        kept |= masks.largest(masks.opened(mine, _THREAD * girth))
+    if not kept.any():
+        return best
+    rows, columns = ndimage.distance_transform_edt(
+        ~kept, return_distances=False, return_indices=True
+    )
+    return np.asarray(best[rows, columns], np.int64)
+
+
+def _alike(lab: F32, piece: Mask, first: Mask, second: Mask) -> bool:
+    """Whether a piece has the first region's colour rather than the second's."""
+    own = np.median(lab[piece], 0)
+    far = [float(np.linalg.norm(own - np.median(lab[region], 0))) for region in (first, second)]
+    return far[0] < far[1]
+
+
+def _stuff(picture: U8, sure: Mask, arm: ArmBones) -> F32:
+    """Shares (2, H, W) of upper and lower arm by colour alone: is it as the sleeve or the hand?"""
+    hand = hand_shapes.bones(arm.hand, sure.shape[1:])
+    weights = np.zeros(sure.shape, np.float32)
+    for part, mask in ((0, sure[0]), (1, hand), (1, sure[1] & ~hand)):
+        weights[part] += mask / max(int(mask.sum()), 1)
+    weights *= _COUNTED / np.maximum(weights.sum((1, 2), keepdims=True), 1e-6)
+    return colour_model.posterior(picture, weights, places=1)
+
+
+def _reaches(arm: ArmBones, person: Mask, middle: F32) -> tuple[Mask, Mask]:
+    """Where upper and lower arm can be at all; an upper arm is as wide inwards as outwards."""
+    part, _ = along(person.shape, arm.shoulder, arm.elbow)
+    out = arm.beside_upper(person.shape)
+    out = out * np.sign(float(out[_pixel(middle, person.shape)]) or 1.0) * -1
+    clear = person & (part > 0.3) & (part < 0.8) & (out > 0) & (out < _FURTHEST * arm.girth)
+    outer = float(np.percentile(out[clear], 90)) if clear.sum() > 30 else arm.girth
+    inner = float(np.clip(_SYMMETRIC * outer, 0.75 * arm.girth, _FURTHEST * arm.girth))
+    inner = inner + np.clip((part - 0.7) / 0.3, 0, 1) * max(1.1 * arm.girth - inner, 0)
+    upper = (out < _FURTHEST * arm.girth) & (out > -inner) & (part < 1 + _FURTHEST * arm.girth
+             / max(float(np.linalg.norm(arm.elbow - arm.shoulder)), 1.0))  # fmt: skip
+    _, away = along(person.shape, arm.elbow, arm.wrist)
+    beside = masks.beside(hand_shapes.flesh(arm.hand, person.shape))
+    lower = (away < _FURTHEST * arm.girth) | (beside < 0.15 * hand_shapes.length(arm.hand))
+    return np.asarray(upper), np.asarray(lower)
+
+
+def _pixel(point: F32, shape: tuple[int, ...]) -> tuple[int, int]:
+    return (
+        int(np.clip(point[1], 0, shape[0] - 1)),
+        int(np.clip(point[0], 0, shape[1] - 1)),
+    )
 
 
 def _arm_priors(arm: ArmBones, shape: tuple[int, ...]) -> tuple[F32, F32]:
@@ -158,9 +234,10 @@ def _trunk_prior(body: F32, shape: tuple[int, ...], arms: Sequence[ArmBones]) ->
     return np.asarray(np.maximum(np.maximum(near, head), 0.02), np.float32)
 
 
-def _seeds(body: F32, shape: tuple[int, ...], arms: Sequence[ArmBones]) -> Mask:
+def seeds(body: F32, shape: tuple[int, ...], arms: Sequence[ArmBones]) -> Mask:
     """Pixels (1 + 2 A, H, W) that belong to a label for sure; an upper arm yields to hands."""
     out = np.zeros((1 + 2 * len(arms), *shape), bool)
+    width = girth(body)
     flesh, near = np.zeros(shape, bool), np.zeros(shape, bool)
     for number, arm in enumerate(arms):
         part, away = along(shape, arm.elbow, arm.wrist)
@@ -174,8 +251,8 @@ def _seeds(body: F32, shape: tuple[int, ...], arms: Sequence[ArmBones]) -> Mask:
         core = (part > _UPPER_CORE[0]) & (part < _UPPER_CORE[1]) & (away < _CORE * arm.girth)
         out[1 + 2 * number] = core & ~flesh & ~out[2::2].any(0)
         near |= (away < 1.0 * arm.girth) & (part > 0.2)
-    head = np.indices(shape)[0] < body[11:13, 1].mean() - arms[0].girth
-    out[TRUNK] = (trunk_shape(body, shape, 1.3 * arms[0].girth) | head) & ~near
+    head = np.indices(shape)[0] < body[11:13, 1].mean() - width
+    out[TRUNK] = (trunk_shape(body, shape, 1.3 * width) | head) & ~near
     return out
 
 

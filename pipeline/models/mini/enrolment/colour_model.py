@@ -22,9 +22,9 @@ _BLUR: Final = (1.0, 1.0, 0.9, 0.7, 0.7)  # cells
 _DOUBT: Final = 0.02  # of a place's pixels: what has hardly been met decides little
 
 
-def posterior(picture: U8, shares: F32) -> F32:
+def posterior(picture: U8, shares: F32, places: int = _PLACES) -> F32:
     """Shares (L, H, W) by colour, sum 1, of regions that hold ``shares`` of each pixel."""
-    cell = _cells(picture)
+    cell = _cells(picture, places)
     size = (*(int(c.max()) + 1 for c in cell[:2]), *_COLOURS)
     flat = np.ravel_multi_index(cell, size).ravel()
     total = int(np.prod(size))
@@ -37,10 +37,10 @@ def posterior(picture: U8, shares: F32) -> F32:
     return np.asarray((met + doubt / len(met)) / (met.sum(0) + doubt), np.float32)
 
 
-def _cells(picture: U8) -> tuple[NDArray[np.int64], ...]:
+def _cells(picture: U8, places: int) -> tuple[NDArray[np.int64], ...]:
     high, wide = picture.shape[:2]
     lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32)
-    step = max(high, wide) / _PLACES
+    step = (max(high, wide) + 1) / places
     rows, columns = np.indices((high, wide))
     light = np.clip(lab[..., 0] / 256 * _COLOURS[0], 0, _COLOURS[0] - 1)
     reds = np.clip((lab[..., 1] - 128) / 96 * _COLOURS[1] + _COLOURS[1] / 2, 0, _COLOURS[1] - 1)

@@ -44,6 +44,11 @@ def around(points: F32, shape: tuple[int, ...]) -> Mask:
     return out & ~tubes(points, ((0, 0),), 0.4 * length(points), shape)
 
 
+def surroundings(points: F32, shape: tuple[int, ...]) -> Mask:
+    """Pixels within a good hand's length of the hand: forearm, waist, and gaps between them."""
+    return tubes(points, _FINGERS, 1.1 * length(points), shape)
+
+
 def tubes(points: F32, chains: tuple[tuple[int, ...], ...], radius: float,
           shape: tuple[int, ...]) -> Mask:  # fmt: skip
     """Everything within ``radius`` px of lines through points (N, 2)."""

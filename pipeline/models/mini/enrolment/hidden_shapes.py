@@ -21,6 +21,8 @@ Mask = NDArray[np.bool_]
 
 _UNDER: Final = 0.30  # of the girth: how far the trunk goes on under an arm beside it at least
 _WIDTH: Final = 90.0  # percentile of what is seen of a sleeve that counts as its half width
+_BINS: Final = np.linspace(0.3, 1.0, 8)  # of the way from shoulder to elbow
+_FEW: Final = 15  # px
 _SMOOTH: Final = 0.5  # of the girth: rows over which a hidden outline is made even
 _SHOULDER: Final = (0.22, 0.42)  # of the upper arm: from here to there the trunk's cloth ends
 
@@ -74,7 +76,9 @@ def _within(edge: F32, seen: Mask, middle: NDArray[np.int64], top: int, way: int
         between = np.interp(rows, rows[known], edge[known]).astype(np.float32)
         first, last = rows[known][0], rows[known][-1]
         inside = (rows >= first) & (rows <= last)
-        hidden = np.where(inside, np.maximum(hidden, np.minimum(between, edge + 4 * girth)), hidden)
+        hidden = np.where(
+            inside, np.maximum(hidden, np.minimum(between, edge + 1.5 * girth)), hidden
+        )
     width = np.where(seen, edge, hidden).astype(np.float32)
     sigma = max(_SMOOTH * girth, 1.0)
     even = cv2.GaussianBlur(width[:, None], (1, 1 + 2 * int(3 * sigma)), 0, sigmaY=sigma)[:, 0]
@@ -93,7 +97,7 @@ def shoulder_cloth(arm: ArmBones, shape: tuple[int, ...]) -> F32:
 def elbow_round(arm: ArmBones, shape: tuple[int, ...]) -> F32:
     """How far (H, W) upper and lower arm both show the elbow; none where the forearm is short."""
     length = float(np.linalg.norm(arm.wrist - arm.elbow))
-    open_ = np.clip(length / arm.girth - 0.8, 0, 1)
+    open_ = np.clip((length / arm.girth - 1.6) / 0.8, 0, 1)
     rows, columns = np.indices(shape[:2], dtype=np.float32)
     away = np.hypot(columns - arm.elbow[0], rows - arm.elbow[1])
     free = ~hand_shapes.flesh(arm.hand, shape)
@@ -102,10 +106,42 @@ def elbow_round(arm: ArmBones, shape: tuple[int, ...]) -> F32:
 
 
 def sleeve_beneath(upper: Mask, lower: Mask, arm: ArmBones) -> Mask:
-    """Where (H, W) the upper arm goes on beneath the lower."""
+    """Where (H, W) the upper arm goes on beneath the lower, down to its round end at the elbow."""
     part, away = along(upper.shape, arm.shoulder, arm.elbow)
-    seen = upper & (part > 0.3) & (part < 1)
-    half = float(np.percentile(away[seen], _WIDTH)) if seen.sum() > 30 else arm.girth
-    half = float(np.clip(half, 0.7 * arm.girth, 1.6 * arm.girth))
-    end = float(np.clip(np.percentile(part[seen], 97), 0.5, 1.0)) if seen.sum() > 30 else 1.0
-    return np.asarray(lower & (part > 0.1) & (part < end) & (away < 0.95 * half))
+    beside = arm.beside_upper(upper.shape)
+    out = lower & (part > 0.1)
+    place = np.clip(part, 0, 1)
+    for way in (-1, 1):
+        half = _half_width(upper, lower, part, beside * way, arm.girth)
+        out &= (beside * way < 0) | (away < np.interp(place, _BINS, half))
+    return np.asarray(out)
+
+
+def _half_width(upper: Mask, lower: Mask, part: F32, beside: F32, girth: float) -> F32:
+    """Half the upper arm's width at ``_BINS`` along it, on the side where ``beside`` is above 0.
+
+    It is measured where nothing lies before the arm's outline, and goes on from there.
+    """
+    wide = np.full(len(_BINS), np.nan)
+    near = (beside > 0) & (beside < 1.8 * girth)
+    for number, place in enumerate(_BINS):
+        row = near & (np.abs(part - place) < 0.5 * (_BINS[1] - _BINS[0]))
+        mine = row & upper
+        if mine.sum() < _FEW:
+            continue
+        half = float(np.percentile(beside[mine], _WIDTH))
+        before = row & lower & (beside < half + 0.6 * girth)
+        if before.sum() < 0.1 * mine.sum():
+            wide[number] = half
+    known = ~np.isnan(wide)
+    if not known.any():
+        return np.full(len(_BINS), 0.8 * girth, np.float32)
+    wide = np.interp(_BINS, _BINS[known], wide[known])
+    return np.asarray(np.clip(wide, 0.4 * girth, 1.2 * girth), np.float32)
+
+
+def beyond_sleeve(upper: Mask, arm: ArmBones) -> Mask:
+    """What lies further along the upper arm than what is seen of it."""
+    part, _ = along(upper.shape, arm.shoulder, arm.elbow)
+    end = float(np.percentile(part[upper], 97)) if upper.any() else 1.0
+    return np.asarray(part > np.clip(end, 0.5, 1.0))

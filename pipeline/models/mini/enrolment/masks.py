@@ -33,6 +33,25 @@ def shrunk(mask: Mask, radius: float) -> Mask:
     return np.asarray(depth(mask) > radius)
 
 
+def opened(mask: Mask, radius: float) -> Mask:
+    """The mask without what is thinner than twice the radius."""
+    return grown(shrunk(mask, radius), radius + 0.5) & mask
+
+
+def largest(mask: Mask) -> Mask:
+    """The mask's largest piece."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count < 2:
+        return mask.copy()
+    return np.asarray(pieces == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+
+
+def pieces(mask: Mask) -> list[Mask]:
+    """The mask's pieces, each by itself."""
+    count, numbers = cv2.connectedComponents(mask.astype(np.uint8))
+    return [np.asarray(numbers == number) for number in range(1, count)]
+
+
 def soft(share: NDArray[np.generic], radius: float) -> F32:
     """A mask or a share, blurred."""
     return np.asarray(cv2.GaussianBlur(np.asarray(share, np.float32), (0, 0), radius), np.float32)

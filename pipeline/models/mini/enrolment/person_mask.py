@@ -17,25 +17,33 @@ from pipeline.models.mini.enrolment.person_parts import Side
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 
 SIDE: Final = 512  # px of the longer side on which regions are found
 _ROUNDS: Final = 2  # times that colours are counted anew
 _SOFT: Final = 0.008  # of the longer side: how far off the network's outline may be
 _RIM: Final = 0.07  # of the height: above the lower rim the network is not to be believed
-_SURE: Final = 0.94
+_SURE: Final = 0.98
+_GAPS: Final = 0.88  # prior of what is near an arm, at most ...
+_BELIEVED: Final = 0.3  # ... and how much it counts for the person's colours
 _BESIDE: Final = 0.55  # prior of what is near a hand but not on it, at most: gaps between fingers
 _FLESH: Final = 0.75  # prior of what should be the hand, at least
 _TRUST: Final = (0.02, 0.10)  # of a doubtful and of a clear prior, against the edges
 
 
-def person_share(picture: U8, mask: F32, hands: Mapping[Side, F32]) -> F32:
+def person_share(picture: U8, mask: F32, hands: Mapping[Side, F32], core: Mask) -> F32:
     """How far (H, W), 0..1, each pixel is the person's; above a half it is.
 
     ``picture`` (H, W, 3) should be ``SIDE`` px long, ``mask`` (H, W) is the network's, ``hands``
-    hold points (21, 2) in px.
+    hold points (21, 2) in px, ``core`` (H, W) is the person's by its bones.
     """
     soft = masks.soft(_to_the_rim(mask), _SOFT * max(mask.shape))
     prior = np.clip(soft, 1 - _SURE, _SURE)
+    believed = np.ones_like(prior)
+    for points in hands.values():  # where arm and trunk leave gaps
+        gaps = hand_shapes.surroundings(points, mask.shape) & ~core
+        prior[gaps] = np.minimum(prior[gaps], _GAPS)
+        believed[gaps] = _BELIEVED
     bones = np.zeros(mask.shape, bool)
     for points in hands.values():
         near, flesh = hand_shapes.around(points, mask.shape), hand_shapes.flesh(points, mask.shape)
@@ -45,7 +53,7 @@ def person_share(picture: U8, mask: F32, hands: Mapping[Side, F32]) -> F32:
     prior[bones] = _SURE
     share = prior
     for _ in range(_ROUNDS):
-        seen = colour_model.posterior(picture, np.stack([share, 1 - share]))[0]
+        seen = colour_model.posterior(picture, np.stack([share * believed, 1 - share]))[0]
         odds = np.log(prior / (1 - prior)) + np.log(seen / (1 - seen))
         share = (1 / (1 + np.exp(-odds))).astype(np.float32)
     trust = _TRUST[0] + _TRUST[1] * np.abs(2 * share - 1)

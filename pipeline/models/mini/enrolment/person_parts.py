@@ -29,12 +29,17 @@ class Layer:
     pixels: U8
     origin: tuple[int, int]
 
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns of the picture that the layer covers."""
+        (x, y), (high, wide) = self.origin, self.pixels.shape[:2]
+        return slice(y, y + high), slice(x, x + wide)
+
     def over(self, below: F32) -> F32:
         """The picture (H, W, 3) in 0..255 with this layer laid over ``below`` in its own place."""
-        (x, y), (high, wide) = self.origin, self.pixels.shape[:2]
         out = below.copy()
         alpha = self.pixels[..., 3:].astype(np.float32) / 255
-        part = out[y : y + high, x : x + wide]
+        part = out[self.box]
         part += alpha * (self.pixels[..., :3] - part)
         return out
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.mini.enrolment import (
+    arm_layers,
     arm_regions,
     completion,
     hidden_shapes,
@@ -25,11 +26,11 @@ from pipeline.models.mini.enrolment import (
     person_mask,
     pure_colours,
 )
+from pipeline.models.mini.enrolment.arm_layers import ArmCut
 from pipeline.models.mini.enrolment.arm_regions import ArmBones
+from pipeline.models.mini.enrolment.layer_colours import settled
 from pipeline.models.mini.enrolment.person_parts import (
     SIDES,
-    ArmLayer,
-    Layer,
     PersonParts,
     Side,
 )
@@ -41,9 +42,7 @@ Mask = NDArray[np.bool_]
 _INNER: Final = 0.004  # of the longer side: the soft border's width inside the outline ...
 _OUTER: Final = 0.004  # ... and outside of it ...
 _HAIR: Final = 0.010  # ... and around the head
-_BETWEEN: Final = 0.0025  # the same for borders between parts of the person
 _MIXED: Final = 0.003  # of the longer side: pixels that near to a border are not copied from
-_PAD: Final = 8  # px around a layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +53,6 @@ class PersonPoints:
     mask: F32  # (H, W) the body network's mask, 0..1
     hands: Mapping[Side, F32]  # (21, >= 2) points of each hand that was found
     presence: Mapping[Side, float]  # of those hands
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """One arm's alphas (H, W), and where its upper arm is hidden."""
-
-    side: Side
-    bones: ArmBones
-    upper: F32
-    lower: F32
-    kept: F32  # of the upper arm, what the trunk's layer shows as well
-    pure: F32  # the lower arm's, without what fades at the elbow
-    seen: Mask  # upper arm that is not hidden
-    hidden: Mask
 
 
 def take_apart(picture: U8, points: PersonPoints) -> PersonParts:
@@ -87,9 +72,11 @@ def take_apart(picture: U8, points: PersonPoints) -> PersonParts:
     with ThreadPoolExecutor(1, "plate") as pool:  # its kernels hold no lock
         plate = pool.submit(_plate, picture, matte)
         body = _body(colours, matte, cuts, small)
-        arms = {cut.side: _arm(picture, colours, matte, cut, points) for cut in cuts}
+        arms = {cut.side: arm_layers.arm_layer(picture, colours, matte, cut) for cut in cuts}
+    arms = {side: arm_layers.with_points(arm, points.body, points.presence[side])
+            for side, arm in arms.items()}  # fmt: skip
     front = np.zeros((*matte.shape, 4), np.uint8)
-    return PersonParts(plate.result(), body, arms, front, matte)
+    return settled(picture, PersonParts(plate.result(), body, arms, front, matte))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +103,12 @@ class _Small:
         }
         body = (points.body[:, :2] * factor).astype(np.float32)
         bones = arm_regions.bones_of(body, hands)
-        share = person_mask.person_share(small, mask, hands)
+        core = arm_regions.seeds(body, mask.shape, list(bones.values()))
+        share = person_mask.person_share(small, mask, hands, np.asarray(core.any(0)))
         labels = np.zeros(share.shape, np.int64)
         if bones:
-            labels = arm_regions.shares(small, share, body, list(bones.values())).argmax(0)
+            shares = arm_regions.shares(small, share, body, list(bones.values()))
+            labels = arm_regions.labels(small, shares, share, arm_regions.girth(body))
         return cls(share, labels, bones, body, (high, wide))
 
     def enlarged(self, share: NDArray[np.generic]) -> F32:
@@ -128,37 +117,17 @@ class _Small:
         wide = cv2.resize(soft, self.full[::-1], interpolation=cv2.INTER_CUBIC)
         return np.asarray(wide, np.float32)
 
-    def cuts(self, picture: U8, matte: F32) -> list[_Cut]:
+    def cuts(self, picture: U8, matte: F32) -> list[ArmCut]:
         """The arms cut out, the one further back first."""
         factor = self.full[1] / self.person.shape[1]
-        return [
-            self._cut(picture, matte, side, number, factor) for number, side in enumerate(self.arms)
-        ]
+        out = []
+        for number, (side, bones) in enumerate(self.arms.items()):
+            whole = self.enlarged(np.isin(self.labels, (1 + 2 * number, 2 + 2 * number)))
+            lower = self.enlarged(self.labels == 2 + 2 * number)
+            out.append(arm_layers.cut_arm(picture, matte, side, bones.scaled(factor), whole, lower))
+        return out
 
-    def _cut(self, picture: U8, matte: F32, side: Side, number: int, factor: float) -> _Cut:
-        bones = self.arms[side].scaled(factor)
-        between = _BETWEEN * max(self.full)
-        whole = np.isin(self.labels, (1 + 2 * number, 2 + 2 * number))
-        arm = matting.matte(picture, self.enlarged(whole), between, between)
-        below = self.labels == 2 + 2 * number
-        lower = matting.matte(picture, self.enlarged(below), between, between)
-        shared = hidden_shapes.elbow_round(bones, self.full)
-        ends = np.maximum(lower, arm * (shared > 0)).astype(np.float32)
-        lower = np.maximum(lower, shared * arm)
-        upper_seen = (arm > 0.5) & (self.enlarged(below) < 0.5)
-        beneath = hidden_shapes.sleeve_beneath(upper_seen, self.enlarged(below) >= 0.5, bones)
-        seen = upper_seen | ((shared > 0.5) & (arm > 0.5))
-        kept = hidden_shapes.shoulder_cloth(bones, self.full)
-        region = masks.soft(
-            masks.grown(upper_seen, 2) | beneath | ((shared > 0.02) & (arm > 0.5)), 1.0
-        )
-        upper = np.maximum(arm, lower) * region
-        return _Cut(
-            side, bones, (matte * upper).astype(np.float32), (matte * lower).astype(np.float32),
-            kept, (matte * ends).astype(np.float32), seen, beneath & ~seen,
-        )  # fmt: skip
-
-    def trunk(self, cuts: list[_Cut]) -> tuple[F32, Mask, Mask]:
+    def trunk(self, cuts: list[ArmCut]) -> tuple[F32, Mask, Mask]:
         """How far (H, W) the body's layer reaches, what is seen of it, and what arms hide of it."""
         seen = (self.labels == arm_regions.TRUNK) & (self.person > 0.5)
         arm = (self.labels != arm_regions.TRUNK) & (self.person > 0.5)
@@ -186,64 +155,18 @@ def _border(shape: tuple[int, ...], body: F32) -> F32:
 
 
 def _plate(picture: U8, matte: F32) -> U8:
-    gone = masks.grown(matte > 0.02, _MIXED * max(matte.shape))
+    gone = masks.grown(matte > 0.005, 2 * _MIXED * max(matte.shape))
     return completion.complete(picture, gone, ~gone)
 
 
-def _body(colours: U8, matte: F32, cuts: list[_Cut], small: _Small) -> U8:
+def _body(colours: U8, matte: F32, cuts: list[ArmCut], small: _Small) -> U8:
     """Head and trunk; cloth is copied from what is seen of the trunk."""
     if not cuts:
         return np.dstack([colours, masks.byte(matte)])
     reach, own, hidden = small.trunk(cuts)
     mixed = _MIXED * max(matte.shape)
-    hole = masks.grown(hidden, mixed) & ~masks.shrunk(own, mixed)
+    hole = masks.grown(hidden, 2 * mixed) & ~masks.shrunk(own, 2 * mixed)
     below = np.arange(len(matte))[:, None] > cuts[0].bones.shoulder[1] - cuts[0].bones.girth
     source = masks.shrunk(own & (matte > 0.97), mixed) & below
     filled = completion.complete(colours, hole, source)
     return np.dstack([filled, masks.byte(matte * reach)])
-
-
-def _arm(picture: U8, colours: U8, matte: F32, cut: _Cut, points: PersonPoints) -> ArmLayer:
-    mixed = _MIXED * max(matte.shape)
-    solid = masks.shrunk(cut.seen & (matte > 0.97), mixed)
-    hole = masks.grown(cut.hidden, 2 * mixed) & ~solid
-    filled = completion.complete(colours, hole, solid)
-    hand = _own_colours(picture, colours, cut.pure)
-    bones = cut.bones
-    depth = points.body[:, 2] if points.body.shape[1] > 2 else np.zeros(33, np.float32)
-    order = (11, 13, 15, 19) if cut.side == "left" else (12, 14, 16, 20)
-    return ArmLayer(
-        cut.side,
-        _layer(filled, cut.upper),
-        _layer(hand, cut.lower),
-        _place(bones.shoulder),
-        _place(bones.elbow),
-        _place(bones.wrist),
-        bones.hand,
-        depth[list(order)].astype(np.float32),
-        float(points.presence[cut.side]),
-        True,
-    )
-
-
-def _own_colours(picture: U8, colours: U8, alpha: F32) -> U8:
-    """The picture's colours without what shows through at a layer's own border."""
-    if not (alpha > 0.01).any():
-        return colours
-    box = masks.box(alpha > 0.01, 24)
-    own = pure_colours.pure_colours(masks.unit(picture[box]), alpha[box])[0]
-    out = colours.copy()
-    out[box] = masks.byte(own)
-    return out
-
-
-def _layer(colours: U8, alpha: F32) -> Layer:
-    """The box of what is seen of a layer, with some room around it."""
-    if not (alpha > 0.01).any():
-        return Layer(np.zeros((1, 1, 4), np.uint8), (0, 0))
-    box = masks.box(alpha > 0.01, _PAD)
-    return Layer(np.dstack([colours[box], masks.byte(alpha[box])]), (box[1].start, box[0].start))
-
-
-def _place(point: F32) -> tuple[float, float]:
-    return float(point[0]), float(point[1])
