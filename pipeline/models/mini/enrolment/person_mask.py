@@ -21,9 +21,12 @@ Mask = NDArray[np.bool_]
 
 SIDE: Final = 512  # px of the longer side on which regions are found
 _ROUNDS: Final = 2  # times that colours are counted anew
-_SOFT: Final = 0.008  # of the longer side: how far off the network's outline may be
+_SOFT: Final = 0.005  # of the longer side: how far off the network's outline may be
 _RIM: Final = 0.07  # of the height: above the lower rim the network is not to be believed
-_SURE: Final = 0.98
+_TOP: Final = 0.04  # of the height: below the upper rim it smears heads upwards
+_DOUBTED: Final = 0.7  # prior there, at most
+_SURE: Final = 0.99
+_MOST: Final = 3.2  # log odds: what colour says at most; less than a sure network
 _GAPS: Final = 0.88  # prior of what is near an arm, at most ...
 _BELIEVED: Final = 0.3  # ... and how much it counts for the person's colours
 _BESIDE: Final = 0.55  # prior of what is near a hand but not on it, at most: gaps between fingers
@@ -39,7 +42,10 @@ def person_share(picture: U8, mask: F32, hands: Mapping[Side, F32], core: Mask) 
     """
     soft = masks.soft(_to_the_rim(mask), _SOFT * max(mask.shape))
     prior = np.clip(soft, 1 - _SURE, _SURE)
+    top = slice(0, int(_TOP * len(mask)))
+    prior[top] = np.minimum(prior[top], _DOUBTED)
     believed = np.ones_like(prior)
+    believed[top] = _BELIEVED
     for points in hands.values():  # where arm and trunk leave gaps
         gaps = hand_shapes.surroundings(points, mask.shape) & ~core
         prior[gaps] = np.minimum(prior[gaps], _GAPS)
@@ -54,7 +60,8 @@ def person_share(picture: U8, mask: F32, hands: Mapping[Side, F32], core: Mask) 
     share = prior
     for _ in range(_ROUNDS):
         seen = colour_model.posterior(picture, np.stack([share * believed, 1 - share]))[0]
-        odds = np.log(prior / (1 - prior)) + np.log(seen / (1 - seen))
+        told = np.clip(np.log(seen / (1 - seen)), -_MOST, _MOST)
+        odds = np.log(prior / (1 - prior)) + told
         share = (1 / (1 + np.exp(-odds))).astype(np.float32)
     trust = _TRUST[0] + _TRUST[1] * np.abs(2 * share - 1)
     share[bones], trust[bones] = 1, 1
