@@ -18,6 +18,7 @@
     ├── Unprocessable           422
     │   ├── UnusableOffer, IceRestart, CannotMeasure
     │   ├── AvatarRefused       no name for an avatar, or one that another picture has
+    │   ├── SoundRefused        a body that holds no sound that can be read
     │   ├── TextRefused         text that a voice cannot speak
     │   ├── UnknownVoice, NoVoice
     │   ├── ConsentRefused      a record, challenge or check that cannot be written
@@ -167,6 +168,10 @@ class IceRestart(Unprocessable):
 
 class ConsentRefused(Unprocessable):
     type, title = "/problems/consent-refused", "This consent cannot be recorded"
+
+
+class SoundRefused(Unprocessable):
+    type, title = "/problems/sound-refused", "This sound cannot be spoken"
 
 
 class TextRefused(Unprocessable):

@@ -47,6 +47,7 @@ class SessionMade:
     call: str
     whip: str
     whep: str
+    speech: str
     events: str = "events"
 
 
@@ -83,6 +84,25 @@ class SessionState:
     intake: Intake
     delay_ms: float
     quality: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceFinished:
+    """How an utterance ended, and how much of it was played to the peers."""
+
+    media_time: int
+    position_ms: int
+    interrupted: bool
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """An utterance that was accepted whole; ``finished`` is null unless that was waited for."""
+
+    id: str
+    received_ms: int
+    finished: UtteranceFinished | None
 
 
 @dataclass(frozen=True, slots=True)

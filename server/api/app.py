@@ -19,6 +19,8 @@ from server.api import (
     key_watch,
     recordings,
     sessions,
+    speech,
+    speech_socket,
     tokens,
 )
 from server.api.middleware import (
@@ -54,7 +56,7 @@ log = logging.getLogger(__name__)
 STORE = web.AppKey[RecordingStore | None]("recording_store")
 WEB = Path(__file__).resolve().parents[2] / "client" / "web"
 UPLOADS_AT_ONCE, UPLOADS_WAITING = 2, 8  # pictures that strangers send, seconds of work each
-MODULES = (health, avatars, tokens, calls, sessions, consents, recordings)
+MODULES = (health, avatars, tokens, calls, sessions, speech, speech_socket, consents, recordings)
 page_routes = RouteTable()
 OpenServer = Callable[[Settings], Awaitable[SessionManager]]
 

@@ -69,7 +69,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def _kinds(route: Route) -> Iterator[Any]:
-    bodies = [route.body, route.answer]
+    bodies = [route.body, *route.also, route.answer]
     yield from (body.kind for body in bodies if body is not None and body.kind is not None)
     if route.query is not None:
         yield route.query
@@ -88,7 +88,12 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     if parameters := [*inside, *schemas.parameters(route.query)]:
         operation["parameters"] = parameters
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": _content(route.body, schemas)}
+        content = {
+            kind: of
+            for body in (route.body, *route.also)
+            for kind, of in _content(body, schemas).items()
+        }
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field, InstanceOf, Strict, WithJsonSchema
 
 from pipeline.consent import Kind, Outcome, Scope
-from server.rtc.data_channel import MAX_PROMPT
+from server.rtc.data_channel import MAX_ID, MAX_PROMPT, MAX_TEXT
+from server.speech.resampling import LEAST, MOST
 
 MAX_PAGE: Final = 1000
 MAX_SEED: Final = 2**31 - 1
@@ -39,6 +40,58 @@ class NewSession:
     ] = 0
     measure: Annotated[Switch, Field(description="true or false (in a query also 1 or 0)")] = False
     listen: Annotated[Switch, Field(description="true or false (in a query also 1 or 0)")] = False
+
+
+Id = Annotated[str, Field(max_length=MAX_ID, description=f"text of at most {MAX_ID} characters")]
+Words = Annotated[
+    str, Field(max_length=MAX_PROMPT, description=f"text of at most {MAX_PROMPT} characters")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NewText:
+    """What an avatar says, and how."""
+
+    text: Annotated[
+        str,
+        Field(
+            min_length=1, max_length=MAX_TEXT, description=f"1 to {MAX_TEXT} characters to be said"
+        ),
+    ]
+    id: Id = ""
+    voice: Id = ""
+    style: Words = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechQuery:
+    """The name and style of an utterance, and whether the answer waits for its end."""
+
+    id: Id = ""
+    style: Words = ""
+    wait: Annotated[Switch, Field(description="1 or 0: whether to answer at its end")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """A named place of an utterance."""
+
+    at_ms: Annotated[Whole, Field(ge=0, le=86_400_000, description="a number of milliseconds")]
+    name: Annotated[Id, Field(description=f"text of at most {MAX_ID} characters")]
+
+
+@dataclass(frozen=True, slots=True)
+class BeginUtterance:
+    """An utterance whose sound follows."""
+
+    id: Id = ""
+    style: Words = ""
+    sample_rate: Annotated[
+        Whole, Field(ge=LEAST, le=MOST, description=f"a whole number from {LEAST} to {MOST}")
+    ] = 48_000
+    cues: Annotated[
+        tuple[Cue, ...], Field(max_length=64, description="at most 64 of {at_ms, name}")
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Route:
     may: May
     query: type | None = None
     body: Content | None = None
+    also: tuple[Content, ...] = ()  # other bodies that it takes
     answer: Content = NOTHING
     status: int = 200
     errors: tuple[type[ServerError], ...] = ()

@@ -67,6 +67,7 @@ async def create(request: web.Request) -> web.Response:
     session = await created(request, options_of(await read_json(request, NewSession)))
     path = f"/v1/sessions/{session.id}"
     doors = {role.value: link(request, f"{path}/{role.value}") for role in Part}
+    doors["speech"] = link(request, f"{path}/speech")
     answer = answers.SessionMade(session.id, session.token, session.options.avatar, **doors)
     return respond(answer, 201, {"Location": link(request, path)})
 
@@ -165,7 +166,7 @@ def own(request: web.Request) -> Session:
     session = request.app[MANAGER].session(request.match_info["session"])
     caller: Caller = request[CALLER]
     if not (caller.key and request.app[QUOTA].may_open(session.id, caller)):
-        session_tokens.require(request.headers.get("Authorization"), session.token)
+        session_tokens.require(session_tokens.bearer(request.headers), session.token)
     return session
 
 

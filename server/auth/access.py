@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from server.auth import session_tokens
 from server.auth.jwt_tokens import Tokens
 from server.auth.key_cache import KeyCache
 from server.auth.keys import PREFIX, KeyRole
@@ -100,7 +101,7 @@ class Access:
             return LOCAL
         address = self.address(request)
         self._addresses.take(address, self._clock())
-        bearer = _bearer(request.headers)
+        bearer = session_tokens.bearer(request.headers)
         own = need is May.OWN and bearer.startswith(SESSION_PREFIX)
         if need is May.ANYBODY or own:  # a session's own token is compared where the session is
             return NOBODY
@@ -191,8 +192,3 @@ def host_name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
-
-
-def _bearer(headers: Mapping[str, str]) -> str:
-    scheme, _, given = headers.get("Authorization", "").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else ""

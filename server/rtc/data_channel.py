@@ -86,8 +86,9 @@ def parse(message: str | bytes) -> Command:
     return command(parse_object(message))
 
 
-def command(fields: dict[str, object]) -> Command:
-    """A message's fields as what they order. Raises ``Refused``."""
+def command(fields: dict[str, object], also: str = "") -> Command:
+    """A message's fields as what they order. Raises ``Refused``, which names the types that the
+    door takes ``also``."""
     kind = fields.get("type")
     if isinstance(kind, str) and kind in PLAIN:
         return PLAIN[kind]
@@ -99,7 +100,7 @@ def command(fields: dict[str, object]) -> Command:
         return Mute(_flag(fields))
     if kind == "ping":
         return Ping(_id(fields))
-    kinds = "clear (or interrupt), pause, resume, say, prompt, mute or ping"
+    kinds = f"{also}clear (or interrupt), pause, resume, say, prompt, mute or ping"
     raise Refused("unknown_type", f"type must be {kinds}, not {kind!r:.60}")
 
 

@@ -33,12 +33,16 @@ def obey(session: Session, command: data_channel.Command, answer: Callable[[str]
         _say(session, command, answer)
 
 
+def code_of(refusal: ServerError) -> str:
+    """The ``code`` of an error event, as the problem's type has it."""
+    return refusal.type.rpartition("/")[2].replace("-", "_")
+
+
 def _say(session: Session, text: data_channel.Say, answer: Callable[[str], None]) -> None:
     try:
         utterance = session.say(text)
     except ServerError as refusal:
-        code = refusal.type.rpartition("/")[2].replace("-", "_")
-        told = data_channel.error(code, refusal.detail, refusal.retryable, id=text.id)
+        told = data_channel.error(code_of(refusal), refusal.detail, refusal.retryable, id=text.id)
         answer(told)
     else:
         answer(data_channel.build("utterance_accepted", id=utterance.id))

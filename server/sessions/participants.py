@@ -49,6 +49,7 @@ class Members:
         self.joining = asyncio.Lock()  # held from before an offer is answered until it has joined
         self._host = host
         self._members: dict[str, Participant] = {}
+        self._agents = 0  # who speak without being a peer
         self._partings = Tasks()
 
     def __iter__(self) -> Iterator[Participant]:
@@ -113,9 +114,20 @@ class Members:
             self.part(participant)
         await self._partings.finish()
 
+    def agent_came(self) -> None:
+        """Somebody speaks over another door; the session lasts as long as with a peer."""
+        self._agents += 1
+        self._changed()
+
+    def agent_went(self, now_s: float) -> None:
+        """They have gone."""
+        self._agents -= 1
+        self._changed(now_s, left=True)
+
     def _gone(self, participant: Participant) -> None:
         log.info("peer %s is gone", participant.name, extra={"session": self._host.id})
         self.part(participant, left=not participant.lost)
 
     def _changed(self, last_s: float = 0.0, left: bool = False) -> None:
-        self._host.attended(any(participant.connected for participant in self), last_s, left)
+        present = self._agents > 0 or any(participant.connected for participant in self)
+        self._host.attended(present, last_s, left)

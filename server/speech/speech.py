@@ -33,12 +33,18 @@ class Source:
         self._speech = speech
         self._unspoken: list[Utterance] = []
         self.sent = 0
+        self.closed = False
 
     @property
     def room(self) -> int:
         """How much more it may send now; what is sent beyond that waits at the sender."""
         self._unspoken = [u for u in self._unspoken if not u.exhausted and u.finished is None]
         return CAPACITY_S * RATE - sum(utterance.waiting for utterance in self._unspoken)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has gone, and all that it sent is on the timeline."""
+        return self.closed and self.room == CAPACITY_S * RATE
 
     @property
     def credit(self) -> int:
@@ -52,17 +58,20 @@ class Source:
         return utterance
 
     async def write(self, utterance: Utterance, pcm: Pcm) -> bool:
-        """Adds sound as soon as there is room for it; False when the utterance has ended."""
-        while self.room <= 0 and utterance.open:
+        """Adds sound as soon as there is room for it; False when the utterance has ended.
+
+        The utterance whose turn it is always gets some: it may share the room with later ones.
+        """
+        while utterance.open and self.room <= 0 and not self._speech.lacks(utterance):
             await self._speech.moved()
         self.sent += len(pcm)
         return utterance.write(pcm)
 
     def close(self) -> None:
         """The sender has gone: what it has begun ends with what has come."""
+        self.closed = True
         for utterance in self._unspoken:
             utterance.end()
-        self._speech.forget(self)
 
 
 class Speech:
@@ -72,7 +81,8 @@ class Speech:
         self._tell, self._set_style = tell, set_style
         self._queue = SpeechQueue()
         self._playback = Playback(tell)
-        self._sources: set[Source] = set()
+        self._sources: list[Source] = []
+        self.posted = Source(self)  # shared by all who send an utterance at a time
         self._moved = asyncio.Event()
         self.style = ""  # of the utterance that goes on the timeline
         self._stalled: tuple[object, float] = (None, 0.0)  # what was there then, and since when
@@ -82,16 +92,18 @@ class Speech:
     # -- senders -----------------------------------------------------------------------------
 
     def open(self) -> Source:
-        """A new sender. Raises ``QueueFull``."""
+        """A new sender; one that has gone counts until its speech is on the timeline. Raises
+        ``QueueFull``."""
+        self._sources = [source for source in self._sources if not source.gone]
         if len(self._sources) >= SOURCES:
             raise QueueFull(f"{SOURCES} senders feed this session already. Close one of them.")
         source = Source(self)
-        self._sources.add(source)
+        self._sources.append(source)
         return source
 
-    def forget(self, source: Source) -> None:
-        """It has gone."""
-        self._sources.discard(source)
+    def lacks(self, utterance: Utterance) -> bool:
+        """Whether it is this one's turn, and little of it is here."""
+        return utterance is self._queue.first and utterance.waiting < RATE
 
     def say(
         self, text: str, voice: Voice, name: str = "", style: str = "", cues: Iterable[Mark] = ()

@@ -1,0 +1,165 @@
+"""Speech over a WebSocket: sound and orders in, events and credit out (docs/speech.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+import numpy as np
+from aiohttp import WSMsgType, web
+
+from server.api.middleware import MANAGER
+from server.api.requests import BeginUtterance
+from server.api.routes import RouteTable
+from server.api.sessions import GRANTED, SESSION, own
+from server.api.validation import parse
+from server.auth.access import May
+from server.auth.rate_limit import Bucket
+from server.errors import BadRequest, QueueFull, ServerError, UnknownSession
+from server.rtc import data_channel
+from server.rtc.data_channel import Refused
+from server.sessions.commands import code_of, obey
+from server.sessions.description import ready
+from server.sessions.session import Session
+from server.speech.resampling import To48k
+from server.speech.utterance import RATE, Mark, Utterance
+
+routes = RouteTable()
+PROTOCOL: Final = "continuum.speech"
+MAX_SOUND: Final = 256 * 1024  # bytes of a message
+MAX_TEXT: Final = 16 * 1024
+MESSAGES: Final = (100.0, 400)  # orders a second, and at once; sound is paced by credit
+UNREAD: Final = 4096  # events that a slow reader may leave before the socket is closed
+STEP_MS: Final = 500  # credit is told again when it has grown by so much
+ALIVE_S: Final = 60.0
+
+
+@routes(
+    "GET",
+    SESSION + "/speech",
+    May.OWN,
+    status=101,
+    errors=(BadRequest, UnknownSession, *GRANTED, QueueFull),
+)
+async def connect(request: web.Request) -> web.WebSocketResponse:
+    """Speak over a WebSocket, and hear what becomes of it."""
+    session = own(request)
+    await request.app[MANAGER].stands(session)
+    socket = web.WebSocketResponse(
+        protocols=(PROTOCOL,), heartbeat=ALIVE_S, max_msg_size=MAX_SOUND + 1, compress=False
+    )
+    if not socket.can_prepare(request):
+        raise BadRequest("This is a door for WebSockets. POST speech to it, or upgrade.")
+    await SpeechSocket(session, socket).serve(request)
+    return socket
+
+
+class SpeechSocket:
+    """One connection. What it has begun when it closes ends as it is."""
+
+    def __init__(self, session: Session, socket: web.WebSocketResponse) -> None:
+        self._session, self._socket = session, socket
+        self._source = session.speech.open()
+        self._allowance = Bucket(*MESSAGES, time.monotonic())
+        self._outbox: asyncio.Queue[str] = asyncio.Queue(UNREAD)
+        self._utterance: Utterance | None = None
+        self._convert = To48k(RATE)
+
+    async def serve(self, request: web.Request) -> None:
+        """Until either side closes it, or the session is over."""
+        session = self._session
+        helpers: list[asyncio.Task[Any]] = []
+        try:
+            await self._socket.prepare(request)
+            session.listeners.add(self._tell)
+            session.participants.agent_came()
+            self._tell(ready(session))
+            helpers = [asyncio.create_task(work()) for work in (self._send, self._credit)]
+            reading = asyncio.create_task(self._read())
+            over = asyncio.create_task(session.over.wait())
+            helpers += [reading, over]
+            await asyncio.wait({reading, over}, return_when=asyncio.FIRST_COMPLETED)
+            if session.over.is_set():
+                await self._outbox.join()
+        finally:
+            session.listeners.discard(self._tell)
+            self._end()
+            self._source.close()
+            for task in helpers:
+                task.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            session.participants.agent_went(session.monotonic())
+            await self._socket.close()
+
+    def _tell(self, message: str) -> None:
+        try:
+            self._outbox.put_nowait(message)
+        except asyncio.QueueFull:  # who does not read learns nothing, but costs nothing either
+            self._session.listeners.discard(self._tell)
+
+    async def _send(self) -> None:
+        while True:
+            message = await self._outbox.get()
+            try:
+                await self._socket.send_str(message)
+            except ConnectionError:
+                self._session.listeners.discard(self._tell)
+            finally:
+                self._outbox.task_done()
+
+    async def _credit(self) -> None:
+        """Tells how much may be sent, now and whenever it has grown."""
+        speech, told = self._session.speech, -STEP_MS
+        while True:
+            until_ms = self._source.credit * 1000 // RATE
+            if until_ms - told >= STEP_MS:
+                told = until_ms
+                left = speech.left
+                self._tell(data_channel.build("credit", until_ms=until_ms, utterances=left))
+            await speech.moved()
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            try:
+                if message.type is WSMsgType.BINARY:
+                    await self._sound(message.data)
+                elif message.type is WSMsgType.TEXT:
+                    await asyncio.sleep(self._allowance.take(time.monotonic()))
+                    self._order(message.data)
+            except Refused as refusal:
+                self._tell(data_channel.error(refusal.code, str(refusal)))
+            except ServerError as refusal:
+                self._tell(data_channel.error(code_of(refusal), refusal.detail, refusal.retryable))
+
+    async def _sound(self, data: bytes) -> None:
+        if self._utterance is None:
+            raise Refused("no_utterance", "begin an utterance before its sound")
+        if len(data) % 2:
+            raise Refused("bad_message", f"16-bit PCM has whole samples, not {len(data)} bytes")
+        pcm = self._convert(np.frombuffer(data, "<i2").astype(np.int16))
+        await self._source.write(self._utterance, pcm)
+
+    def _order(self, text: str) -> None:
+        fields = data_channel.parse_object(text, MAX_TEXT)
+        kind = fields.get("type")
+        if kind == "begin":
+            self._end()
+            self._begin(fields)
+        elif kind == "end":
+            self._end()
+        else:
+            obey(self._session, data_channel.command(fields, "begin, end, "), self._tell)
+
+    def _begin(self, fields: dict[str, Any]) -> None:
+        asked = parse(BeginUtterance, {k: v for k, v in fields.items() if k != "type"})
+        cues = [Mark(cue.at_ms * RATE // 1000, "cue", {"name": cue.name}) for cue in asked.cues]
+        self._convert = To48k(asked.sample_rate)
+        self._utterance = self._source.begin(asked.id, asked.style, cues)
+        self._tell(data_channel.build("utterance_accepted", id=self._utterance.id))
+
+    def _end(self) -> None:
+        utterance, self._utterance = self._utterance, None
+        if utterance is not None:
+            utterance.write(self._convert.flush())
+            utterance.end()
