@@ -30,6 +30,7 @@ from pipeline.models.mini.enrolment.landmarks_file import (
     write_landmarks,
 )
 from pipeline.models.mini.enrolment.person_detector import find_person, notes_of
+from pipeline.models.mini.enrolment.photo_parts import photo_parts
 from pipeline.models.mini.preview import sheet
 from pipeline.models.mini.rig.fit import Fit
 
@@ -59,11 +60,18 @@ class Enrolment:
 
         Raises a ``ConsentError``, ``LandmarksInvalid`` or ``PersonNotFound``.
         """
-        if grant is not None:
-            grant.check(image_sha256=self.picture.sha256)
+        return self.drawn(None if grant is None else self.anchored(grant))
+
+    def drawn(self, anchor: IdentityAnchor | None) -> Image.Image:
+        """Points, fit, notes and, of an anchor, test frames."""
         fit = fitted(self.picture, self.points)
-        anchor = None if grant is None else _anchored(self.picture, fit)
-        return sheet(self.picture.pixels, fit, self.notes, anchor)
+        notes = self.notes if anchor is None else anchor.notes
+        return sheet(self.picture.pixels, fit, notes, anchor)
+
+    def anchored(self, grant: ConsentGrant) -> IdentityAnchor:
+        """What frames are drawn from, and which parts will move; raises as above."""
+        grant.check(image_sha256=self.picture.sha256)
+        return _anchored(self.picture, fitted(self.picture, self.points), self.points)
 
 
 def enrolment(file: PictureFile, points: Landmarks | None = None) -> Enrolment:
@@ -93,9 +101,10 @@ def fitted(picture: Picture, points: Landmarks) -> Fit:
         raise LandmarksInvalid(f"the landmarks do not fit a person: {error}") from error
 
 
-def _anchored(picture: Picture, fit: Fit) -> IdentityAnchor:
+def _anchored(picture: Picture, fit: Fit, points: Landmarks) -> IdentityAnchor:
     try:
-        return build_anchor(picture.pixels, fit, *DEFAULT_SIZE, alpha=picture.alpha)
+        parts = photo_parts(picture.pixels, points, picture.alpha)
+        return build_anchor(picture.pixels, fit, *DEFAULT_SIZE, alpha=picture.alpha, parts=parts)
     except ValueError as error:
         raise PersonNotFound(f"{error}: check the landmarks against the picture") from error
 
@@ -125,12 +134,13 @@ def _enrol(arguments: argparse.Namespace) -> str:
         found = enrolment(file, _given(arguments, file))
         if arguments.landmarks is None:
             write_landmarks(arguments.sidecar or sidecar_of(arguments.image), found.sidecar())
+        anchor = None if grant is None else found.anchored(grant)
         if arguments.preview:
-            _save(found.preview(grant), arguments.preview)
+            _save(found.drawn(anchor), arguments.preview)
     finally:
         if registry is not None:
             registry.close()
-    return _summary(arguments, found, grant)
+    return _summary(arguments, found, anchor)
 
 
 def _given(arguments: argparse.Namespace, file: PictureFile) -> Landmarks | None:
@@ -147,7 +157,7 @@ def _save(preview: Image.Image, path: Path) -> None:
         raise OutputUnwritable(f"cannot write the preview {path} ({error})") from error
 
 
-def _summary(arguments: argparse.Namespace, found: Enrolment, grant: ConsentGrant | None) -> str:
+def _summary(arguments: argparse.Namespace, found: Enrolment, anchor: IdentityAnchor | None) -> str:
     if arguments.json:
         return json.dumps(found.sidecar())
     lines = [f"{len(found.points)} points"]
@@ -155,9 +165,9 @@ def _summary(arguments: argparse.Namespace, found: Enrolment, grant: ConsentGran
         lines.append(f"written to {arguments.sidecar or sidecar_of(arguments.image)}")
     if arguments.preview:
         lines.append(f"preview in {arguments.preview}")
-        if grant is None:
+        if anchor is None:
             lines.append("without test frames: they need --consent ID")
-    return "; ".join([*lines, *found.notes])
+    return "; ".join([*lines, *(found.notes if anchor is None else anchor.notes)])
 
 
 def _parser() -> argparse.ArgumentParser:

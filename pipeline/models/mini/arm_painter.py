@@ -9,7 +9,7 @@ from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
 from pipeline.models.mini.renderer import layer_warp
 from pipeline.models.mini.renderer.limb_warp import MovingArm, bend
 from pipeline.models.mini.renderer.texture_sampling import Tables
-from pipeline.models.mini.rig.arm_motion import CALM, transforms
+from pipeline.models.mini.rig.arm_motion import CALM, Gesture, together, transforms
 from pipeline.models.mini.rig.gesture import GestureReader
 from pipeline.models.mini.rig.person import Person
 
@@ -36,11 +36,18 @@ class ArmPainter:
             for limb, nodes in zip(arm.limbs, moved, strict=True):
                 layer_warp.draw(limb.sheet, nodes, settled, tables, out)
 
+    def _gesture(self, arm: MovingArm, state: F32) -> Gesture:
+        if not arm.moves:
+            return CALM
+        if arm.joined:
+            return together([self._reader.read(state, each.side) for each in self._arms])
+        return self._reader.read(state, arm.side)
+
     def place(self, arm: MovingArm, moved: list[F32], state: F32, vertices: F32) -> None:
         """Move the nodes of an arm's layers."""
         for limb, nodes in zip(arm.limbs, moved, strict=True):
             layer_warp.move(limb.sheet, vertices, nodes)
-        gesture = self._reader.read(state, arm.side) if arm.moves else CALM
+        gesture = self._gesture(arm, state)
         bones = transforms(arm.bones, gesture, arm.reach, moved[0][-1].copy())
         for limb, nodes in zip(arm.limbs, moved, strict=True):
             bend(limb.sheet.nodes, limb.weights, bones, nodes)

@@ -31,6 +31,7 @@ from pipeline.models.mini.config import FRAME_RATE, SAMPLES_PER_FRAME, ModelConf
 from pipeline.models.mini.denoiser import Denoiser, GenerationState, Made, Plan, causal_plan
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import fit_landmarks
+from pipeline.models.mini.enrolment.photo_parts import photo_parts
 from pipeline.models.mini.generator import Generator, load_generator
 from pipeline.models.mini.offline import Speech, states, trace_for
 from pipeline.models.mini.onnx.runtime import accelerate
@@ -152,7 +153,10 @@ class AvatarPipeline:
         except ValueError as error:
             raise LandmarksInvalid(f"the landmarks do not fit a person: {error}") from error
         try:
-            anchor = build_anchor(image.pixels, fit, *(size or DEFAULT_SIZE), alpha=image.alpha)
+            parts = photo_parts(image.pixels, landmarks, image.alpha)
+            anchor = build_anchor(
+                image.pixels, fit, *(size or DEFAULT_SIZE), alpha=image.alpha, parts=parts
+            )
         except ValueError as error:
             raise PersonNotFound(f"{error}: check the landmarks against the picture") from error
         return Avatar(grant.avatar, image.sha256, anchor)

@@ -25,6 +25,7 @@ from pipeline.models.mini.rig.arm_motion import (
     DIRECTIONS,
     FOREARM,
     HAND,
+    ArmBones,
     Gesture,
     transforms,
 )
@@ -41,6 +42,7 @@ _BARE: Final = 1.25  # of the hand's and forearm's area that may be laid bare
 _SLIPS: Final = 3  # pixels of every second row that a cut may slip along the frame's border
 _BRIDGE: Final = 0.85  # of the line from elbow to wrist that is arm ...
 _SAMPLES: Final = 24  # ... of so many places on it
+_TOUCH: Final = 0.35  # of half a hand between the points of hands that touch
 _STILL: Final = np.zeros(2, np.float32)
 _CALM: Final = np.zeros(5, np.float32)
 
@@ -62,7 +64,18 @@ def limited(arms: tuple[MovingArm, ...], face: F32, width: int, height: int) -> 
             still[arm.side] = reasons.most_common(1)[0][0]
             reach = np.zeros_like(reach)
         out.append(replace(arm, reach=reach))
+    if len(out) == 2 and touching(out[0].bones, out[1].bones):
+        least = np.minimum(out[0].reach, out[1].reach)
+        out = [replace(arm, reach=least, joined=True) for arm in out]
+        still = {arm.side: reason for arm in out for reason in still.values()}
     return Limits(tuple(out), still)
+
+
+def touching(one: ArmBones, other: ArmBones) -> bool:
+    """Whether two hands touch, or nearly so."""
+    apart = one.outline[:, None] - other.outline[None]
+    nearest = float(np.hypot(apart[..., 0], apart[..., 1]).min())
+    return nearest < _TOUCH * (one.hand + other.hand) / 2
 
 
 class _Sweep:
@@ -129,16 +142,14 @@ class _Sweep:
 
     @property
     def _inside_at_rest(self) -> NDArray[np.bool_]:
-        hand, edge = self._points(), _EDGE * self._height
+        hand, edge = self._arm.bones.outline, _EDGE * self._height
         most = np.array([self._width, self._height]) - edge
         return np.asarray((hand >= edge).all(1) & (hand <= most).all(1))
 
-    def _points(self) -> F32:
-        bones = self._arm.bones
-        return np.concatenate([bones.wrist[None], bones.fingers.reshape(-1, 2)])
-
     def _hand(self, maps: F32) -> F32:
-        return np.asarray(self._points() @ maps[HAND, :, :2].T + maps[HAND, :, 2], np.float32)
+        return np.asarray(
+            self._arm.bones.outline @ maps[HAND, :, :2].T + maps[HAND, :, 2], np.float32
+        )
 
     def _on_face(self, hand: F32) -> bool:
         low, high = self._face.min(0), self._face.max(0)

@@ -35,6 +35,7 @@ class MovingArm:
     bones: ArmBones
     limbs: tuple[Limb, ...]  # the layers, from the back to the front
     reach: F32  # (DIRECTIONS,) px that the wrist may go from its place
+    joined: bool = False  # its hand touches the other one: they go together
 
     @property
     def moves(self) -> bool:

@@ -9,6 +9,7 @@ the frame, y down.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +43,11 @@ class ArmBones:
     metre: float  # px
 
     @property
+    def outline(self) -> F32:
+        """The wrist and every finger's base and tip (11, 2)."""
+        return np.concatenate([self.wrist[None], self.fingers.reshape(-1, 2)])
+
+    @property
     def hand(self) -> float:
         """Half of the hand's length, px, however it is turned."""
         places = self.fingers.reshape(-1, 2)
@@ -55,6 +61,12 @@ class Gesture:
     wrist: F32  # (2,) metres, to the frame's right and down
     turn: float  # radians of the hand in the frame
     curls: F32  # (5,)
+
+
+def together(gestures: Sequence[Gesture]) -> Gesture:
+    """What hands do that touch each other: one way, without turns."""
+    wrist = np.stack([gesture.wrist for gesture in gestures]).mean(0, dtype=np.float32)
+    return Gesture(np.asarray(wrist), 0.0, np.zeros(5, np.float32))
 
 
 CALM: Final = Gesture(np.zeros(2, np.float32), 0.0, np.zeros(5, np.float32))

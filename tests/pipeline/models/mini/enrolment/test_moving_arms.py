@@ -13,7 +13,7 @@ from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build
 from pipeline.models.mini.enrolment.person_parts import ArmLayer, Layer, PersonParts, Side
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer.limb_warp import Limb
-from pipeline.models.mini.rig.arm_motion import DIRECTIONS
+from pipeline.models.mini.rig.arm_motion import CALM, DIRECTIONS, Gesture, together
 from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.state import INDEX, SLICES
 from tests.pictures import DRESSED, HALF, Model, Picture, psnr, rest_state, state
@@ -157,6 +157,21 @@ def test_hands_without_room_stay_with_the_reason() -> None:
     found = limited(anchor.arms, everywhere, SIZE, SIZE)
     assert found.still == dict.fromkeys(("left", "right"), "the hand would cover the face")
     assert not any(arm.moves for arm in found.arms)
+
+
+def test_hands_that_touch_go_together() -> None:
+    _, anchor = composed()
+    left, right = anchor.arms
+    shift = left.bones.wrist - right.bones.wrist
+    near = replace(right.bones, wrist=left.bones.wrist, fingers=right.bones.fingers + shift)
+    nowhere = np.full((1, 2), -99, np.float32)
+    apart = limited((left, right), nowhere, SIZE, SIZE).arms
+    both = limited((left, replace(right, bones=near)), nowhere, SIZE, SIZE).arms
+    assert not any(arm.joined for arm in apart)
+    assert all(arm.joined for arm in both) and (both[0].reach == both[1].reach).all()
+    one, other = (Gesture(np.array([x, 0.1], np.float32), 0.3, CALM.curls + 1) for x in (0, 0.2))
+    same = together([one, other])
+    assert np.allclose(same.wrist, (0.1, 0.1)) and same.turn == 0 and not same.curls.any()
 
 
 def test_an_arm_that_the_frame_cuts_off_never_shows_its_cut() -> None:

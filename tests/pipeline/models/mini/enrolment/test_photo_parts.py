@@ -1,0 +1,62 @@
+"""A whole picture, from pixels to a moving hand: networks, layers, limits and drawing together."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from pipeline.avatars import find_avatar
+from pipeline.landmarkers import find_people
+from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
+from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
+from pipeline.models.mini.enrolment.photo_parts import photo_parts
+from pipeline.models.mini.enrolment.posed_person import bundled_body
+from pipeline.models.mini.painter import FrameRenderer
+from pipeline.models.mini.rig.fit import Fit
+from pipeline.models.mini.rig.person import Person
+from pipeline.models.mini.rig.state import INDEX
+from tests.pictures import Picture, psnr
+
+SIZE = 512
+
+
+@cache
+def enrolled() -> tuple[Picture, IdentityAnchor]:
+    """A bundled picture as if it were somebody's own, and its anchor."""
+    found = find_avatar("mira")
+    with Image.open(found.reference) as image:
+        picture = np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    known = Fit.from_json(found.fit.read_text("utf-8"))
+    person = Person(bundled_body(), known.shape, known.wear)
+    places = known.camera.project(person.pose(known.state), SIZE, SIZE)
+    marks = person.body.landmarks
+    points = {n: (float(places[marks[n], 0]), float(places[marks[n], 1])) for n in REQUIRED}
+    fit = Fit(known.shape, known.state, known.camera, known.wear, points, exact=False)
+    parts = photo_parts(picture, points)
+    assert parts is not None
+    return picture, build_anchor(picture, fit, SIZE, SIZE, parts=parts)
+
+
+def test_a_picture_of_ones_own_is_taken_apart_and_stays_the_picture() -> None:
+    picture, anchor = enrolled()
+    assert {arm.side for arm in anchor.arms} == {"left", "right"}
+    assert psnr(FrameRenderer(anchor).paint(anchor.told), picture) > 33
+    assert anchor.notes[0].startswith("moves: face, head, shoulders")
+
+
+def test_a_hand_that_moves_is_still_a_hand() -> None:
+    _, anchor = enrolled()
+    side = next(arm.side for arm in anchor.arms if arm.moves)
+    state = anchor.told.copy()
+    state[INDEX[f"{side}_elbow"]] += 0.3
+    painter = FrameRenderer(anchor)
+    before, after = (find_people(painter.paint(s))[0].hands[side] for s in (anchor.told, state))
+    assert after.presence > 0.9 * before.presence
+    assert before.points[:, 1].mean() - after.points[:, 1].mean() > 0.015 * SIZE
+
+
+def test_landmarks_that_no_found_person_has_give_no_layers() -> None:
+    picture, _ = enrolled()
+    assert photo_parts(picture, {"nose_tip": (3.0, 3.0)}) is None
