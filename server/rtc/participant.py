@@ -68,9 +68,13 @@ class Participant:
     @property
     def lost(self) -> bool:
         """Whether it went without a word. Then aiortc calls its connection closed, too, so that a
-        speaker's silence has to tell."""
-        silent = self.clock_rate > 0 and self._now() - self._heard_s > LOST_S
-        return silent or self.peer.connectionState == "failed"
+        speaker's silence has to tell, and of who only watches that its feedback no longer comes."""
+        if self.peer.connectionState == "failed":
+            return True
+        if self.clock_rate > 0:
+            return self._now() - self._heard_s > LOST_S
+        rooms = [track.room for track in self.tracks if track.room is not None]
+        return bool(rooms) and all(room.dark for room in rooms)
 
     @property
     def last_s(self) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from server.media.encoders import stamped
 from server.media.playout import BLOCK, RATIO_48K_16K, DelayLimits, Playout, ms
 from server.media.tracks import DEPTH, OutgoingTrack
 from server.rtc import data_channel
-from server.rtc.aiortc_adapter import Peer
+from server.rtc.aiortc_adapter import UNHEARD_S, Peer
 from server.rtc.participant import CHANNEL_HIGH_WATER, Participant
 from server.rtc.sdp_offer import PeerRole
 from server.sessions.stream_runner import StreamRunner
@@ -104,6 +105,19 @@ async def test_a_channel_that_goes_on_after_hundreds_of_refusals_is_closed(
     told = [json.loads(message)["code"] for message in channel.sent]
     assert told.count("rate_limited") == 1 and told.count("bad_json") == 40
     await talker.close()
+
+
+async def test_a_viewer_whose_feedback_ended_before_its_connection_is_lost_since_then() -> None:
+    now = [1000.0]
+    viewer = Participant("v", PeerRole.VIEWER, Peer([], True), "ufrag", now=lambda: now[0])
+    viewer.tracks = [OutgoingTrack("video"), OutgoingTrack("audio")]
+    now[0] += 60
+    assert not viewer.lost, "nothing was sent to it yet"
+    for dark in (False, True):
+        viewer.tracks[0].room = SimpleNamespace(bitrate=1, full=dark, dark=dark)
+        assert viewer.lost is dark
+    assert viewer.last_s == now[0] - UNHEARD_S
+    await viewer.close()
 
 
 async def test_a_viewer_that_stops_reading_keeps_the_newest_and_asks_for_a_key_frame() -> None:
