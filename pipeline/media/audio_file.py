@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import AudioEmpty, AudioMissing, AudioUnreadable
 from pipeline.media.audio_decode import Decoder, Piece
-from pipeline.media.audio_truncation import check_bytes, check_end
+from pipeline.media.audio_truncation import missing_bytes, missing_end, truncated
 from pipeline.media.downmix import Downmix
 
 SPEECH_RATE: Final = 16_000
@@ -55,18 +55,33 @@ class AudioFile:
 
 
 def open_audio(path: Path) -> AudioFile:
-    """What ``path`` holds; raises an ``AudioError`` for anything that cannot be speech."""
+    """What ``path`` holds; raises an ``AudioError`` for anything that cannot be speech.
+
+    A file that was cut off is read as far as it goes, and says so.
+    """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise AudioMissing(f"audio file {path} {what}: name a file with speech in it")
     if path.stat().st_size == 0:
         raise AudioEmpty(f"audio file {path} is empty (0 bytes): record or export it again")
-    check_bytes(path)
+    missing = missing_bytes(path)
+    try:
+        audio, missing = _looked_at(path, missing)
+    except AudioUnreadable as unreadable:
+        raise truncated(path, missing) if missing else unreadable from unreadable
+    if missing:
+        audio.say(f"it was cut off: it {missing}; what is there is read")
+    return audio
+
+
+def _looked_at(path: Path, missing: str) -> tuple[AudioFile, str]:
+    """The file, and what it lacks; its length is not known then."""
     with _opened(path) as (container, stream):
         seconds = _announced_s(container, stream)
-        if seconds is not None:
-            check_end(path, container, stream, seconds)
-        return AudioFile(path, stream.rate, stream.channels, seconds)
+        if seconds is not None and not missing:
+            missing = missing_end(container, stream, seconds)
+        length = None if missing else seconds
+        return AudioFile(path, stream.rate, stream.channels, length), missing
 
 
 def speech(audio: AudioFile, block: int = BLOCK) -> Generator[Samples, None, None]:

@@ -1,4 +1,6 @@
-"""Whether a sound file was cut off, as proved by its own header before decoding.
+"""Whether a sound file was cut off, as proved by its own header before decoding, and of what.
+
+What is there is read, as players do, and what is missing is said.
 
 Proof is a number of bytes or samples that a header states exactly. A duration derived from a bit
 rate (MP3, ADPCM, AMR, raw streams) proves nothing and is not used.
@@ -32,22 +34,26 @@ class _Part(NamedTuple):
     there: int
 
 
-def check_bytes(path: Path) -> None:
-    """Compares sizes that a WAV, AIFF or MP4 file states with its bytes. Raises AudioTruncated."""
+def missing_bytes(path: Path) -> str:
+    """What a WAV, AIFF or MP4 file announces and lacks; empty when it is whole.
+
+    Raises ``AudioTruncated`` where nothing of the sound is there.
+    """
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] == b"RIFF" and head[8:] in (b"WAVE", b""):
-            _check_chunks(path, file, "<")
+            return _of_chunks(path, file, "<")
         elif head[:4] == b"FORM":
-            _check_chunks(path, file, ">")
-        elif head[4:8] == b"ftyp":
-            _check_boxes(path, file)
+            return _of_chunks(path, file, ">")
+        if head[4:8] == b"ftyp":
+            return _of_boxes(path, file)
+    return ""
 
 
-def check_end(path: Path, container: InputContainer, stream: AudioStream, seconds: float) -> None:
-    """Looks for packets at the stated end of codecs whose length is counted, not estimated."""
+def missing_end(container: InputContainer, stream: AudioStream, seconds: float) -> str:
+    """What lacks at the stated end of codecs whose length is counted, not estimated."""
     if not stream.codec_context.name.startswith(_COUNTED) or container.format.name == "wav":
-        return
+        return ""
     reached = 0.0
     try:
         container.seek(int(max(0.0, seconds - _END_SEARCH_S) * av.time_base))
@@ -57,10 +63,16 @@ def check_end(path: Path, container: InputContainer, stream: AudioStream, second
     except av.FFmpegError:
         reached = 0.0
     if reached < seconds - _SLACK_S:
-        raise _truncated(path, f"announces {seconds:.1f} s but ends before that")
+        return f"announces {seconds:.1f} s but ends before that"
+    return ""
 
 
-def _check_chunks(path: Path, file: BinaryIO, order: str) -> None:
+def truncated(path: Path, missing: str) -> AudioTruncated:
+    """The refusal of a file that cannot be read without what it lacks."""
+    return AudioTruncated(f"audio file {path} {missing}: it was cut off, copy or export it again")
+
+
+def _of_chunks(path: Path, file: BinaryIO, order: str) -> str:
     """FFmpeg reads a cut WAV or AIFF as a shorter one; its header tells."""
     rate = 0  # bytes of sound in a second
     for part in _chunks(file, path.stat().st_size, order):
@@ -68,11 +80,11 @@ def _check_chunks(path: Path, file: BinaryIO, order: str) -> None:
             rate = struct.unpack_from("<I", file.read(12).ljust(12, b"\0"), 8)[0]
         if part.name in (b"data", b"SSND"):
             missing = 0 if part.size >= _UNKNOWN_SIZE else part.size - part.there
-            if missing > _SLACK_S * rate:
-                what = f"announces {part.size} bytes of sound but has {part.there}"
-                raise _truncated(path, what)
-            return
-    raise _truncated(path, "has a header that is not complete")
+            what = f"announces {part.size} bytes of sound but has {part.there}"
+            if missing and not part.there:
+                raise truncated(path, what)
+            return what if missing > _SLACK_S * rate else ""
+    raise truncated(path, "has a header that is not complete")
 
 
 def _chunks(file: BinaryIO, on_disk: int, order: str) -> Iterator[_Part]:
@@ -85,14 +97,15 @@ def _chunks(file: BinaryIO, on_disk: int, order: str) -> Iterator[_Part]:
         at += 8 + size + size % 2
 
 
-def _check_boxes(path: Path, file: BinaryIO) -> None:
+def _of_boxes(path: Path, file: BinaryIO) -> str:
     """A whole MP4's boxes end with the file; one that was recorded in fragments plays up to one."""
     fragmented = False
     for part in _boxes(file, path.stat().st_size):
         fragmented |= part.name == b"moof"
         if part.there < part.size and not (fragmented and part.name in _FRAGMENT):
             name = part.name.decode("ascii", "replace")
-            raise _truncated(path, f"announces {part.size} bytes of {name} but has {part.there}")
+            return f"announces {part.size} bytes of {name} but has {part.there}"
+    return ""
 
 
 def _boxes(file: BinaryIO, on_disk: int) -> Iterator[_Part]:
@@ -105,7 +118,3 @@ def _boxes(file: BinaryIO, on_disk: int) -> Iterator[_Part]:
             return
         yield _Part(name, size, min(size, on_disk - at))
         at += size
-
-
-def _truncated(path: Path, what: str) -> AudioTruncated:
-    return AudioTruncated(f"audio file {path} {what}: it was cut off, copy or export it again")

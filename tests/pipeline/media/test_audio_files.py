@@ -15,7 +15,7 @@ import pytest
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from pipeline.errors import AudioEmpty, AudioError, AudioTruncated, AudioUnreadable
+from pipeline.errors import AudioEmpty, AudioError, AudioUnreadable
 from pipeline.media.audio_file import SPEECH_RATE, blocks, open_audio, speech
 
 F32 = NDArray[np.float32]
@@ -393,12 +393,13 @@ def test_a_wav_that_lacks_a_moment_at_its_end_is_read(tmp_path: Path, missing: i
 
 @pytest.mark.parametrize(("name", "codec"), [("a.aiff", "pcm_s16be"), ("i.wav", "adpcm_ima_wav")])
 def test_a_cut_is_proved_by_the_bytes_that_a_header_states(
-    tmp_path: Path, name: str, codec: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, codec: str
 ) -> None:
     path = write(tmp_path / name, voice(44_100)[None], 44_100, codec)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(AudioTruncated, match="announces"):
-        open_audio(path)
+    open_audio(path)
+    assert "announces" in caplog.text
+    assert len(heard(path)) / SPEECH_RATE == pytest.approx(S / 2, abs=0.1)
 
 
 def test_headers_alone_and_nothing_at_all_are_refused_in_a_line(tmp_path: Path) -> None:
