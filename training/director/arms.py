@@ -34,7 +34,9 @@ _LATE_S: Final = np.array([0.0, 0.0, 0.0, 0.008, 0.015, 0.035, 0.035] + [0.045] 
 TWO_HANDS_M: Final = 0.07  # of a fingertip from the middle, so that two hands do not meet
 ONE_HAND_M: Final = -0.06  # the same with the other hand low
 _LOW_M: Final = -0.34  # of a palm under the shoulders
-_KEEP_UP_S: Final = 1.7  # arms that will be needed again within this time do not go home
+_S_PER_RAD: Final = 0.2  # a joint is no faster
+_BACKSWING: Final = 1.6  # of the way from a stroke to its preparation
+_KEEP_UP_S: Final = 3.2  # arms that will be needed again within this time do not go home
 
 ARM_LOW: Final = np.array([-0.5, -0.05, -0.4, 0.0, -1.4, -0.9, -0.35] + [0.0] * 6 + [-1.0])
 ARM_HIGH: Final = np.array([1.2, 0.75, 1.15, 2.35, 1.4, 0.9, 0.35] + [1.0] * 6 + [1.0])
@@ -65,13 +67,13 @@ class Keys:
 
 def _sized(shape: F64, rest: F64, size: float) -> F64:
     """A dictionary pose at a size: smaller ones stay lower and nearer to the rest pose."""
-    lift = float(np.clip(0.62 + 0.33 * size, 0.5, 1.0))
+    lift = float(np.clip(0.22 + 0.62 * size, 0.25, 1.0))
     base = rest + lift * (READY - rest)
-    return np.asarray(base + min(size, 1.3) * (shape - READY))
+    return np.asarray(base + min(size, 1.7) * (shape - READY))
 
 
 def _stroke_time(stroke: Stroke, style: Style, gap: float) -> float:
-    natural = 0.27 + 0.07 * (stroke.size - 1.0)
+    natural = 0.29 + 0.04 * (stroke.size - 1.0)
     return float(np.clip(natural / style.gesture_speed, 0.20, min(0.42, 0.42 * gap)))
 
 
@@ -109,7 +111,7 @@ def _go_home(
 ) -> bool:
     """Hold a little, then sink home in an unhurried move; False if ``deadline`` forbids it."""
     start = max(keys.times[-1] + 0.05, hold + float(rng.uniform(-0.1, 0.35)))
-    length = float(rng.uniform(0.75, 1.15)) / style.gesture_speed**0.5
+    length = float(rng.uniform(1.6, 2.4)) / style.gesture_speed**0.5
     if start + 0.6 * length > deadline:
         return False
     held = keys.poses[-1] + rng.normal(0.0, 0.25, 14) * _JITTER
@@ -124,12 +126,20 @@ def _poses(
     """Preparation and stroke pose; a beat that repeats a gesture only rebounds."""
     up = _sized(stroke.gesture.prep, rest, size) + jitter
     down = _sized(_variant(stroke, side), rest, size) + jitter
-    return (0.58 * down + 0.42 * up if again else up), down
+    up = down + _BACKSWING * (up - down)
+    return (0.25 * down + 0.75 * up if again else up), down
+
+
+def _within_reach(start: F64, end: F64, seconds: float) -> F64:
+    """``end``, or as much of the way to it as a joint can go in the time."""
+    needed = _S_PER_RAD * float(np.abs(end - start).max())
+    share = min(1.0, max(seconds, 0.04) / max(needed, 1e-6))
+    return np.asarray(start + share * (end - start))
 
 
 def _rise_s(fresh: bool, style: Style, rng: np.random.Generator) -> float:
-    natural = float(np.clip(rng.uniform(0.36, 0.58) / style.gesture_speed, 0.2, 0.9))
-    return max(natural * 1.25, 0.38) if fresh else natural
+    natural = float(np.clip(rng.uniform(0.7, 1.0) / style.gesture_speed, 0.35, 1.3))
+    return 1.25 * natural if fresh else natural
 
 
 def _arm_keys(
@@ -155,6 +165,8 @@ def _arm_keys(
             drift = rng.normal(0.0, 0.3, 14) * _JITTER * keys.up[-1]
             keys.add(start, keys.poses[-1] + drift, keys.up[-1], keys.margin[-1])
         margin = TWO_HANDS_M if both else alone
+        up = _within_reach(keys.poses[-1], up, land - fast - keys.times[-1])
+        down = _within_reach(up, down, fast)
         keys.add(land - fast, up, 1.0, margin)
         keys.add(land, down, 1.0, margin)
         before, previous = land, stroke
@@ -192,10 +204,12 @@ def _fidgets(score: Score, strokes: list[Stroke], rng: np.random.Generator) -> F
 
 def _pulse(score: Score, style: Style, rng: np.random.Generator) -> F64:
     """A raised hand marks every beat a little, also while it holds a shape, (frames,) radians."""
-    starts = [beat.start for beat in score.beats]
-    size = np.array([0.075 * beat.strength for beat in score.beats])
-    size *= style.gesture_size * (0.3 + 0.7 * score.energy) * rng.uniform(0.6, 1.2)
-    return bumps(score.times, starts, size, 0.14, 0.26)
+    peaks = [beat.peak for beat in score.beats]
+    size = np.array(
+        [0.3 * beat.strength * score.phrases[beat.phrase].vigour for beat in score.beats]
+    )
+    size *= style.gesture_size * rng.uniform(0.6, 1.2)
+    return np.minimum(bumps(score.times, peaks, size, 0.2, 0.5), 0.6)
 
 
 def move_arm(

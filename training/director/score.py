@@ -1,28 +1,26 @@
 """What a clip says to the body: phrases, beats, loudness and energy, read from its phones.
 
-The director plays from this score as a pianist does. Everything in it can be heard: stress and
-emphasis are labels of the synthesiser, but they are in the sound as length, pitch and loudness.
+The director plays from this score as a pianist does. Where syllables and words are it knows from
+labels; how strong a beat is and how much a phrase is meant it hears (``prosody.py``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.director.motion import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_times
+from training.director.motion import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_times, spring
+from training.director.prosody import Prosody, hear
 from training.voices.clips import Clip, Phone
 from training.voices.phonetics import is_vowel
 
 F64 = NDArray[np.float64]
 
-ENERGY: Final[Mapping[str, float]] = {
-    "flat": 0.45, "plain": 0.9, "emphatic": 1.65, "silence": 0.0, "noise": 0.0,
-}  # fmt: skip
 _PAUSE_S: Final = 0.16
 _NEAR: Final = 0.1  # of the text, between a pause and the mark it is taken for
 _CLAUSE: Final = re.compile(r"[^.!?,;:…。！？，；：।¿¡]+([.!?,;:…。！？，；：।]*)")
@@ -30,10 +28,12 @@ _CLAUSE: Final = re.compile(r"[^.!?,;:…。！？，；：।¿¡]+([.!?,;:…�
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A stressed syllable: its vowel's span in seconds, how strong it is, and its phrase."""
+    """A syllable that stands out: its vowel's span in seconds, when the voice is raised most, how
+    strong it is, and its phrase."""
 
     start: float
     end: float
+    peak: float
     strength: float  # 0 .. ~1.5
     phrase: int
     emphasis: bool
@@ -49,6 +49,7 @@ class Phrase:
     exclamation: bool
     final: bool  # a sentence ends with it
     pause: float  # silence before it
+    vigour: float  # how much it is meant, ~0.1 murmured, 1 plain, ~2 emphatic
 
     @property
     def length(self) -> float:
@@ -67,7 +68,8 @@ class Score:
     speech: F64  # (frames,) 1 inside phrases
     phrases: tuple[Phrase, ...]
     beats: tuple[Beat, ...]
-    energy: float
+    vigour: F64  # (frames,) of the phrase that is spoken, slowly changing
+    energy: float  # the mean of its phrases; 0 where nobody speaks
 
     @property
     def seconds(self) -> float:
@@ -116,46 +118,57 @@ def _endings(text: str, spans: Sequence[tuple[float, float]]) -> list[str]:
     ]
 
 
-def _phrases(clip: Clip) -> tuple[Phrase, ...]:
+def _phrases(clip: Clip, prosody: Prosody) -> tuple[Phrase, ...]:
     spans = _spans(clip.phones)
     if not spans:
         return ()
     marks = _endings(clip.text, spans)
     before = [0.0] + [end for _, end in spans[:-1]]
+    meant = prosody.vigour(spans).tolist()
     return tuple(
         Phrase(
             start, end, any(c in mark for c in "?？"), any(c in mark for c in "!！"),
-            any(c in mark for c in ".!?…。！？।") or i == len(spans) - 1, start - earlier,
+            any(c in mark for c in ".!?…。！？。") or i == len(spans) - 1, start - earlier, vigour,
         )
-        for i, ((start, end), mark, earlier) in enumerate(zip(spans, marks, before, strict=True))
+        for i, ((start, end), mark, earlier, vigour) in enumerate(
+            zip(spans, marks, before, meant, strict=True)
+        )
     )  # fmt: skip
 
 
-def _strengths(vowels: Sequence[Phone], loudness: F64) -> F64:
-    """Strength of stressed vowels: their stress, and how loud and long they are for this clip."""
-    stress = np.array([(0.0, 0.34, 0.20)[phone.stress] for phone in vowels])
-    lean = np.array([0.42 * phone.emphasis for phone in vowels])
+def _strengths(vowels: Sequence[Phone], prosody: Prosody, peaks: F64) -> F64:
+    """Strength of vowels: how far the voice is raised over its surroundings, and their length."""
+    raised = np.clip(0.18 + 0.062 * prosody.heard(peaks), 0.0, 1.3)
     length = np.log2([phone.end - phone.start for phone in vowels])
-    louder = np.clip(0.5 + 2.4 * (loudness - np.median(loudness)), 0.0, 1.0)
-    longer = np.clip(0.5 + 0.5 * (length - np.median(length)), 0.0, 1.0)
-    return np.asarray(stress + lean + 0.30 * louder + 0.26 * longer)
+    longer = np.clip(0.5 * (length - np.median(length)), -0.3, 0.4)
+    return np.asarray(np.maximum(raised + 0.4 * longer, 0.0))
 
 
-def _beats(clip: Clip, phrases: Sequence[Phrase], loudness: F64) -> tuple[Beat, ...]:
-    """The strongest stressed vowel of every word."""
-    where = [i for i, phone in enumerate(clip.phones) if phone.stress and is_vowel(phone.ipa)]
-    if not where:
+def _beats(clip: Clip, phrases: Sequence[Phrase], prosody: Prosody) -> tuple[Beat, ...]:
+    """The strongest vowel of every word."""
+    vowels = [phone for phone in clip.phones if is_vowel(phone.ipa)]
+    if not vowels:
         return ()
-    vowels = [clip.phones[i] for i in where]
+    spans = [(p.start / SAMPLE_RATE, p.end / SAMPLE_RATE) for p in vowels]
+    peaks = np.array([prosody.peak(start, end) for start, end in spans])
     starts = np.array([phrase.start for phrase in phrases])
     best: dict[tuple[int, int], Beat] = {}
-    for phone, strength in zip(vowels, _strengths(vowels, loudness[where]), strict=True):
-        start, end = phone.start / SAMPLE_RATE, phone.end / SAMPLE_RATE
+    strengths = _strengths(vowels, prosody, peaks)
+    for phone, (start, end), peak, strength in zip(vowels, spans, peaks, strengths, strict=True):
         phrase = max(int(np.searchsorted(starts, start + 1e-6)) - 1, 0)
         key = (phrase, phone.word if phone.word >= 0 else -2 - phone.start)
         if key not in best or best[key].strength < strength:
-            best[key] = Beat(start, end, float(strength), phrase, phone.emphasis)
+            leaned = bool(strength > 0.9 and phrases[phrase].vigour > 0.9)
+            best[key] = Beat(start, end, float(peak), float(strength), phrase, leaned)
     return tuple(sorted(best.values(), key=lambda beat: beat.start))
+
+
+def _vigour(times: F64, phrases: Sequence[Phrase]) -> F64:
+    """The vigour of the phrase at each time, falling to nothing in pauses."""
+    steps = np.zeros(len(times))
+    for phrase in phrases:
+        steps[(times >= phrase.start - 0.15) & (times < phrase.end)] = phrase.vigour
+    return spring(steps, 1.5)
 
 
 def _inside(times: F64, phrases: Sequence[Phrase]) -> F64:
@@ -175,8 +188,11 @@ def read_score(clip: Clip) -> Score:
     loudness = _loudness(clip, frames) if speaks else np.zeros(frames)
     middles = [(phone.start + phone.end) / 2 / SAMPLE_RATE for phone in clip.phones]
     heard = np.interp(middles, times, loudness)
-    phrases = _phrases(clip)
+    prosody = hear(clip.audio, frames)
+    phrases = _phrases(clip, prosody)
+    lengths = [phrase.length for phrase in phrases]
+    energy = float(np.average([p.vigour for p in phrases], weights=lengths)) if phrases else 0.0
     return Score(
         frames, times, clip.phones, heard, loudness, _inside(times, phrases), phrases,
-        _beats(clip, phrases, heard), ENERGY[clip.delivery],
+        _beats(clip, phrases, prosody), _vigour(times, phrases), energy,
     )  # fmt: skip

@@ -16,8 +16,9 @@ from training.director.performer import Performer
 from training.director.score import Beat, Score
 from training.director.styles import Style
 
-_FIRST_S: Final = 0.75  # a clip starts at rest; this is the time to raise the hands
-HIDDEN: Final = 0.35  # gestures of people whose hands are out of the frame
+_FIRST_S: Final = 0.6  # a clip starts at rest; this is the time to raise the hands
+_LARGEST: Final = 1.8
+HIDDEN: Final = 0.22  # gestures of people whose hands are out of the frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +34,29 @@ class Stroke:
     hold_until: float  # the hands stay up at least this long
 
 
-def gesture_rate(score: Score, style: Style, performer: Performer) -> float:
-    """How readily hands move, 1 for ordinary talk; 0 never."""
+def gesture_rate(style: Style, performer: Performer) -> float:
+    """How readily hands move in plain speech, 1 for ordinary talk; 0 never."""
     seen = 1.0 if performer.hands_visible else HIDDEN
-    return style.gesture_rate * score.energy * performer.liveliness * seen
+    return style.gesture_rate * performer.liveliness * seen
 
 
 def _chosen(score: Score, rate: float, style: Style, rng: np.random.Generator) -> list[Beat]:
-    """Beats that get a stroke: each phrase's strongest, as many as the rate allows."""
+    """Beats that get a stroke: a phrase's strongest, as many as rate and vigour allow."""
     chosen: list[Beat] = []
-    gap = 0.52 / style.gesture_speed + 0.22 / max(rate, 0.3)
     for index, phrase in enumerate(score.phrases):
         beats = [beat for beat in score.beats if beat.phrase == index]
-        if not beats or rng.random() > 1.0 - np.exp(-1.9 * rate * (0.35 + 0.25 * phrase.length)):
+        eager = rate * phrase.vigour
+        if not beats or rng.random() > 1.0 - np.exp(-4.0 * eager * (0.3 + 0.4 * phrase.length)):
             continue
-        floor = 0.86 - 0.26 * min(rate, 1.8) + rng.normal(0.0, 0.06)
+        gap = 0.55 / style.gesture_speed + 0.1 / max(eager, 0.35)
+        floor = 0.52 - 0.30 * min(eager, 1.5) + rng.normal(0.0, 0.04)
         taken: list[Beat] = []
         for beat in sorted(beats, key=lambda beat: -beat.strength):
-            apart = all(abs(beat.start - other.start) >= gap for other in chosen + taken)
-            if apart and (beat.strength > floor or not taken) and beat.start > _FIRST_S:
+            apart = all(abs(beat.peak - other.peak) >= gap for other in chosen + taken)
+            if apart and (beat.strength > floor or not taken) and beat.peak > _FIRST_S:
                 taken.append(beat)
         chosen += taken
-    return sorted(chosen, key=lambda beat: beat.start)
+    return sorted(chosen, key=lambda beat: beat.peak)
 
 
 def _hands(
@@ -69,21 +71,24 @@ def plan_strokes(
     score: Score, style: Style, performer: Performer, rng: np.random.Generator
 ) -> list[Stroke]:
     """All strokes of a clip in order."""
-    rate = gesture_rate(score, style, performer)
+    rate = gesture_rate(style, performer)
     if rate <= 0.0 or not score.beats:
         return []
-    size = style.gesture_size * (0.45 + 0.55 * score.energy) * performer.liveliness
+    seen = 1.0 if performer.hands_visible else HIDDEN**0.5
+    size = style.gesture_size * performer.liveliness * seen
     strokes: list[Stroke] = []
     gesture, index, left_to_make, last = draw(rng), 0, 0, -9.0
     hands = (False, True)
     for beat in _chosen(score, rate, style, rng):
-        if left_to_make <= 0 or beat.start - last > 2.6:
+        if left_to_make <= 0 or beat.peak - last > 2.6:
             gesture, index = draw(rng, gesture.name), 0
             left_to_make = int(rng.integers(1, 3)) + len(gesture.strokes) - 1
             hands = _hands(gesture, style, performer, rng)
-        time = beat.start - rng.uniform(0.004, 0.036)
-        strong = size * (0.56 + 0.58 * beat.strength) * float(np.exp(rng.normal(0.0, 0.10)))
-        hold = min(score.phrases[beat.phrase].end, time + 1.8)
+        phrase = score.phrases[beat.phrase]
+        time = beat.peak - rng.uniform(0.0, 0.03)
+        meant = (0.05 + 0.95 * phrase.vigour) * (0.15 + 0.95 * beat.strength)
+        strong = min(size * meant * float(np.exp(rng.normal(0.0, 0.08))), _LARGEST)
+        hold = min(phrase.end, time + 1.8)
         strokes.append(Stroke(time, strong, gesture, index, *hands, hold))
-        index, left_to_make, last = index + 1, left_to_make - 1, beat.start
+        index, left_to_make, last = index + 1, left_to_make - 1, beat.peak
     return strokes
