@@ -34,7 +34,7 @@
     │   ├── PictureMissing, PictureUnreadable, PictureTooSmall, PictureTooLarge,
     │   ├── PictureAnimated, PictureTooCostly, LandmarksMissing, LandmarksInvalid
     │   ├── PersonNotFound        the picture and its landmarks show no person that can be fitted
-    │   └── SeveralPeople, FaceTooSmall, FaceTurned  what a picture of one's own may not be
+    │   └── SeveralPeople, FaceTooSmall, FaceTurned, FaceCovered  whom a picture may not show
     ├── AudioError            the speech
     │   ├── AudioMissing, AudioUnreadable, AudioEmpty, AudioTruncated
     │   └── AudioNotFinite        NaN or infinite samples
@@ -242,6 +242,10 @@ class FaceTooSmall(PictureError):
 
 class FaceTurned(PictureError):
     code = "face_turned"
+
+
+class FaceCovered(PictureError):
+    code = "face_covered"
 
 
 class AudioError(ContinuumError):

@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PictureError
+from pipeline.landmarkers import hands
+from pipeline.landmarkers.crops import whole
 from pipeline.media.audio_file import AudioFile, Samples, open_audio, speech
 from pipeline.media.image_file import Bounds, hashed
 from pipeline.media.image_sandbox import load_picture
 from pipeline.media.prefetch import prefetch
 from pipeline.media.render_file import Stages, record
-from pipeline.models.mini.enrolment import person_detector
 from pipeline.models.mini.onnx.builder import Graph, Session
 
 SIZE: Final = (64, 64)
@@ -54,7 +55,7 @@ class _Stage:
     audio: AudioFile
     whole: Samples
     grey: NDArray[np.uint8]
-    boxes: list[tuple[int, int, int, int]]
+    hand: NDArray[np.float32]
     doubled: Session
 
 
@@ -85,9 +86,8 @@ def _stage(folder: Path) -> _Stage:
     graph = Graph()
     x = graph.input("x", "n", 4)
     graph.output("y", graph.op("Add", x, x), "n", 4)
-    whole = np.concatenate(list(speech(audio, BLOCK)))
-    boxes = person_detector._frontal(grey, 24)
-    return _Stage(folder, audio, whole, grey, boxes, graph.session())
+    heard = np.concatenate(list(speech(audio, BLOCK)))
+    return _Stage(folder, audio, heard, grey, _hand(grey), graph.session())
 
 
 def _cut_reading(stage: _Stage, rng: random.Random) -> None:
@@ -129,15 +129,18 @@ def _render_called_off(stage: _Stage, rng: random.Random) -> None:
 
 
 def _faces_at_once(stage: _Stage, rng: random.Random) -> None:
-    """Cascades keep their picture while they look, and are shared."""
+    """Landmark networks are shared; each look has its own answer."""
     wide = rng.randrange(60, 200)
     other = np.resize(stage.grey, (wide, wide))
+    looks = [partial(_hand, grey) for grey in (stage.grey, other, stage.grey)]
+    found = _together(looks)
+    assert np.array_equal(found[0], stage.hand) and np.array_equal(found[2], stage.hand)
 
-    def look(picture: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
-        return person_detector._frontal(picture, 24)
 
-    found = _together([lambda: look(stage.grey), lambda: look(other), lambda: look(stage.grey)])
-    assert found[0] == found[2] == stage.boxes
+def _hand(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The points that the hand's network sees in a picture, whatever it shows."""
+    picture = np.repeat(grey[:, :, None], 3, 2)
+    return hands.look(picture, whole(picture)).points
 
 
 def _network_asked_at_once(stage: _Stage, rng: random.Random) -> None:

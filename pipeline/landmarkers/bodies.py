@@ -18,7 +18,8 @@ U8 = NDArray[np.uint8]
 
 LEAST: Final = 0.5
 NOSE: Final = 0
-SHOULDERS: Final = {"left": 11, "right": 12}
+SHOULDERS: Final[dict[Side, int]] = {"left": 11, "right": 12}
+ELBOWS: Final[dict[Side, int]] = {"left": 13, "right": 14}
 WRISTS: Final[dict[Side, int]] = {"left": 15, "right": 16}
 PINKIES: Final[dict[Side, int]] = {"left": 17, "right": 18}
 INDICES: Final[dict[Side, int]] = {"left": 19, "right": 20}

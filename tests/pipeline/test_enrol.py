@@ -74,7 +74,7 @@ def test_what_cannot_work_is_one_line_and_leaves_nothing(
     Image.new("RGB", (300, 300), (120, 110, 100)).save(wall)
     assert main([str(wall)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("enrol: no face was found") and said.count("\n") == 1
+    assert said.startswith("enrol: no person was found") and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == [wall]
 
 

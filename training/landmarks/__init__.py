@@ -1,1 +1,0 @@
-"""The landmark network: training pictures and training."""
