@@ -137,12 +137,13 @@ def shares(picture: U8, person: F32, body: F32, arms: Sequence[ArmBones]) -> F32
     return out
 
 
-def labels(picture: U8, shares: F32, person: F32, girth: float) -> NDArray[np.int64]:
+def labels(picture: U8, shares: F32, person: F32, body: F32) -> NDArray[np.int64]:
     """Labels (H, W), each in one piece: what lies loose, or hangs by a thread, goes to the next.
 
     A piece of an arm that a hand cuts off from its sleeve goes with the forearm.
     """
     best = np.asarray(shares.argmax(0), np.int64)
+    width, trunk = girth(body), trunk_shape(body, person.shape, 0.0)
     lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32)
     kept = np.zeros(best.shape, bool)
     for upper in range(1, len(shares), 2):
@@ -152,11 +153,15 @@ def labels(picture: U8, shares: F32, person: F32, girth: float) -> NDArray[np.in
             near = masks.grown(piece, 2) & (best == upper + 1)
             if near.any() and _alike(lab, piece, best == upper + 1, mine & ~loose):
                 best[piece] = upper + 1
-            elif piece.sum() > (girth * _THREAD) ** 2 * 8:
+            elif piece.sum() > (width * _THREAD) ** 2 * 8:
                 kept |= piece
     for label in range(len(shares)):
-        mine = (best == label) & (person > 0.5)
-        kept |= masks.largest(masks.opened(mine, _THREAD * girth))
+        mine = masks.opened((best == label) & (person > 0.5), _THREAD * width)
+        kept |= masks.largest(mine)
+        if label == TRUNK:  # arms that cross before it may cut it in pieces
+            for piece in masks.pieces(mine & ~kept):
+                if (piece & trunk).sum() > 0.5 * piece.sum():
+                    kept |= piece
     if not kept.any():
         return best
     rows, columns = ndimage.distance_transform_edt(

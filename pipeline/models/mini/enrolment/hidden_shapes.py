@@ -83,6 +83,10 @@ def _within(edge: F32, seen: Mask, middle: NDArray[np.int64], top: int, way: int
     sigma = max(_SMOOTH * girth, 1.0)
     even = cv2.GaussianBlur(width[:, None], (1, 1 + 2 * int(3 * sigma)), 0, sigmaY=sigma)[:, 0]
     width = np.where(valid, np.maximum(even, edge), 0)
+    if valid.any():  # rows where arms hide all of it
+        ends = np.flatnonzero(valid)[[0, -1]]
+        across = np.interp(rows, rows[valid], width[valid])
+        width = np.where(valid | (rows < ends[0]) | (rows > ends[1]), width, across)
     away = (np.arange(shape[1])[None] - middle[:, None]) * way
     return np.asarray((away >= 0) & (away <= width[:, None]) & (rows[:, None] >= top))
 

@@ -69,12 +69,15 @@ def take_apart(picture: U8, points: PersonPoints) -> PersonParts:
     cuts = small.cuts(picture, matte)
     pure = pure_colours.pure_colours(masks.unit(picture), matte)[0]
     colours = masks.byte(pure)
-    with ThreadPoolExecutor(1, "plate") as pool:  # its kernels hold no lock
+    with ThreadPoolExecutor(2, "parts") as pool:  # their kernels hold no lock
         plate = pool.submit(_plate, picture, matte)
+        drawn = [pool.submit(arm_layers.arm_layer, picture, colours, matte, cut) for cut in cuts]
         body = _body(colours, matte, cuts, small)
-        arms = {cut.side: arm_layers.arm_layer(picture, colours, matte, cut) for cut in cuts}
-    arms = {side: arm_layers.with_points(arm, points.body, points.presence[side])
-            for side, arm in arms.items()}  # fmt: skip
+    made = [arm.result() for arm in drawn]
+    arms = {
+        arm.side: arm_layers.with_points(arm, points.body, points.presence[arm.side])
+        for arm in made
+    }
     front = np.zeros((*matte.shape, 4), np.uint8)
     return settled(picture, PersonParts(plate.result(), body, arms, front, matte))
 
@@ -108,7 +111,7 @@ class _Small:
         labels = np.zeros(share.shape, np.int64)
         if bones:
             shares = arm_regions.shares(small, share, body, list(bones.values()))
-            labels = arm_regions.labels(small, shares, share, arm_regions.girth(body))
+            labels = arm_regions.labels(small, shares, share, body)
         return cls(share, labels, bones, body, (high, wide))
 
     def enlarged(self, share: NDArray[np.generic]) -> F32:
@@ -165,8 +168,9 @@ def _body(colours: U8, matte: F32, cuts: list[ArmCut], small: _Small) -> U8:
         return np.dstack([colours, masks.byte(matte)])
     reach, own, hidden = small.trunk(cuts)
     mixed = _MIXED * max(matte.shape)
-    hole = masks.grown(hidden, 2 * mixed) & ~masks.shrunk(own, 2 * mixed)
+    rim = masks.grown(np.any([cut.lower > 0.1 for cut in cuts], axis=0), 2 * mixed)
+    hole = (masks.grown(hidden, 2 * mixed) & ~masks.shrunk(own, 2 * mixed)) | (rim & (reach > 0))
     below = np.arange(len(matte))[:, None] > cuts[0].bones.shoulder[1] - cuts[0].bones.girth
-    source = masks.shrunk(own & (matte > 0.97), mixed) & below
+    source = masks.shrunk(own & (matte > 0.97), mixed) & below & ~hole
     filled = completion.complete(colours, hole, source)
     return np.dstack([filled, masks.byte(matte * reach)])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.models.mini.enrolment import arm_regions
 from pipeline.models.mini.enrolment.person_parts import Layer, PersonParts
 from pipeline.models.mini.enrolment.take_apart import take_apart
 from tests.pipeline.models.mini.enrolment.figure import SIDE, SKIN, WALL, Figure, painted
@@ -90,6 +91,18 @@ def test_an_arm_whose_hand_was_not_found_stays_in_the_body(figure: Figure) -> No
     parts = take_apart(figure.picture, alone)
     assert not parts.arms
     assert _overlap(parts.body[..., 3] / np.float32(255), figure.person) > 0.95
+
+
+def test_a_trunk_that_an_arm_cuts_in_two_stays_the_trunk(figure: Figure) -> None:
+    shares = np.zeros((3, SIDE, SIDE), np.float32)
+    shares[arm_regions.TRUNK] = 0.6
+    shares[2, 200:230] = 0.9  # a forearm from rim to rim
+    person = np.zeros((SIDE, SIDE), np.float32)
+    person[60:, 130:190] = 1
+    found = arm_regions.labels(figure.picture, shares, person, figure.points.body)
+    assert (found[60:195, 130:190] == arm_regions.TRUNK).all()
+    assert (found[202:228, 130:190] == 2).all()
+    assert (found[235:, 130:190] == arm_regions.TRUNK).all()
 
 
 def test_a_mask_of_another_size_is_refused(figure: Figure) -> None:
