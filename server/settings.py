@@ -82,7 +82,7 @@ class Settings:
     bitrate_max: int = _help(3_000_000, "highest video bitrate")
     delay_min_ms: int = _help(150, "least playout delay")
     delay_max_ms: int = _help(450, "greatest playout delay")
-    backlog_s: float = _help(30.0, "how much speech may wait to be spoken", 1, 600)
+    backlog_s: float = _help(300.0, "how much speech of a WHIP feeder may wait", 1, 600)
     threads: int = _help(2, "threads that decode and encode media", 1, 64)
     log_level: str = _help("info", "debug, info, warning or error")
     log_json: bool = _help(False, "one JSON object a line")

@@ -63,7 +63,7 @@ class AudioReceiver:
         self._emit = emit
         self._notice = notice
         self._timeline = JitterBuffer(int(backlog_s * 50) * BLOCK)
-        self._arrivals = RtpTimestamps()
+        self._arrivals = RtpTimestamps(ahead=self._timeline.capacity)
         self._decoder = SpeechDecoder()
         self._decimate = Decimator()
         self._speech = VoiceActivityDetector()
@@ -142,7 +142,7 @@ class AudioReceiver:
         self._live = live
         self._inbox.clear()
         self._timeline.clear()
-        self._arrivals = RtpTimestamps(clock_rate)
+        self._arrivals = RtpTimestamps(clock_rate, self._timeline.capacity)
         self._decoder = SpeechDecoder()
         self._newest = self._interrupted = None
 
@@ -212,7 +212,9 @@ class AudioReceiver:
             self._full = True
             seconds = self._timeline.capacity / BLOCK / 50
             self._notice(
-                "backlog_full", f"more than {seconds:.0f} s of speech wait; more is dropped"
+                "backlog_full",
+                f"{seconds:.0f} s of speech wait, and what is newer is dropped until some of it is"
+                " spoken; the door /speech says how much it takes",
             )
 
     def _correct(self) -> None:

@@ -31,10 +31,12 @@ WRAP = 1 << 32
 class RtpTimestamps:
     """Maps one source's RTP timestamps to timeline positions."""
 
-    def __init__(self, clock_rate: int = RATE) -> None:
+    def __init__(self, clock_rate: int = RATE, ahead: int = 0) -> None:
+        """``ahead`` is how far ahead of its time a burst may be, beside what jitter explains."""
         if clock_rate <= 0:
             raise ValueError(f"clock rate must be positive, not {clock_rate}")
         self._clock_rate = clock_rate
+        self._early_limit = ahead + EARLY_LIMIT
         self._base: int | None = None
         self._before: int | None = None  # the anchor before this one
         self._back: deque[int] = deque(maxlen=BACK)  # arrivals that would fit it
@@ -63,7 +65,7 @@ class RtpTimestamps:
 
     def _fits(self, stamp: int, lateness: int, now: int) -> bool:
         """Whether the anchor still holds, of a packet that comes so late."""
-        if lateness <= -EARLY_LIMIT:
+        if lateness <= -self._early_limit:
             return False
         overtaken = self._newest is not None and stamp < self._newest
         return lateness <= (STRAGGLER if overtaken else STALE) or now < self._kept_until

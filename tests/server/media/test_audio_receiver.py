@@ -47,7 +47,7 @@ def packets(count: int) -> list[bytes]:
 class Bench:
     """An intake, its clock in blocks of 20 ms, and what came out."""
 
-    def __init__(self) -> None:
+    def __init__(self, backlog_s: float = 5.0) -> None:
         self.at = 100.0
         self.heard: list[AudioBlock] = []
         self.notices: list[str] = []
@@ -56,7 +56,7 @@ class Bench:
             lambda: int(self.at * BLOCK),
             self.heard.append,
             lambda code, message: self.notices.append(code),
-            backlog_s=5.0,
+            backlog_s=backlog_s,
         )
         self.receiver.new_source(48_000, live=False)
         self.receiver.release_to(100 * BLOCK)  # silence until now
@@ -64,7 +64,8 @@ class Bench:
     async def send(self, *blocks: int) -> None:
         """Packets arrive now."""
         for block in blocks:
-            self.receiver.packet(OPUS, block, (block * BLOCK) % (1 << 32), packets(300)[block])
+            payload = packets(300)[block % 300]
+            self.receiver.packet(OPUS, block, (block * BLOCK) % (1 << 32), payload)
             await self.settle()
 
     async def settle(self) -> None:
@@ -139,6 +140,17 @@ async def test_a_burst_is_spoken_in_order_whole_and_at_its_own_pace(bench: Bench
         assert bench.receiver.head <= (bench.at + 3) * BLOCK, "no faster than real time"
     bench.receiver.release_to(int(bench.at) * BLOCK)
     assert bench.receiver.dropped == 0 and bench.loud.sum() >= 190
+
+
+async def test_a_burst_of_more_than_a_minute_is_kept_whole() -> None:
+    bench = Bench(backlog_s=100.0)
+    running = asyncio.create_task(bench.receiver.run())
+    bench.advance()
+    await bench.send(*range(4500))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert bench.receiver.backlog >= 4490 * BLOCK and bench.receiver.dropped == 0
+    assert bench.receiver.late == 0 and bench.notices == []
 
 
 async def test_more_than_the_backlog_is_dropped_and_said_once(bench: Bench) -> None:
