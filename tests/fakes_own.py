@@ -36,7 +36,7 @@ class FakeOwn:
         except OSError as failure:
             raise PictureRefused("no picture", code="picture_unreadable") from failure
         if width > height:
-            raise PictureRefused("no face was found", code="person_not_found")
+            raise PictureRefused("no person was found", code="person_not_found")
         points = {name: [x * width, y * height] for name, (x, y) in FACE.items()}
         notes = ["hands are cut off or hidden"]
         return {"width": width, "height": height, "points": points, "notes": notes}

@@ -121,7 +121,7 @@ def test_a_picture_without_a_person_can_be_marked_by_hand(browser: Any, fake_ser
     with opened(browser, fake_server) as page:
         dropped(page, width=500, height=400)
         said = page.get_by_role("status").text_content()
-        assert "no face was found" in said and "by hand" in said
+        assert "no person was found" in said and "by hand" in said
         assert len(page.evaluate(AT)) >= 10
 
 
