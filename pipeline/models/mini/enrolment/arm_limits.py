@@ -32,11 +32,14 @@ from pipeline.models.mini.rig.arm_motion import (
 
 F32 = NDArray[np.float32]
 
-_STEPS: Final = (0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16)  # of the frame's height
+_STEPS: Final = (0.02, 0.04, 0.06, 0.08, 0.10, 0.12)  # of the frame's height
 _OVER: Final = 1.1  # a reach is bent towards: it is a little further than what was tried
 _LEAST: Final = 0.03  # of the frame's height, on average: an arm that moves less stays
 _EDGE: Final = 0.01  # of the frame's height that a hand keeps from the frame's border
-_STRETCH: Final = 2.3  # of a forearm, the most; of its length at rest or of half a hand, the longer
+_STRETCH: Final = (
+    2.3  # of a forearm, the most; in its length at rest or half a hand, the longer ...
+)
+_SHRUNK: Final = 0.6  # ... and the least, of the same
 _PIECE: Final = 0.94  # of the arm's area that must hang together
 _BARE: Final = 1.25  # of the hand's and forearm's area that may be laid bare
 _SLIPS: Final = 3  # pixels of every second row that a cut may slip along the frame's border
@@ -115,7 +118,7 @@ class _Sweep:
             return "the hand would leave the picture"
         if self._on_face(hand):
             return "the hand would cover the face"
-        if self._stretch(maps) > _STRETCH:
+        if not _SHRUNK < self._stretch(maps) < _STRETCH:
             return "the forearm would be stretched too far"
         return self._fault_as_drawn(shift)
 
@@ -156,10 +159,11 @@ class _Sweep:
         return bool(((hand > low) & (hand < high)).all(1).any())
 
     def _stretch(self, maps: F32) -> float:
+        """How long the forearm is, 1 as in the picture."""
         bones = self._arm.bones
         rest = float(np.linalg.norm(bones.wrist - bones.elbow))
         now = float(np.linalg.norm(maps[FOREARM, :, :2] @ (bones.wrist - bones.elbow)))
-        return now / max(rest, bones.hand)
+        return 1 + (now - rest) / max(rest, bones.hand)
 
     def _maps(self, shift: F32) -> F32:
         bones = self._arm.bones

@@ -37,7 +37,7 @@ F32 = NDArray[np.float32]
 
 _CELL: Final = 4.0  # px a side of an arm's quads, in a picture of 512: fingers bend
 _BEGINS: Final = (0.05, 0.4)  # of the upper arm: from the trunk's motion to its own
-_ELBOW: Final = (0.0, 0.5)  # of the forearm: from the upper arm's motion to its own
+_ELBOW: Final = (-0.2, 0.7)  # of half a hand nearer to the forearm: to its motion from the other
 _HAND: Final = (0.3, 0.7)  # of half a hand's length around it: from its motion to the forearm's
 _FINGER: Final = (0.12, 0.4)  # of half a hand's length beside a finger: to the hand's motion
 _ROOT: Final = (0.1, 0.5)  # of a finger's length from its base: from the hand's motion to its own
@@ -135,18 +135,24 @@ def _sheet(
 
 def upper_weights(nodes: F32, bones: ArmBones) -> F32:
     """How far (M, BONES) nodes of the upper arm's layer follow each bone."""
-    own = _smooth(_share(nodes, bones.shoulder, bones.elbow), *_BEGINS)
     out = np.zeros((len(nodes), BONES), np.float32)
-    out[:, TORSO], out[:, UPPER] = 1 - own, own
+    own = _smooth(_share(nodes, bones.shoulder, bones.elbow), *_BEGINS)
+    nearer = _distance(nodes, bones.shoulder, bones.elbow)
+    nearer -= _distance(nodes, bones.elbow, bones.wrist)
+    fore = _smooth(nearer / bones.hand, *_ELBOW)
+    out[:, TORSO], out[:, UPPER] = (1 - own) * (1 - fore), own * (1 - fore)
+    out[:, FOREARM] = fore
     return out
 
 
 def lower_weights(nodes: F32, bones: ArmBones) -> F32:
-    """How far (M, BONES) nodes of the layer of forearm and hand follow each bone."""
-    fore = _smooth(_share(nodes, bones.elbow, bones.wrist), *_ELBOW)
+    """How far (M, BONES) nodes of the layer of forearm and hand follow each bone.
+
+    Away from the hand they move as the upper arm's layer does, so that nothing shows where one
+    layer goes over into the other.
+    """
     hand = 1 - _smooth(_from_hand(nodes, bones) / bones.hand, *_HAND)
-    out = np.zeros((len(nodes), BONES), np.float32)
-    out[:, UPPER], out[:, FOREARM] = (1 - hand) * (1 - fore), (1 - hand) * fore
+    out = upper_weights(nodes, bones) * (1 - hand)[:, None]
     flex = np.stack([_of_finger(nodes, base, tip, bones.hand) for base, tip in bones.fingers], 1)
     flex /= np.maximum(flex.sum(1, keepdims=True), 1)
     out[:, HAND] = hand * (1 - flex.sum(1))
