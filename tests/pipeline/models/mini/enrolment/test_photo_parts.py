@@ -25,7 +25,7 @@ SIZE = 512
 @cache
 def enrolled() -> tuple[Picture, IdentityAnchor]:
     """A bundled picture as if it were somebody's own, and its anchor."""
-    found = find_avatar("mira")
+    found = find_avatar("amara")
     with Image.open(found.reference) as image:
         picture = np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS))
     known = Fit.from_json(found.fit.read_text("utf-8"))
