@@ -154,7 +154,7 @@ def _arm_keys(
         land = stroke.time + (float(rng.uniform(0.0, 0.05)) if both and side == "left" else 0.0)
         size = stroke.size * (float(rng.uniform(0.72, 1.0)) if both else 1.0)
         fast = _stroke_time(stroke, style, land - before)
-        start = land - fast - _rise_s(previous is None, style, rng)
+        start = max(land - fast - _rise_s(previous is None, style, rng), 0.0)
         if previous is not None and land - before > _KEEP_UP_S + 0.5:
             hold = _hold_end(previous, before, strokes, side)
             previous = None if _go_home(keys, rest, hold, start, style, rng) else previous

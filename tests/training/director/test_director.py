@@ -257,6 +257,7 @@ def test_clips_start_with_the_arms_at_rest() -> None:
     rest = rest_state("sides")
     states = motion(sentence(delivery="emphatic"), "expressive", rest=rest)
     assert np.abs(states[0] - rest)[SLICES["left_arm"].start :].max() < 0.1
+    assert np.abs(np.diff(states[:3, SLICES["left_arm"].start :], axis=0)).max() < 0.06
 
 
 def test_eyes_keep_to_the_viewer_while_the_head_moves() -> None:
