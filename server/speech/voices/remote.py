@@ -1,0 +1,87 @@
+"""A voice behind a URL: any OpenAI-compatible ``/v1/audio/speech``, read as it streams.
+
+Raw PCM is asked for, which is 24 kHz by that interface; a service that sends WAV instead says its
+rate in the header, and is resampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from aiohttp import ClientResponse
+from numpy.typing import NDArray
+
+from server.errors import VoiceFailed
+from server.speech.endpoint import Endpoint
+from server.speech.voice import SpeechChunk
+from server.speech.voices import reading
+from server.speech.voices.pcm_stream import NotPcm, PcmStream
+from server.speech.voices.sentences import sentences
+
+RATE: Final = 24_000
+PIECE: Final = RATE // 5 * 2  # bytes: a fifth of a second
+BYTES: Final = ("application/octet-stream", "binary/octet-stream")
+PACKED: Final = ("audio/mpeg", "audio/mp3", "audio/ogg", "audio/opus", "audio/aac", "audio/flac")
+TOGETHER: Final = 300  # characters that are asked for at once, after the first sentence
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteVoice:
+    """One voice of a service; the service knows which languages it reads."""
+
+    name: str
+    endpoint: Endpoint
+    language: str = "mul"
+    sample_rate: int = RATE
+    natural: bool = True
+
+    def check(self, text: str) -> None:
+        """Raises ``TextRefused``."""
+        reading.check(text)
+
+    async def speak(self, text: str, *, style: str = "") -> AsyncGenerator[SpeechChunk, None]:
+        """As it streams; the first sentence is asked for alone. Raises ``VoiceFailed``."""
+        for part in _parts(reading.plain(text)):
+            asked = {"model": self.endpoint.model, "voice": self.name, "input": part}
+            asked |= {"response_format": "pcm"} | ({"instructions": style} if style else {})
+            async with self.endpoint.post("audio/speech", json=asked) as response:
+                async for pcm in _samples(response):
+                    yield SpeechChunk(pcm)
+
+
+def _parts(text: str) -> list[str]:
+    """The first sentence, then as many together as make ``TOGETHER`` characters."""
+    first, *rest = sentences(text)
+    parts = [first]
+    for sentence in rest:
+        if len(parts) > 1 and len(parts[-1]) + len(sentence) < TOGETHER:
+            parts[-1] += " " + sentence
+        else:
+            parts.append(sentence)
+    return parts
+
+
+async def _samples(response: ClientResponse) -> AsyncIterator[NDArray[np.int16]]:
+    """Int16 at ``RATE``, as it comes."""
+    kind = response.content_type
+    if not (kind.startswith("audio/") or kind in BYTES) or kind in PACKED:
+        raise VoiceFailed(_unreadable(response, kind))
+    stream = PcmStream(RATE)
+    try:
+        async for piece in response.content.iter_chunked(PIECE):
+            if len(pcm := stream.push(piece)):
+                yield pcm
+        if len(pcm := stream.flush()):
+            yield pcm
+    except NotPcm as failure:
+        raise VoiceFailed(_unreadable(response, str(failure))) from failure
+
+
+def _unreadable(response: ClientResponse, what: str) -> str:
+    return (
+        f"{response.url} sent {what}, where pcm was asked for: a service must stream pcm of"
+        f" {RATE} Hz, or wav."
+    )
