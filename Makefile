@@ -15,6 +15,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python $(PIP) --constraint constraints.txt --no-deps hibari-tts  # asks for another build of ONNX Runtime
 	touch $@
 
 serve: setup  ## the server, on http://127.0.0.1:8080

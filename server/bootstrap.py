@@ -10,13 +10,16 @@ from pipeline.errors import ContinuumError
 from pipeline.media.image_file import Bounds
 from server.avatars.catalog import Avatars
 from server.avatars.enrolment import OwnPictures
-from server.avatars.sources import AvatarSources, Bundled
+from server.avatars.sources import AvatarSources, Bundled, presents
 from server.consent.monitor import ConsentMonitor
 from server.consent.registry import open_registry
+from server.errors import UnknownVoice
 from server.recordings.provenance import RecordingProvenance
 from server.sessions.capacity import cores
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings
+from server.speech.endpoint import Endpoint
+from server.speech.voices.catalog import VoiceCatalog, find_voices
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ def open_server(settings: Settings) -> SessionManager:
     _share_cores()
     from pipeline.loader import load_pipeline
 
+    voices = _voices(settings)
     try:
         registry = open_registry(settings)
     except ContinuumError as failure:
@@ -64,4 +68,13 @@ def open_server(settings: Settings) -> SessionManager:
     avatars = Avatars(everybody, enrolment, settings.avatars_ready)
     manager = SessionManager(settings, pipeline, avatars, ConsentMonitor(registry))
     manager.provenance = RecordingProvenance(settings, pipeline, registry)
+    manager.voices = voices
     return manager
+
+
+def _voices(settings: Settings) -> VoiceCatalog:
+    service = Endpoint("voice", settings.voice_url, settings.voice_key, settings.voice_model)
+    try:
+        return find_voices(service, settings.voice, presents)
+    except UnknownVoice as failure:
+        raise CannotStart(f"voice: {failure.detail}") from failure

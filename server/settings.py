@@ -23,7 +23,14 @@ from urllib.parse import urlsplit
 
 PREFIX: Final = "CONTINUUM_"
 CODECS: Final = ("video/VP8", "video/H264")
-SECRETS: Final = ("turn_password", "turn_secret", "token_secret")
+SECRETS: Final = (
+    "turn_password",
+    "turn_secret",
+    "token_secret",
+    "voice_key",
+    "chat_key",
+    "hear_key",
+)
 PLACES: Final = ("top-left", "top-right", "bottom-left", "bottom-right")
 STYLES: Final = ("dark", "light", "outline")
 TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -86,6 +93,18 @@ class Settings:
     threads: int = _help(2, "threads that decode and encode media", 1, 64)
     log_level: str = _help("info", "debug, info, warning or error")
     log_json: bool = _help(False, "one JSON object a line")
+    # Voices, answers and hearing: base URLs of OpenAI-compatible services, as https://host/v1.
+    voice: str = _help("", "default voice; empty is the service's, else what is installed")
+    voice_url: str = _help("", "service that reads text aloud (/audio/speech)")
+    voice_key: str = _help("", "its key")
+    voice_model: str = _help("tts-1", "its model")
+    chat_url: str = _help("", "service that answers (/chat/completions)")
+    chat_key: str = _help("", "its key")
+    chat_model: str = _help("", "its model")
+    chat_prompt: str = _help("", "who the avatar is, for the service that answers")
+    hear_url: str = _help("", "service that understands speech (/audio/transcriptions)")
+    hear_key: str = _help("", "its key")
+    hear_model: str = _help("whisper-1", "its model")
     # Who may use it.
     keys: str = _help("~/.local/share/continuum/keys.sqlite", "API keys; see `continuum key`")
     token_secret: str = _help("", "signs tokens for browsers; empty is a new one at each start")
@@ -135,7 +154,9 @@ class Settings:
         self._token_secret()
         self._networks()
         self._ice()
-        self._public_url()
+        self._url("public_url", "https://example.net/avatar")
+        for name in ("voice_url", "chat_url", "hear_url"):
+            self._url(name, "https://example.net/v1")
         self._udp()
 
     def bounds(self) -> tuple[float, int, int, int]:
@@ -214,13 +235,12 @@ class Settings:
                     f"udp_announced has {address}, but udp_bind has no IPv{version} address"
                 )
 
-    def _public_url(self) -> None:
-        parts = urlsplit(self.public_url)
+    def _url(self, name: str, example: str) -> None:
+        value = getattr(self, name)
+        parts = urlsplit(value)
         told = parts.scheme in ("http", "https") and parts.netloc
-        if self.public_url and (not told or parts.query or parts.fragment):
-            raise SettingsError(
-                f"public_url is a URL such as https://example.net/avatar, not {self.public_url!r}"
-            )
+        if value and (not told or parts.query or parts.fragment):
+            raise SettingsError(f"{name} is a URL such as {example}, not {value!r}")
 
     def toml(self) -> str:
         """These settings as a file that ``--config`` reads. Secrets are left out."""

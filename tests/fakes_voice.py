@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from server.errors import TextRefused, UnknownVoice, VoiceFailed
-from server.speech.voice import SpeechChunk, Timed
+from server.speech.voice import NoVoices, SpeechChunk, Timed
 
 WORD_S = 0.25
 
@@ -48,7 +48,7 @@ class FakeVoice:
 
 
 @dataclass
-class FakeVoices:
+class FakeVoices(NoVoices):
     """One voice, whoever asks."""
 
     voice: FakeVoice = field(default_factory=FakeVoice)

@@ -38,6 +38,29 @@ class Avatars:
 
 
 @dataclass(frozen=True, slots=True)
+class Voice:
+    """A voice that reads text; ``natural`` is false for a synthesizer that sounds like one."""
+
+    name: str
+    language: str
+    natural: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Voices:
+    """Every voice, the default first; ``notice`` says which that is and why, or what is missing.
+
+    ``answers`` and ``hears``: whether the operator has set up a service that answers what is said
+    to an avatar, and one that understands speech.
+    """
+
+    voices: list[Voice]
+    notice: str
+    answers: bool
+    hears: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SessionMade:
     """A session, its token, and where peers join it."""
 

@@ -22,6 +22,7 @@ from server.api import (
     speech,
     speech_socket,
     tokens,
+    voices,
 )
 from server.api.middleware import (
     ACCESS,
@@ -56,7 +57,18 @@ log = logging.getLogger(__name__)
 STORE = web.AppKey[RecordingStore | None]("recording_store")
 WEB = Path(__file__).resolve().parents[2] / "client" / "web"
 UPLOADS_AT_ONCE, UPLOADS_WAITING = 2, 8  # pictures that strangers send, seconds of work each
-MODULES = (health, avatars, tokens, calls, sessions, speech, speech_socket, consents, recordings)
+MODULES = (
+    health,
+    avatars,
+    voices,
+    tokens,
+    calls,
+    sessions,
+    speech,
+    speech_socket,
+    consents,
+    recordings,
+)
 page_routes = RouteTable()
 OpenServer = Callable[[Settings], Awaitable[SessionManager]]
 

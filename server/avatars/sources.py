@@ -151,6 +151,12 @@ class AvatarSources:
         )
 
 
+def presents(avatar: str) -> str:
+    """``man`` or ``woman``, by a bundled avatar's card; empty where nobody has said."""
+    found = catalogue().get(avatar)
+    return str(found.card().get("presents", "")) if found else ""
+
+
 def _card(name: str) -> Card:
     found = find_avatar(name)
     card = found.card()

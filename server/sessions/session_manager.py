@@ -89,6 +89,7 @@ class SessionManager:
         self.cost = await self._measure()
         total = self.settings.slots or self.cost.slots()
         self.h264 = await asyncio.to_thread(h264_encoder)
+        await self.voices.open()
         gc.collect()
         gc.freeze()  # what warm-up made stays; from here on, garbage is what sessions leave
         self.slots.open(total)
@@ -128,6 +129,7 @@ class SessionManager:
         await self._engine.stop()
         await asyncio.to_thread(self._media.shutdown)
         await asyncio.to_thread(self.avatars.close)
+        await self.voices.close()
         if self.monitor is not None:
             await asyncio.to_thread(self.monitor.close)
 

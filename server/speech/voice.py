@@ -60,8 +60,29 @@ class Voice(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A voice as clients see it; ``natural`` is false for a synthesizer that sounds like one."""
+
+    name: str
+    language: str
+    natural: bool
+
+
 class Voices(Protocol):
-    """Every voice of a server."""
+    """Every voice of a server. ``notice`` says which one is the default and why, or what is
+    missing."""
+
+    notice: str
+
+    def offered(self) -> list[Offered]:
+        """Every voice, the default first."""
+
+    async def open(self) -> None:
+        """Makes the default ready to speak at once."""
+
+    async def close(self) -> None:
+        """Ends what a voice has running."""
 
     def choose(self, name: str, avatar: str) -> Voice:
         """The voice of this name; for an empty name, the one that suits the avatar.
@@ -72,6 +93,18 @@ class Voices(Protocol):
 
 class NoVoices:
     """A server that reads no text."""
+
+    notice = "This server reads no text."
+
+    def offered(self) -> list[Offered]:
+        """None."""
+        return []
+
+    async def open(self) -> None:
+        """Nothing is made ready."""
+
+    async def close(self) -> None:
+        """Nothing runs."""
 
     def choose(self, name: str, avatar: str) -> Voice:
         """Raises ``NoVoice``."""

