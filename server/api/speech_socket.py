@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ MESSAGES: Final = (100.0, 400)  # orders a second, and at once; sound is paced b
 UNREAD: Final = 4096  # events that a slow reader may leave before the socket is closed
 STEP_MS: Final = 500  # credit is told again when it has grown by so much
 ALIVE_S: Final = 60.0
+FLUSH_S: Final = 2.0  # for the last events of a session, to whoever reads them
 
 
 @routes(
@@ -81,7 +83,8 @@ class SpeechSocket:
             helpers += [reading, over]
             await asyncio.wait({reading, over}, return_when=asyncio.FIRST_COMPLETED)
             if session.over.is_set():
-                await self._outbox.join()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._outbox.join(), FLUSH_S)
         finally:
             session.listeners.discard(self._tell)
             self._end()

@@ -7,6 +7,7 @@ what the peer says meanwhile is heard but not performed; so is all of it in a se
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -14,13 +15,21 @@ from server.media.audio_receiver import AudioBlock, Pcm
 from server.media.resampler import Decimator
 from server.media.vad import VoiceActivityDetector
 from server.speech.speech import Speech
+from server.speech.utterance import GRAIN
+
+
+class Sender(Protocol):
+    """``server.media.sender.MediaSender``, as far as it is known here."""
+
+    sent: int  # the 48 kHz position up to which sound has left
 
 
 class PerformedAudio:
     """One session's. It detects speech in what is performed, as the receiver does in what comes."""
 
-    def __init__(self, speech: Speech, listens: bool) -> None:
+    def __init__(self, speech: Speech, listens: bool, sender: Sender) -> None:
         self._speech, self._listens = speech, listens
+        self._sender = sender
         self._decimate = Decimator()
         self._vad = VoiceActivityDetector()
         self._ours = False  # the last block was not the peer's
@@ -50,6 +59,9 @@ class PerformedAudio:
         return replace(heard, pcm_48k=pcm_48k, pcm_16k=self._decimate(pcm_48k), rtp=None)
 
     def _spoken(self, position: int, size: int) -> Pcm:
-        """The next of the utterances; silence where they are not there in time."""
-        pcm = self._speech.take(position, size)
-        return np.concatenate([pcm, np.zeros(size - len(pcm), np.int16)])
+        """The next of the utterances; silence where they are not there in time, and at places
+        that have left already because the process was held up: nothing of them is lost there."""
+        gone = self._sender.sent - position
+        late = min(max(0, gone + -gone % GRAIN), size)
+        pcm = self._speech.take(position + late, size - late)
+        return np.pad(pcm, (late, size - late - len(pcm)))

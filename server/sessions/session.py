@@ -89,7 +89,6 @@ class Session:
         self.prompt = options.prompt
         self.voices: Voices = NoVoices()
         self.speech = Speech(self.announce, self.speak_as)
-        self._performed = PerformedAudio(self.speech, options.listen)
         self.on_heard: Callable[[AudioBlock], None] = lambda block: None  # the microphone
         self.listeners: set[Callable[[str], None]] = set()  # of events, beside the peers
         self._loops = Tasks(lambda name, why: self.end_soon(BROKEN, "generation_failed"))
@@ -112,6 +111,7 @@ class Session:
         self.receiver.on_placed = lambda samples: self._stages.observe(
             "intake", samples / RATIO_48K_16K / RATE
         )
+        self._performed = PerformedAudio(self.speech, options.listen, self.media_sender)
         self.media_sender.speaking = lambda: self._utterances.audible or self._performed.speaking
         self._pacer = SpeechPacer(self.clock, self.playout, self.receiver)
         self._quality = SessionStats(self.media_sender, self.receiver, metrics)
