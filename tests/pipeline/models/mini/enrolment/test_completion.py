@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from pipeline.models.mini.enrolment import completion, matting, pure_colours, random_walk
 
+pytestmark = pytest.mark.timeout(400)  # the first one may have to compile kernels
+
 U8 = NDArray[np.uint8]
 _SIZE = 96
 

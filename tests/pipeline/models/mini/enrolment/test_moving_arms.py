@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from pipeline.models.mini.enrolment.arm_limits import limited
@@ -17,6 +18,8 @@ from pipeline.models.mini.rig.arm_motion import CALM, DIRECTIONS, Gesture, toget
 from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.state import INDEX, SLICES
 from tests.pictures import DRESSED, HALF, Model, Picture, psnr, rest_state, state
+
+pytestmark = pytest.mark.timeout(400)  # the first one may have to compile kernels
 
 SIZE = 192
 SLEEVE, SKIN = (40, 160, 60), (230, 60, 200)  # like nothing else in the picture

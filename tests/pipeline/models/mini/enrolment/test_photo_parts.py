@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipeline.avatars import find_avatar
@@ -18,6 +19,8 @@ from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import INDEX
 from tests.pictures import Picture, psnr
+
+pytestmark = pytest.mark.timeout(400)  # the first one may have to compile kernels
 
 SIZE = 512
 

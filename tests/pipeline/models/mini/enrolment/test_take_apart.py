@@ -13,6 +13,8 @@ from pipeline.models.mini.enrolment.person_parts import Layer, PersonParts
 from pipeline.models.mini.enrolment.take_apart import take_apart
 from tests.pipeline.models.mini.enrolment.figure import SIDE, SKIN, WALL, Figure, painted
 
+pytestmark = pytest.mark.timeout(400)  # the first one may have to compile kernels
+
 F32 = NDArray[np.float32]
 
 
