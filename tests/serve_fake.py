@@ -1,6 +1,7 @@
 """``python -m tests.serve_fake [flags of run_server.py]``: the server with a fake pipeline.
 
-For working on clients without a model. ``TICK_S=0.05`` makes each tick take as long as a real one.
+For working on clients without a model. ``TICK_S=0.05`` makes each tick take as long as a real one;
+``VOICE=hum`` reads text.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from server.serve import serve
 from server.sessions.session_manager import SessionManager
 from tests.fakes_own import FakeOwn
 from tests.fakes_server import Behaviour, FakePipeline, FakeSource
+from tests.fakes_voice import FakeVoices
 
 
 async def main() -> None:
@@ -24,7 +26,10 @@ async def main() -> None:
 
     async def open_server(chosen: settings.Settings) -> SessionManager:
         source = FakeSource(512)
-        return SessionManager(chosen, pipeline, Avatars(source, FakeOwn(source)))
+        manager = SessionManager(chosen, pipeline, Avatars(source, FakeOwn(source)))
+        if os.environ.get("VOICE"):
+            manager.voices = FakeVoices()
+        return manager
 
     await serve(chosen, open_server, print)
 

@@ -4,7 +4,7 @@
  *     <script type="module" src="https://avatars.example/avatar-call.js"></script>
  *     <avatar-call avatar="mira" prompt="calm, friendly" hud></avatar-call>
  *
- * Methods: start, stop, interrupt, setPrompt(text), setMuted(bool). Properties: state, muted, stats.
+ * Methods: start, stop, say(text), interrupt, setPrompt(text), setMuted(bool). Properties: state, muted, stats.
  * Events, all bubbling: `statechange` {state}, `message` (of the data channel), `stats`, `problem`
  * {code, title, help}. `server` is where this file comes from, unless it is given. `token` is what your
  * application got from POST /v1/tokens; a server without keys needs none.
@@ -116,12 +116,12 @@ export class AvatarCall extends HTMLElement {
   }
 
   /** Calls. Resolves when the offer was answered or refused; `statechange` tells the rest. */
-  async start() {
+  async start({ microphone = true } = {}) {
     if (this.live) return;
     const [server, avatar, prompt] = [this.server, await this.#chosen(), this.getAttribute("prompt") ?? ""];
     if (!avatar || this.live) return;
     this.#parts.help.hidden = true;
-    const call = (this.#call = new Call({ server, avatar, prompt, token: this.token }));
+    const call = (this.#call = new Call({ server, avatar, prompt, token: this.token, microphone }));
     const on = (type, act) => call.addEventListener(type, ({ detail }) => call === this.#call && act(detail));
     on("state", () => this.#show());
     on("stream", (stream) => this.#play(stream));
@@ -137,6 +137,12 @@ export class AvatarCall extends HTMLElement {
 
   interrupt() {
     this.#call?.interrupt();
+  }
+
+  /** The avatar speaks a text; without a call, one begins that asks for no microphone. @param {string} text */
+  async say(text) {
+    if (!this.live) await this.start({ microphone: false });
+    this.#call?.say(text);
   }
 
   /** @param {string} text the style of speaking from now on */
@@ -204,6 +210,7 @@ export class AvatarCall extends HTMLElement {
     state.textContent = this.#muted && this.state === "listening" ? "You are muted" : STATES[this.state];
     call.lastElementChild.textContent = this.live ? "Hang up" : `Call ${this.#name}`;
     poster.alt = this.#name && `Picture of ${this.#name}`;
+    this.#parts.mute.hidden = this.live && !this.#call.microphone;
     this.#observe(speaks);
     if (section.dataset.shown === this.state) return;
     section.dataset.shown = this.state;
@@ -258,7 +265,7 @@ export class AvatarCall extends HTMLElement {
     this.#meter?.close();
     this.#meter = null;
     if (!up) return;
-    this.#meter = new Meter(this.#call.microphone);
+    this.#meter = this.#call.microphone && new Meter(this.#call.microphone);
     let ticks = 0;
     this.#timer = setInterval(() => {
       this.#level();
@@ -267,6 +274,7 @@ export class AvatarCall extends HTMLElement {
   }
 
   #level() {
+    if (!this.#meter) return;
     const level = this.#muted ? 0 : this.#meter.read();
     this.#parts.level.style.setProperty("--level", level.toFixed(3));
     this.#parts.level.setAttribute("aria-valuenow", Math.round(level * 100));

@@ -78,12 +78,14 @@ export class Call extends EventTarget {
   state = "idle";
   /** @type {MediaStream | null} */ microphone = null;
   #server; #avatar; #prompt; #ice = []; #pc = null; #channel = null; #found = [];
-  #session = null; #token = ""; #lost = 0; #watch = 0; #before = null; #attempt = 0;
+  #session = null; #token = ""; #lost = 0; #speaks = true; #unsaid = []; #watch = 0; #before = null; #attempt = 0;
 
   /** `token` is what your application got from POST /v1/tokens, where the server asks for one.
-   * @param {{server: string, avatar: string, prompt?: string, token?: string}} options */
-  constructor({ server, avatar, prompt = "", token = "" }) {
+   * Without `microphone` the avatar speaks only what `say` is given, and nobody is asked for anything.
+   * @param {{server: string, avatar: string, prompt?: string, token?: string, microphone?: boolean}} options */
+  constructor({ server, avatar, prompt = "", token = "", microphone = true }) {
     super();
+    this.#speaks = microphone;
     this.#token = token;
     this.#server = server;
     this.#avatar = avatar;
@@ -99,7 +101,7 @@ export class Call extends EventTarget {
       this.#become("asking");
       const endpoint = below(this.#server, "v1/calls");
       this.#ice = iceServers((await this.#request("OPTIONS", endpoint)).headers.get("Link"));
-      this.microphone = await openMicrophone();
+      if (this.#speaks) this.microphone = await openMicrophone();
       if (this.over) return this.#release();
       this.#become("connecting");
       endpoint.search = new URLSearchParams({ avatar: this.#avatar, prompt: this.#prompt });
@@ -118,6 +120,13 @@ export class Call extends EventTarget {
 
   interrupt() {
     this.#say({ type: "interrupt" });
+  }
+
+  /** The avatar speaks this, after what it still has to say. @param {string} text */
+  say(text) {
+    const message = { type: "say", text };
+    if (this.#channel?.readyState === "open") this.#say(message);
+    else this.#unsaid.push(message);
   }
 
   /** @param {string} text */
@@ -159,7 +168,8 @@ export class Call extends EventTarget {
     const pc = (this.#pc = new RTCPeerConnection({ iceServers: this.#ice, bundlePolicy: "max-bundle" }));
     this.#found = [];
     this.#before = null;
-    for (const track of this.microphone.getTracks()) pc.addTrack(track, this.microphone);
+    for (const track of this.microphone?.getTracks() ?? []) pc.addTrack(track, this.microphone);
+    if (!this.#speaks) pc.addTransceiver("audio", { direction: "recvonly" });
     pc.addTransceiver("video", { direction: "recvonly" });
     this.#listen(pc.createDataChannel("events"));
     pc.ontrack = ({ streams, receiver }) => {
@@ -226,6 +236,7 @@ export class Call extends EventTarget {
 
   #listen(channel) {
     this.#channel = channel;
+    channel.onopen = () => this.#unsaid.splice(0).forEach((message) => this.#say(message));
     channel.onmessage = ({ data }) => {
       const message = JSON.parse(data);
       this.#connected();

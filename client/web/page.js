@@ -82,6 +82,11 @@ $("choices").onsubmit = (event) => {
   event.preventDefault();
   restyle(prompt.value.trim());
 };
+$("say").onsubmit = (event) => {
+  event.preventDefault();
+  call.say(event.target.elements.text.value);
+  event.target.reset();
+};
 $("styles").onclick = ({ target }) => target.matches("button") && restyle(target.textContent);
 $("copy").onclick = async ({ target }) => {
   await navigator.clipboard.writeText($("snippet").textContent);

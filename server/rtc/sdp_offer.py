@@ -147,7 +147,7 @@ def _require(
     says: Section | None,
     shows: Section | None,
 ) -> None:
-    if role.speaks and hears is None:
+    if role is PeerRole.FEEDER and hears is None:
         _refuse("The offer must send audio: add the microphone before createOffer().", judged)
     if role is PeerRole.CALLER and shows is None:
         _refuse(

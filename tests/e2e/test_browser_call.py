@@ -128,6 +128,21 @@ def test_one_click_calls_and_the_avatar_is_seen(browser: Any, fake_server: str) 
         assert not page.errors
 
 
+def test_a_typed_sentence_is_said_without_a_microphone(chromium: Any) -> None:
+    with (
+        serving("-m", "tests.serve_fake", "--drain-s", "1", VOICE="hum") as url,
+        contextlib.closing(chromium("--deny-permission-prompts")) as browser,
+        opened(browser, url) as page,
+    ):
+        button(page, "Call Mira").wait_for()
+        page.get_by_role("textbox", name="What the avatar says").fill("one two three four")
+        page.keyboard.press("Enter")
+        until(page, "states.includes('speaking')")
+        until(page, f"{WATCHED} > 5")
+        assert button(page, "Mute the microphone").count() == 0
+        assert not page.evaluate("problems.length") and not page.errors
+
+
 def test_controls_reach_the_server(browser: Any, fake_server: str) -> None:
     with opened(browser, f"{fake_server}/?prompt=serious") as page:
         page.evaluate(
@@ -258,7 +273,8 @@ def test_the_page_fits_and_works_without_a_mouse(
             page.evaluate("document.activeElement.shadowRoot.activeElement.textContent")
             == "Call Mira"
         )
-        page.keyboard.press("Tab")
+        for _ in ("what it says", "say it", "people"):
+            page.keyboard.press("Tab")
         page.keyboard.press("ArrowRight")
         assert button(page, "Call Tomo").is_visible()
         assert not page.errors
