@@ -20,6 +20,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from numpy.typing import NDArray
 
 from server.media.audio_decoder import Packet, SpeechDecoder
+from server.media.interrupt_boundary import InterruptBoundary
 from server.media.jitter_buffer import GRAIN, JitterBuffer
 from server.media.resampler import Decimator
 from server.media.rtp_timestamps import BLOCK, RtpTimestamps
@@ -31,7 +32,6 @@ INBOX = 512  # packets that may wait to be decoded; more are dropped, oldest fir
 FLOWING = 5 * BLOCK  # a source that was heard this recently is expected to go on
 CORRECT_EVERY = 5 * BLOCK
 LEAD = 2 * BLOCK  # how far ahead of real time a burst is released
-OVERTAKEN = 50 * BLOCK  # so long after an interrupt, what was sent before it may still arrive
 READ_UP = 25 * BLOCK  # so long it takes to read what has come while nobody looked
 TRIM_IN_SPEECH = 10 * BLOCK  # further behind than this, speech is cut to catch up
 
@@ -72,8 +72,7 @@ class AudioReceiver:
         self._full = self._live = False
         self.on_placed: Callable[[int], None] = lambda samples: None  # since arrival, 48 kHz
         self._last_arrival = -FLOWING
-        self._newest: int | None = None  # sequence number of the newest packet that came
-        self._interrupted: tuple[int, int] | None = None  # when, and the newest packet then
+        self._boundary = InterruptBoundary()
         self._anchored = True  # False until the first packet after an interrupt has its place
         self._corrected = -CORRECT_EVERY
         self.muted = False
@@ -112,12 +111,10 @@ class AudioReceiver:
         self, codec: RTCRtpCodecParameters, sequence: int, timestamp: int, payload: bytes
     ) -> None:
         """Takes a packet as it arrives."""
-        self._last_arrival = self._now()
-        if self._overtaken(sequence):
+        now = self._last_arrival = self._now()
+        if self._boundary.overtaken(sequence, now):
             return
-        if self._newest is None or _follows(sequence, self._newest):
-            self._newest = sequence
-        self._inbox.append(Packet(codec, sequence, timestamp, payload, self._last_arrival))
+        self._inbox.append(Packet(codec, sequence, timestamp, payload, now))
         self._arrived.set()
 
     async def run(self) -> None:
@@ -144,7 +141,7 @@ class AudioReceiver:
         self._timeline.clear()
         self._arrivals = RtpTimestamps(clock_rate, self._timeline.capacity)
         self._decoder = SpeechDecoder()
-        self._newest = self._interrupted = None
+        self._boundary = InterruptBoundary()
 
     def release(self) -> None:
         """Lets out what has come and is not ahead of its time."""
@@ -170,25 +167,14 @@ class AudioReceiver:
         self._arrivals.stood_still(self._now() + READ_UP)
 
     def interrupt(self, media_time: int) -> SpeechBoundary | None:
-        """Drops all received audio; ends an utterance at ``media_time``.
-
-        Packets up to the newest received one belong to the interrupted speech, later ones to the
-        reply, so that a reply that is sent at once loses nothing.
-        """
-        self._interrupted = None if self._newest is None else (self._now(), self._newest)
+        """Drops all received audio; ends an utterance at ``media_time``."""
+        self._boundary.interrupt(self._now())
         self._inbox.clear()
         self._timeline.clear()
         self._arrivals.reset()
         self._decoder, self._decimate = SpeechDecoder(), Decimator()
         self._full = self._anchored = False
         return self._speech.interrupt(media_time)
-
-    def _overtaken(self, sequence: int) -> bool:
-        """Whether a packet was sent before the interrupt that has overtaken it."""
-        if self._interrupted is None:
-            return False
-        at, newest = self._interrupted
-        return self._now() - at < OVERTAKEN and not _follows(sequence, newest)
 
     def _place(self, packet: Packet, pcm: Pcm) -> None:
         self.packets += 1
@@ -235,8 +221,3 @@ class AudioReceiver:
             pcm_48k = np.zeros_like(pcm_48k)
         pcm_16k = self._decimate(pcm_48k)
         self._emit(AudioBlock(start, pcm_48k, pcm_16k, self._speech.push(pcm_16k), rtp))
-
-
-def _follows(sequence: int, other: int) -> bool:
-    """Whether an RTP sequence number comes after another one (RFC 3550: modulo 65536)."""
-    return 0 < (sequence - other) % 65_536 < 32_768

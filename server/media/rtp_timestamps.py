@@ -11,19 +11,12 @@ from __future__ import annotations
 
 from collections import deque
 
-import numpy as np
+from server.media.arrival_statistics import BLOCK, RATE, ArrivalStatistics
 
-RATE = 48_000
-BLOCK = RATE // 50
 STALE = RATE // 5  # later than this, the sender paused or the path stalled: begin again
-STRAGGLER = (
-    RATE  # overtaken by others, and no later than this: it is late, nothing else has changed
-)
+STRAGGLER = RATE  # overtaken by others, and no later than this: nothing else has changed
 EARLY_LIMIT = 60 * RATE  # further ahead than this, the timestamps have jumped
-TOLERANCE = BLOCK // 4  # earlier than this, all of them, packets are moved by a block
 LIVE_AHEAD = 15 * BLOCK  # a microphone cannot be further ahead of time: its path had stalled
-WINDOW_S = 2.0
-JITTER_S = 2.0  # lateness that is longer ago says nothing of now
 BACK = 8  # packets that must fit the old anchor, in real time, to return to it
 WRAP = 1 << 32
 
@@ -43,7 +36,7 @@ class RtpTimestamps:
         self._unwrapped: int | None = None
         self._newest: int | None = None  # the end of what was sent last of all that has come
         self._kept_until = 0  # packets that come until then were kept from us by ourselves
-        self._recent: deque[tuple[int, int, int]] = deque(maxlen=512)  # now, end, lateness
+        self._arrivals = ArrivalStatistics()
         self.anchors = 0
 
     def place(self, timestamp: int, samples: int, now: int) -> int:
@@ -55,7 +48,7 @@ class RtpTimestamps:
         self._newest = stamp if self._newest is None else max(self._newest, stamp)
         end = stamp + self._base
         if now >= self._kept_until:
-            self._recent.append((now, end, now - end))
+            self._arrivals.add(now, end)
         self._compare(stamp, now)
         return end - samples
 
@@ -79,53 +72,31 @@ class RtpTimestamps:
     def reset(self) -> None:
         """Forgets the anchor: the next packet belongs now."""
         self._base = self._before = None
-        self._recent.clear()
+        self._arrivals.clear()
 
     def shift(self, samples: int) -> None:
         """Moves everything still to come by ``samples``."""
         if self._base is not None:
             self._base += samples
             self._before = None
-            self._recent.clear()
+            self._arrivals.clear()
 
     @property
     def jitter(self) -> int:
         """How late packets come (95 of 100), counted from where the anchor expects them."""
-        if not self._recent:
-            return 0
-        since = self._recent[-1][0] - JITTER_S * RATE
-        late = [max(0, lateness) for now, _, lateness in self._recent if now > since]
-        return max(late) if len(late) < 10 else int(np.percentile(late, 95))
+        return self._arrivals.jitter
 
     def correction(self, live: bool = False) -> int:
         """By how many whole blocks of samples to shift: positive is later, negative drops some.
 
-        A burst is early on purpose, so nothing is dropped unless the source is seen to run in real
-        time, or is known to be ``live`` (a microphone), which cannot be ahead of time.
+        Nothing is dropped unless the source is seen to run in real time, or is known to be ``live``
+        (a microphone), which cannot be ahead of time.
         """
-        if live and self._recent and -self._recent[-1][2] > LIVE_AHEAD:
-            return self._recent[-1][2] // BLOCK * BLOCK
+        if live and -self._arrivals.lateness > LIVE_AHEAD:
+            return self._arrivals.lateness // BLOCK * BLOCK
         if self._stalled and self._before is not None and self._base is not None:
             return self._before - self._base
-        window = self._window()
-        if window is None:
-            return 0
-        lateness = [late for _, _, late in window]
-        prompt, early = min(lateness), -max(lateness)
-        if prompt >= BLOCK:
-            return prompt // BLOCK * BLOCK
-        return early // -BLOCK * BLOCK if early >= TOLERANCE else 0
-
-    def _window(self) -> list[tuple[int, int, int]] | None:
-        """The last two seconds, if they came at real time's pace."""
-        if not self._recent:
-            return None
-        last = self._recent[-1]
-        window = [row for row in self._recent if row[0] > last[0] - WINDOW_S * RATE]
-        elapsed, heard = last[0] - window[0][0], last[1] - window[0][1]
-        if elapsed < 0.8 * WINDOW_S * RATE or not 0.8 * elapsed <= heard <= 1.2 * elapsed:
-            return None
-        return window
+        return self._arrivals.drift()
 
     @property
     def _stalled(self) -> bool:
@@ -150,7 +121,7 @@ class RtpTimestamps:
         self._newest = None
         self._before, self._base = self._base, now // BLOCK * BLOCK - end
         self._back.clear()
-        self._recent.clear()
+        self._arrivals.clear()
         self.anchors += 1
 
     def _unwrap(self, timestamp: int) -> int:

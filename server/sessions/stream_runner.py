@@ -24,21 +24,10 @@ from server.media.deadline_monitor import FrameTiming
 from server.media.encoders import Converter
 from server.media.playout import FinishedFrame
 from server.media.timing import StreamTiming
+from server.sessions.step_cost import StepCost
 
 WAITING_S = 20  # of audio; a stream takes 30 s, and has some of its own
 PIECE = RATE  # samples that pass unheard at a time
-
-
-@dataclass(slots=True)
-class StepCost:
-    """What the engine has measured of one stream, in seconds; the newest sixteenth counts."""
-
-    generate_s: float = 0.05
-    worst_s: float = 0.05
-
-    def observe(self, seconds: float) -> None:
-        self.generate_s += (seconds - self.generate_s) / 16
-        self.worst_s = max(seconds, self.worst_s * 0.98)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.stress import interrupts
-from server.media.audio_receiver import AudioReceiver
+from server.media.interrupt_boundary import InterruptBoundary
 
 
 def test_no_reply_loses_a_sample_and_nobody_is_heard_who_did_not_speak() -> None:
@@ -16,6 +16,6 @@ def test_no_reply_loses_a_sample_and_nobody_is_heard_who_did_not_speak() -> None
 def test_packets_that_an_interrupt_has_overtaken_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(AudioReceiver, "_overtaken", lambda self, sequence: False)
+    monkeypatch.setattr(InterruptBoundary, "overtaken", lambda self, sequence, now: False)
     with pytest.raises(RuntimeError, match="interrupts with replies"):
         interrupts.run(rounds=10, seed=3)
