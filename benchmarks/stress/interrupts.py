@@ -15,9 +15,9 @@ import numpy as np
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from numpy.typing import NDArray
 
+from server.media.arrival_statistics import BLOCK
 from server.media.audio_decoder import Packet
 from server.media.audio_receiver import AudioBlock, AudioReceiver
-from server.media.rtp_timestamps import BLOCK
 
 CODEC = RTCRtpCodecParameters("audio/opus", 48_000, 2, 96)
 OLD, REPLY = 7_000, 11_000  # loudness of the sounds that are told apart

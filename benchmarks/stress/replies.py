@@ -22,10 +22,10 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from numpy.typing import NDArray
 
 from benchmarks.stress import virtual_time
+from server.media.arrival_statistics import BLOCK
 from server.media.audio_decoder import Packet, SpeechDecoder
 from server.media.encoders import Bitrates
 from server.media.playout import DelayLimits, ms
-from server.media.rtp_timestamps import BLOCK
 from server.metrics import Metrics
 from server.sessions.engine import Engine
 from server.sessions.options import Limits, Options

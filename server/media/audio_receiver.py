@@ -19,11 +19,12 @@ import numpy as np
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from numpy.typing import NDArray
 
+from server.media.arrival_statistics import BLOCK
 from server.media.audio_decoder import Packet, SpeechDecoder
 from server.media.interrupt_boundary import InterruptBoundary
 from server.media.jitter_buffer import GRAIN, JitterBuffer
 from server.media.resampler import Decimator
-from server.media.rtp_timestamps import BLOCK, RtpTimestamps
+from server.media.rtp_timestamps import RtpTimestamps
 from server.media.vad import SpeechBoundary, VoiceActivityDetector
 
 Pcm = NDArray[np.int16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiortc.utils import uint16_gt
 
-from server.media.rtp_timestamps import BLOCK
+from server.media.arrival_statistics import BLOCK
 
 OVERTAKEN = 50 * BLOCK  # so long after an interrupt, what was sent before it may still arrive
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from server.media.rtp_timestamps import BLOCK, RATE, WRAP, RtpTimestamps
+from server.media.arrival_statistics import BLOCK, RATE
+from server.media.rtp_timestamps import WRAP, RtpTimestamps
 
 
 def feed(
