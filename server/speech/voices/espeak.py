@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import subprocess
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -22,6 +23,7 @@ RATE: Final = 22_050
 HEADER: Final = 44  # bytes of a WAV file before its samples
 PIECE: Final = RATE // 2 * 2  # bytes: half a second
 LISTING_S: Final = 5.0
+_NO_HOME: Final = {"HOME": os.devnull}  # else its sound library makes a folder there at each start
 
 
 def installed() -> bool:
@@ -34,7 +36,12 @@ def languages() -> list[str]:
     command = [PROGRAM, "--voices"]
     try:
         told = subprocess.run(
-            command, capture_output=True, timeout=LISTING_S, check=True, text=True
+            command,
+            capture_output=True,
+            timeout=LISTING_S,
+            check=True,
+            text=True,
+            env={**os.environ, **_NO_HOME},
         )
     except (OSError, subprocess.SubprocessError):
         return []
@@ -64,7 +71,7 @@ class EspeakVoice:
         command = (PROGRAM, "--stdin", "--stdout", "-b", "1", "-v", self.language)
         try:
             program = await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
+                *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={**os.environ, **_NO_HOME}
             )
         except OSError as failure:
             raise VoiceFailed(f"{PROGRAM} cannot be started: {failure}. Install it.") from failure
