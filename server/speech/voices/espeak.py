@@ -23,7 +23,7 @@ RATE: Final = 22_050
 HEADER: Final = 44  # bytes of a WAV file before its samples
 PIECE: Final = RATE // 2 * 2  # bytes: half a second
 LISTING_S: Final = 5.0
-_NO_HOME: Final = {"HOME": os.devnull}  # else its sound library makes a folder there at each start
+_HOMELESS: Final = ("env", f"HOME={os.devnull}")  # else its sound library makes a folder there
 
 
 def installed() -> bool:
@@ -33,7 +33,7 @@ def installed() -> bool:
 
 def languages() -> list[str]:
     """BCP 47 tags that it reads, by its own list. Blocking; empty where it cannot say."""
-    command = [PROGRAM, "--voices"]
+    command = [*_HOMELESS, PROGRAM, "--voices"]
     try:
         told = subprocess.run(
             command,
@@ -41,7 +41,6 @@ def languages() -> list[str]:
             timeout=LISTING_S,
             check=True,
             text=True,
-            env={**os.environ, **_NO_HOME},
         )
     except (OSError, subprocess.SubprocessError):
         return []
@@ -68,10 +67,10 @@ class EspeakVoice:
 
     async def speak(self, text: str, *, style: str = "") -> AsyncGenerator[SpeechChunk, None]:
         """As the program writes it; ``style`` changes nothing. Raises ``VoiceFailed``."""
-        command = (PROGRAM, "--stdin", "--stdout", "-b", "1", "-v", self.language)
+        command = (*_HOMELESS, PROGRAM, "--stdin", "--stdout", "-b", "1", "-v", self.language)
         try:
             program = await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={**os.environ, **_NO_HOME}
+                *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
             )
         except OSError as failure:
             raise VoiceFailed(f"{PROGRAM} cannot be started: {failure}. Install it.") from failure
