@@ -8,7 +8,7 @@ import time
 import pytest
 
 from benchmarks.stress import replies, virtual_time
-from server.media.audio_receiver import AudioReceiver
+from server.media.interrupt_boundary import InterruptBoundary
 from server.media.vad import VoiceActivityDetector
 from server.sessions.utterances import Utterances
 
@@ -25,7 +25,7 @@ def test_every_sample_of_a_reply_leaves_and_one_utterance_is_told() -> None:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (AudioReceiver, "_overtaken"),
+        (InterruptBoundary, "overtaken"),
         (VoiceActivityDetector, "interrupt"),
         (Utterances, "interrupt"),
     ],
