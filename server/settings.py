@@ -28,8 +28,6 @@ SECRETS: Final = (
     "turn_secret",
     "token_secret",
     "voice_key",
-    "chat_key",
-    "hear_key",
 )
 PLACES: Final = ("top-left", "top-right", "bottom-left", "bottom-right")
 STYLES: Final = ("dark", "light", "outline")
@@ -93,18 +91,11 @@ class Settings:
     threads: int = _help(2, "threads that decode and encode media", 1, 64)
     log_level: str = _help("info", "debug, info, warning or error")
     log_json: bool = _help(False, "one JSON object a line")
-    # Voices, answers and hearing: base URLs of OpenAI-compatible services, as https://host/v1.
+    # The voice that reads text; a service is OpenAI-compatible, its URL as https://host/v1.
     voice: str = _help("", "default voice; empty is the service's, else what is installed")
     voice_url: str = _help("", "service that reads text aloud (/audio/speech)")
     voice_key: str = _help("", "its key")
     voice_model: str = _help("tts-1", "its model")
-    chat_url: str = _help("", "service that answers (/chat/completions)")
-    chat_key: str = _help("", "its key")
-    chat_model: str = _help("", "its model")
-    chat_prompt: str = _help("", "who the avatar is, for the service that answers")
-    hear_url: str = _help("", "service that understands speech (/audio/transcriptions)")
-    hear_key: str = _help("", "its key")
-    hear_model: str = _help("whisper-1", "its model")
     # Who may use it.
     keys: str = _help("~/.local/share/continuum/keys.sqlite", "API keys; see `continuum key`")
     token_secret: str = _help("", "signs tokens for browsers; empty is a new one at each start")
@@ -155,8 +146,7 @@ class Settings:
         self._networks()
         self._ice()
         self._url("public_url", "https://example.net/avatar")
-        for name in ("voice_url", "chat_url", "hear_url"):
-            self._url(name, "https://example.net/v1")
+        self._url("voice_url", "https://example.net/v1")
         self._udp()
 
     def bounds(self) -> tuple[float, int, int, int]:

@@ -48,16 +48,10 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Voices:
-    """Every voice, the default first; ``notice`` says which that is and why, or what is missing.
-
-    ``answers`` and ``hears``: whether the operator has set up a service that answers what is said
-    to an avatar, and one that understands speech.
-    """
+    """Every voice, the default first; ``notice`` says which that is and why, or what is missing."""
 
     voices: list[Voice]
     notice: str
-    answers: bool
-    hears: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""Voices over HTTP: which there are, and what else a page may offer (docs/voices.md)."""
+"""Voices over HTTP: which there are (docs/voices.md)."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from server.api import answers
-from server.api.middleware import MANAGER, SETTINGS, respond
+from server.api.middleware import MANAGER, respond
 from server.api.routes import Content, RouteTable
 from server.auth.access import May
 
@@ -14,8 +14,7 @@ routes = RouteTable()
 
 @routes("GET", "/v1/voices", May.PERFORM, answer=Content(answers.Voices))
 async def voices(request: web.Request) -> web.Response:
-    """Voices that read text, the default first, and whether avatars answer and hear."""
-    offer, settings = request.app[MANAGER].voices, request.app[SETTINGS]
+    """Voices that read text, the default first."""
+    offer = request.app[MANAGER].voices
     named = [answers.Voice(v.name, v.language, v.natural) for v in offer.offered()]
-    answered, heard = bool(settings.chat_url), bool(settings.hear_url)
-    return respond(answers.Voices(named, offer.notice, answered, heard))
+    return respond(answers.Voices(named, offer.notice))

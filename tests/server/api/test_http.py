@@ -81,9 +81,17 @@ async def test_bytes_that_are_no_text_are_refused(served: Served) -> None:
     assert (await refused(served, "/v1/calls?avatar=mira", b"\xff\xfe\x00"))["status"] == 400
 
 
-async def test_an_offer_without_audio_is_unusable(served: Served) -> None:
-    problem = await refused(served, "/v1/calls?avatar=mira", await offer(audio=0))
-    assert problem["status"] == 422 and "microphone" in str(problem["detail"])
+async def test_a_call_needs_no_microphone_but_whoever_feeds_needs_one(served: Served) -> None:
+    path = "/v1/calls?avatar=mira"
+    answer = await served.http.post(path, data=await offer(audio=0), headers=SDP)
+    assert answer.status == 201, await answer.text()
+    own = {"Authorization": f"Bearer {answer.headers['Session-Token']}"}
+    assert (await served.http.delete(answer.headers["Location"], headers=own)).status == 200
+    made = await (await served.http.post("/v1/sessions", json={"avatar": "mira"})).json()
+    token = {"Authorization": f"Bearer {made['token']}"}
+    fed = await served.http.post(made["whip"], data=await offer(audio=0), headers={**SDP, **token})
+    problem = await fed.json(content_type="application/problem+json")
+    assert fed.status == 422 and "microphone" in problem["detail"]
 
 
 async def test_an_offer_without_video_is_unusable_for_a_call(served: Served) -> None:
