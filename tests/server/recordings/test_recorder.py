@@ -55,7 +55,10 @@ def picture(shade: int, size: int = 128) -> av.VideoFrame:
 
 
 def feed(recorder: Recorder, seconds: float, first: int = 0) -> None:
+    """Sound and pictures as fast as they are written, so that none is left out."""
     for at in range(first, first + int(seconds * 16_000), BLOCK):
+        while recorder._queue.qsize() > 20 and recorder._thread.is_alive():
+            time.sleep(0.001)
         recorder.sound(at, np.full(960, 3000, np.int16))
         if at % FRAME == 0:
             recorder.picture(at, picture(at // FRAME))
