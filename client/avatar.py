@@ -92,7 +92,7 @@ class Avatar:
             self._auth = {"Authorization": f"Bearer {self.session['token']}"}
             self._socket = await self._connected()
         except BaseException:
-            await self._http.close()
+            await self._leave()
             raise
         self._reading = asyncio.create_task(self._read(self._socket))
         return self
@@ -103,16 +103,21 @@ class Avatar:
         failure: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        path = f"{self.url}/v1/sessions/{self.session['id']}"
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        await self._socket.close()
+        await self._leave()
+
+    async def _leave(self) -> None:
+        """Ends the session, if there is one: its slot is free at once."""
         try:
-            await self._socket.close()
-            async with self._http.delete(path, headers=self._auth):
-                pass
+            if self.session:
+                path = f"{self.url}/v1/sessions/{self.session['id']}"
+                async with self._http.delete(path, headers=self._auth):
+                    pass
         except (ClientError, OSError):
             pass  # the server has gone first
         finally:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
             await self._http.close()
 
     async def say(self, text: str, style: str = "", voice: str = "") -> Utterance:

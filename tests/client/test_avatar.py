@@ -74,6 +74,19 @@ async def test_refusals_reach_who_asked(served: Served) -> None:
             pass
 
 
+async def test_a_session_whose_door_does_not_open_is_not_left_behind(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def shut(self: Avatar) -> None:
+        raise Unreachable("the door cannot be opened")
+
+    monkeypatch.setattr(Avatar, "_connected", shut)
+    with pytest.raises(Unreachable):
+        async with Avatar(url(served), "mira"):
+            pass
+    assert not served.manager.sessions and served.manager.slots.taken == 0
+
+
 async def test_the_end_of_the_session_ends_what_was_sent(served: Served) -> None:
     async with Avatar(url(served), "mira") as avatar:
         utterance = await avatar.speak(hum(5.0), RATE)
