@@ -38,11 +38,6 @@ class Square:
         offset = (np.asarray(places, np.float64) - 0.5) * self.side
         return np.asarray(offset @ self.axes() + (self.x, self.y), np.float32)
 
-    def to_crop(self, places: NDArray[np.floating]) -> F32:
-        """The way back."""
-        offset = np.asarray(places, np.float64) - (self.x, self.y)
-        return np.asarray(offset @ self.axes().T / self.side + 0.5, np.float32)
-
     def moved(self, right: float, down: float, scale: float) -> Square:
         """The square shifted by parts of its side along its own axes, then made larger."""
         x, y = np.array([right, down]) * self.side @ self.axes() + (self.x, self.y)

@@ -18,7 +18,7 @@ class Options:
     prompt: str = ""
     seed: int = 0
     measure: bool = False
-    listen: bool = False  # the peer's speech is listened to, not performed
+    listen: bool = False  # the peer's speech is not performed: utterances alone are
 
 
 @dataclass(frozen=True, slots=True)

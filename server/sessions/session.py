@@ -89,7 +89,6 @@ class Session:
         self.prompt = options.prompt
         self.voices: Voices = NoVoices()
         self.speech = Speech(self.announce, self.speak_as)
-        self.on_heard: Callable[[AudioBlock], None] = lambda block: None  # the microphone
         self.listeners: set[Callable[[str], None]] = set()  # of events, beside the peers
         self._loops = Tasks(lambda name, why: self.end_soon(BROKEN, "generation_failed"))
         self._ending: asyncio.Task[None] | None = None
@@ -262,7 +261,6 @@ class Session:
 
     def _heard(self, heard: AudioBlock) -> None:
         """The peer's next audio has joined the timeline; that, or an utterance, is performed."""
-        self.on_heard(heard)
         block = self._performed(heard)
         start = block.position // RATIO_48K_16K
         self.playout.voice.write(block.position, block.pcm_48k)

@@ -1,8 +1,7 @@
 """One OpenAI-compatible service: where it is, its key, its model, and what its refusals mean.
 
-Speech, chat and transcription are asked the same way; only path and body differ. The base URL ends
-before the path, as in ``https://api.example/v1``. Redirects are not followed: a key is for one
-host.
+The base URL ends before the path, as in ``https://api.example/v1``. Redirects are not followed: a
+key is for one host.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ HELP: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A service. ``setting`` names its settings in errors: ``voice``, ``chat`` or ``hear``."""
+    """A service. ``setting`` names its settings in errors, as ``voice`` does ``voice_url``."""
 
     setting: str
     url: str
@@ -38,7 +37,7 @@ class Endpoint:
 
     @asynccontextmanager
     async def post(
-        self, path: str, *, json: Mapping[str, Any] | None = None, data: Any = None
+        self, path: str, json: Mapping[str, Any]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer, once its status is good. Raises ``VoiceFailed``, which says what to do."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
@@ -47,7 +46,7 @@ class Endpoint:
         try:
             async with (
                 aiohttp.ClientSession(timeout=limits, headers=headers) as session,
-                session.post(address, json=json, data=data, allow_redirects=False) as response,
+                session.post(address, json=json, allow_redirects=False) as response,
             ):
                 if response.status != 200:
                     raise VoiceFailed(await self._refusal(address, response))

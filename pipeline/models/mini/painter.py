@@ -140,8 +140,6 @@ class FrameRenderer:
             layer_warp.draw(each, moved, canvas.settled, self._tables, out)
         finish(self._vertices, self._looks, surface.faces, anchor.texture, out, canvas)
         self._arms.draw(performed, self._vertices, self._nothing, self._tables, out)
-        for each in anchor.front:
-            layer_warp.draw(each, each.nodes, self._nothing, self._tables, out)
         return out
 
     def _unfold(self, state: F32) -> None:

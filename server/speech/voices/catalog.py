@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 REMOTE_VOICE: Final = "alloy"  # which most services have
 WOMAN, MAN = "heart", "heart-low"
 ESPEAK_DEFAULT: Final = "espeak-en-us"
-INSTALL: Final = "pip install --no-deps hibari-tts, or the system package espeak-ng"
+EMBEDDED: Final = "pip install --no-deps hibari-tts"
+INSTALL: Final = f"{EMBEDDED}, or the system package espeak-ng"
 Suits = Callable[[str], str]  # an avatar's id to "man", "woman" or nothing
 
 
@@ -123,5 +124,5 @@ def _notice(default: str, service: Endpoint) -> str:
     if service.url:
         return f"{default}, by {service.url}"
     if default.startswith("espeak"):
-        return f"{default}, a robot's voice, because hibari-tts is missing. Better: {INSTALL[:36]}"
+        return f"{default}, a robot's voice, because hibari-tts is missing. Better: {EMBEDDED}"
     return f"{default}, embedded: made on this machine"

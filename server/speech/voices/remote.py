@@ -1,7 +1,7 @@
 """A voice behind a URL: any OpenAI-compatible ``/v1/audio/speech``, read as it streams.
 
 Raw PCM is asked for, which is 24 kHz by that interface; a service that sends WAV instead says its
-rate in the header, and is resampled.
+rate in the header.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ import numpy as np
 from aiohttp import ClientResponse
 from numpy.typing import NDArray
 
-from server.errors import VoiceFailed
+from server.errors import SoundRefused, VoiceFailed
 from server.speech.endpoint import Endpoint
+from server.speech.resampling import To48k
+from server.speech.sound_file import HEADER, PcmStream, wav
+from server.speech.utterance import RATE
 from server.speech.voice import SpeechChunk
 from server.speech.voices import reading
-from server.speech.voices.pcm_stream import NotPcm, PcmStream
 from server.speech.voices.sentences import sentences
 
-RATE: Final = 24_000
-PIECE: Final = RATE // 5 * 2  # bytes: a fifth of a second
+PCM_RATE: Final = 24_000
+PIECE: Final = PCM_RATE // 5 * 2  # bytes: a fifth of a second
 BYTES: Final = ("application/octet-stream", "binary/octet-stream")
 PACKED: Final = ("audio/mpeg", "audio/mp3", "audio/ogg", "audio/opus", "audio/aac", "audio/flac")
+_WAV: Final = b"RIFF"
 TOGETHER: Final = 300  # characters that are asked for at once, after the first sentence
 
 
@@ -47,7 +50,7 @@ class RemoteVoice:
         for part in _parts(reading.plain(text)):
             asked = {"model": self.endpoint.model, "voice": self.name, "input": part}
             asked |= {"response_format": "pcm"} | ({"instructions": style} if style else {})
-            async with self.endpoint.post("audio/speech", json=asked) as response:
+            async with self.endpoint.post("audio/speech", asked) as response:
                 async for pcm in _samples(response):
                     yield SpeechChunk(pcm)
 
@@ -65,23 +68,41 @@ def _parts(text: str) -> list[str]:
 
 
 async def _samples(response: ClientResponse) -> AsyncIterator[NDArray[np.int16]]:
-    """Int16 at ``RATE``, as it comes."""
+    """int16 at 48 kHz, as it comes."""
     kind = response.content_type
     if not (kind.startswith("audio/") or kind in BYTES) or kind in PACKED:
         raise VoiceFailed(_unreadable(response, kind))
-    stream = PcmStream(RATE)
+    head, stream, convert = b"", None, To48k(RATE)
+    async for piece in response.content.iter_chunked(PIECE):
+        if stream is None:
+            head += piece
+            if (found := _begun(response, head)) is None:
+                continue
+            stream, piece = found
+            convert = To48k(stream.rate)
+        yield convert(stream(piece))
+    if stream is None:
+        raise VoiceFailed(_unreadable(response, "no sound"))
+    yield convert.flush()
+
+
+def _begun(response: ClientResponse, head: bytes) -> tuple[PcmStream, bytes] | None:
+    """Where the samples of an answer begin; None until they are here. Raises ``VoiceFailed``."""
+    if len(head) < len(_WAV):
+        return None
+    if not head.startswith(_WAV):
+        return PcmStream(PCM_RATE), head
     try:
-        async for piece in response.content.iter_chunked(PIECE):
-            if len(pcm := stream.push(piece)):
-                yield pcm
-        if len(pcm := stream.flush()):
-            yield pcm
-    except NotPcm as failure:
-        raise VoiceFailed(_unreadable(response, str(failure))) from failure
+        found = wav(head)
+    except SoundRefused as refusal:
+        raise VoiceFailed(_unreadable(response, f"this: {refusal.detail}")) from refusal
+    if found is None and len(head) > HEADER:
+        raise VoiceFailed(_unreadable(response, "a WAV that is not 16-bit PCM"))
+    return found
 
 
 def _unreadable(response: ClientResponse, what: str) -> str:
     return (
         f"{response.url} sent {what}, where pcm was asked for: a service must stream pcm of"
-        f" {RATE} Hz, or wav."
+        f" {PCM_RATE} Hz, or wav."
     )

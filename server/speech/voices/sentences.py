@@ -1,7 +1,7 @@
 """Text cut into sentences, so that the first is heard while the next is made. Pure.
 
-A sentence is complete when the next one has begun, or the text ends. What is said of a full stop
-is English usage, and harmless elsewhere: two sentences that stay one are spoken a little later.
+What is said of a full stop is English usage, and harmless elsewhere: two sentences that stay one
+are spoken a little later.
 """
 
 from __future__ import annotations
@@ -20,34 +20,15 @@ _ABBREVIATIONS: Final = (
 _NO_END: Final = frozenset(_ABBREVIATIONS.split())
 
 
-class SentenceCutter:
-    """Takes text as it is written, gives each sentence once it is complete."""
-
-    def __init__(self) -> None:
-        self._text = ""
-
-    def push(self, text: str) -> list[str]:
-        """The sentences that ``text`` has completed."""
-        self._text += text
-        found: list[str] = []
-        begin = 0
-        for match in _END.finditer(self._text):
-            if match.end() < len(self._text) and _ends(self._text, match, begin):
-                found += _pieces(self._text[begin : match.end()])
-                begin = match.end()
-        self._text = self._text[begin:]
-        return found
-
-    def flush(self) -> list[str]:
-        """What is left, as the last sentence."""
-        rest, self._text = self._text, ""
-        return list(_pieces(rest))
-
-
 def sentences(text: str) -> list[str]:
-    """The sentences of a whole text, none of them empty."""
-    cutter = SentenceCutter()
-    return [*cutter.push(text), *cutter.flush()]
+    """The sentences of a text, none of them empty."""
+    found: list[str] = []
+    begin = 0
+    for match in _END.finditer(text):
+        if match.end() < len(text) and _ends(text, match, begin):
+            found += _pieces(text[begin : match.end()])
+            begin = match.end()
+    return [*found, *_pieces(text[begin:])]
 
 
 def _ends(text: str, match: re.Match[str], begin: int) -> bool:

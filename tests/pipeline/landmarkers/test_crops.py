@@ -9,12 +9,10 @@ from pipeline.landmarkers.boxes import blended, overlap
 from pipeline.landmarkers.crops import Square, around, whole
 
 
-@pytest.mark.parametrize("angle", [0.0, 0.6, -2.0])
-def test_places_of_a_crop_come_back_from_the_picture(angle: float) -> None:
-    square = Square(40.0, 25.0, 30.0, angle)
-    places = np.random.default_rng(1).random((9, 2))
-    assert np.allclose(square.to_crop(square.to_picture(places)), places, atol=1e-5)
-    assert np.allclose(square.to_picture(np.array([0.5, 0.5])), [40, 25])
+def test_places_of_a_crop_lie_in_the_picture_as_it_is_turned() -> None:
+    square = Square(40.0, 25.0, 30.0, np.pi / 2)  # its upper edge is the picture's right
+    places = square.to_picture(np.array([[0.5, 0.5], [0.5, 0.0], [1.0, 0.5]]))
+    assert np.allclose(places, [[40, 25], [55, 25], [40, 40]], atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [32.0, 200.0])

@@ -6,7 +6,7 @@ the elbow: as cloth where it is seen to be cloth, and as the forearm is beyond i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -74,7 +74,7 @@ def cut_arm(picture: U8, matte: F32, side: Side, bones: ArmBones, whole: F32, be
 
 
 def arm_layer(picture: U8, colours: U8, matte: F32, cut: ArmCut) -> ArmLayer:
-    """The arm's layers in their colours; depth and presence are not known here."""
+    """The arm's layers in their colours."""
     mixed = _MIXED * max(matte.shape)
     solid = masks.shrunk(cut.seen & (matte > 0.97), mixed)
     hole = masks.grown(cut.hidden, 2 * mixed) & ~solid
@@ -83,16 +83,8 @@ def arm_layer(picture: U8, colours: U8, matte: F32, cut: ArmCut) -> ArmLayer:
     bones = cut.bones
     return ArmLayer(
         cut.side, _layer(filled, cut.upper), _layer(hand, cut.lower), _place(bones.shoulder),
-        _place(bones.elbow), _place(bones.wrist), bones.hand, np.zeros(4, np.float32), 1.0, True,
+        _place(bones.elbow), _place(bones.wrist), bones.hand,
     )  # fmt: skip
-
-
-def with_points(arm: ArmLayer, body: F32, presence: float) -> ArmLayer:
-    """The arm with how deep it lies by the body's points (33, >= 2), and how sure its hand is."""
-    if body.shape[1] < 3:
-        return replace(arm, presence=float(presence))
-    order = (11, 13, 15, 19) if arm.side == "left" else (12, 14, 16, 20)
-    return replace(arm, presence=float(presence), depth=body[list(order), 2].astype(np.float32))
 
 
 def _forearm_beyond(colours: U8, filled: U8, solid: Mask, hole: Mask, cut: ArmCut) -> U8:

@@ -1,4 +1,4 @@
-"""A person taken apart becomes sheets that bend: the body, arms with their bones, what is in front.
+"""A person taken apart becomes sheets that bend: the body, and arms with their bones.
 
 Nodes of an arm's layers are weighted by where they lie along its bones. The upper arm begins with
 the trunk; the forearm begins with the upper arm; around the hand's points all is hand.
@@ -51,16 +51,6 @@ def body(seen: PictureView, table: VertexTable, parts: PersonParts) -> Sheet:
     return _sheet(seen, table, texture[..., :3], alpha, warp_layer.CELL)
 
 
-def front(seen: PictureView, table: VertexTable, parts: PersonParts) -> tuple[Sheet, ...]:
-    """What stands before the person, as a sheet that stays still; none if there is nothing."""
-    if not (parts.front[..., 3] > 0).any():
-        return ()
-    texture = seen.cut.taken(parts.front)
-    alpha = _alpha(texture)
-    made = _sheet(seen, table, texture[..., :3], alpha, warp_layer.CELL)
-    return (replace(made, grip=np.zeros_like(made.grip)),)
-
-
 def bones_of(cut: PictureCut, arm: ArmLayer, metre: float) -> ArmBones:
     """An arm's bones in px of the frame, of which ``metre`` make one."""
     hand = cut.places(arm.hand)
@@ -70,7 +60,7 @@ def bones_of(cut: PictureCut, arm: ArmLayer, metre: float) -> ArmBones:
 
 
 def moving_arms(seen: PictureView, table: VertexTable, parts: PersonParts) -> tuple[MovingArm, ...]:
-    """The arms on their bones, the ones behind first, their reach still unknown."""
+    """The arms on their bones, in the order in which they are drawn, their reach still unknown."""
     shape = parts.matte.shape
     metre = _metre(seen)
     return tuple(

@@ -63,8 +63,7 @@ class IdentityAnchor:
     texture: NDArray[np.uint32]  # packed atlas
     plate: NDArray[np.uint8]  # (H, W, 3) the picture without the person
     sheets: tuple[Sheet, ...]  # of trunk and head, left arm, right arm
-    arms: tuple[MovingArm, ...]  # of a photograph: drawn over the mesh, the ones behind first
-    front: tuple[Sheet, ...]  # what stands before the person
+    arms: tuple[MovingArm, ...]  # of a photograph: drawn over the mesh
     notes: tuple[str, ...]  # which parts of a photograph move, and which do not and why
     tolerance: float  # metres of depth that make another surface
     reference: F32  # (REF_DIM,) what the generator is told: rig.fit
@@ -125,7 +124,6 @@ def _anchor(
         plate=layers.background,
         sheets=layers.sheets,
         arms=layers.arms,
-        front=layers.front,
         notes=notes,
         tolerance=max(0.008, 12 * seen.pixel),
         reference=reference_vector(_told(posed.fit, layers.arms), cut.camera),

@@ -1,9 +1,10 @@
 """A picture of a person taken apart: layers that, laid over each other, are the picture again.
 
 From the back to the front: the plate (the picture without the person), the body (without the arms
-that can move, cloth filled in behind them), per such arm its upper arm and then its forearm with
-the hand, and what stands before the person. Alpha is straight; colours go on beyond the edges, so
-that layers may be sampled between pixels. Places are px of the picture, x to the right.
+that can move, cloth filled in behind them), and per such arm its upper arm and then its forearm
+with the hand. What stands before the person is part of the plate or of the body. Alpha is straight;
+colours go on beyond the edges, so that layers may be sampled between pixels. Places are px of the
+picture, x to the right.
 """
 
 from __future__ import annotations
@@ -55,9 +56,6 @@ class ArmLayer:
     elbow: tuple[float, float]
     wrist: tuple[float, float]
     hand: F32  # (21, 2) the hand's points, in the order of the hand network
-    depth: F32  # (4,) of shoulder, elbow, wrist, knuckles; px, smaller is nearer to the camera
-    presence: float  # how sure the network was of the hand, 0..1
-    in_front: bool  # the forearm lies before the trunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +64,12 @@ class PersonParts:
 
     plate: U8  # (H, W, 3) the picture without the person
     body: U8  # (H, W, 4) head and trunk
-    arms: Mapping[Side, ArmLayer]  # those whose hand is seen, the ones behind first
-    front: U8  # (H, W, 4) what stands before the person and stays still
+    arms: Mapping[Side, ArmLayer]  # those whose hand is seen
     matte: F32  # (H, W) the whole person, 0..1
 
     def composed(self) -> U8:
         """All layers in their own places: the picture as it was."""
-        out = _laid(self.body, self.plate.astype(np.float32))
+        out = Layer(self.body, (0, 0)).over(self.plate.astype(np.float32))
         for arm in self.arms.values():
             out = arm.lower.over(arm.upper.over(out))
-        return np.asarray(np.clip(_laid(self.front, out) + 0.5, 0, 255), np.uint8)
-
-
-def _laid(pixels: U8, below: F32) -> F32:
-    return Layer(pixels, (0, 0)).over(below)
+        return np.asarray(np.clip(out + 0.5, 0, 255), np.uint8)

@@ -37,7 +37,6 @@ def points_of(person: Person, mask: NDArray[np.float32]) -> PersonPoints:
         body=person.body.points,
         mask=mask,
         hands={side: hand.points for side, hand in person.hands.items()},
-        presence={side: hand.presence for side, hand in person.hands.items()},
     )
 
 

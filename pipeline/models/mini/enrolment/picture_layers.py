@@ -40,9 +40,8 @@ class PictureLayers:
 
     background: NDArray[np.uint8]  # (H, W, 3) the picture without the person
     sheets: tuple[Sheet, ...]  # of trunk and head, left arm, right arm
-    arms: tuple[MovingArm, ...]  # of a photograph, those that are cut out, the ones behind first
+    arms: tuple[MovingArm, ...]  # of a photograph, those that are cut out
     still: Mapping[str, str]  # sides whose arm stays, with the reason
-    front: tuple[Sheet, ...]  # what stands before the person and stays still
     surface: Surface  # the faces of the mesh that are drawn
     cover: F32  # (R,) how far each row is drawn from the mesh
 
@@ -58,14 +57,11 @@ def build_layers(
         cover = photo_limits.cover(seen.posed.person, surface, moved, table.seen)
         surface = surface.only(np.asarray((cover > 0)[surface.faces].any(1)))
     if parts is None:
-        return PictureLayers(_background(seen), _sheets(seen, table), (), {}, (), surface, cover)
+        return PictureLayers(_background(seen), _sheets(seen, table), (), {}, surface, cover)
     arms = arm_sheets.moving_arms(seen, table, parts)
     limits = arm_limits.limited(arms, _face(seen), seen.cut.width, seen.cut.height)
-    front = arm_sheets.front(seen, table, parts)
     sheets = (arm_sheets.body(seen, table, parts),)
-    return PictureLayers(
-        _plate(seen.cut, parts), sheets, limits.arms, limits.still, front, surface, cover
-    )
+    return PictureLayers(_plate(seen.cut, parts), sheets, limits.arms, limits.still, surface, cover)
 
 
 def _plate(cut: PictureCut, parts: PersonParts) -> NDArray[np.uint8]:

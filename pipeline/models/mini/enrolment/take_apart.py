@@ -49,10 +49,9 @@ _MIXED: Final = 0.003  # of the longer side: pixels that near to a border are no
 class PersonPoints:
     """What networks found of one person in a picture (H, W); places in px."""
 
-    body: F32  # (33, >= 2) points of the body in MediaPipe's order; a third column is depth
+    body: F32  # (33, >= 2) points of the body in MediaPipe's order
     mask: F32  # (H, W) the body network's mask, 0..1
     hands: Mapping[Side, F32]  # (21, >= 2) points of each hand that was found
-    presence: Mapping[Side, float]  # of those hands
 
 
 def take_apart(picture: U8, points: PersonPoints) -> PersonParts:
@@ -73,13 +72,8 @@ def take_apart(picture: U8, points: PersonPoints) -> PersonParts:
         plate = pool.submit(_plate, picture, matte)
         drawn = [pool.submit(arm_layers.arm_layer, picture, colours, matte, cut) for cut in cuts]
         body = _body(colours, matte, cuts, small)
-    made = [arm.result() for arm in drawn]
-    arms = {
-        arm.side: arm_layers.with_points(arm, points.body, points.presence[arm.side])
-        for arm in made
-    }
-    front = np.zeros((*matte.shape, 4), np.uint8)
-    return settled(picture, PersonParts(plate.result(), body, arms, front, matte))
+    arms = {arm.side: arm for arm in (each.result() for each in drawn)}
+    return settled(picture, PersonParts(plate.result(), body, arms, matte))
 
 
 @dataclass(frozen=True, slots=True)

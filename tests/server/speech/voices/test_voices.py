@@ -13,9 +13,8 @@ from server.speech.voices import catalog, embedded, espeak, reading
 from server.speech.voices.catalog import VoiceCatalog, find_voices
 from server.speech.voices.embedded import EmbeddedVoice, Synthesizer
 from server.speech.voices.espeak import EspeakVoice
-from server.speech.voices.pcm_stream import NotPcm, PcmStream
 from server.speech.voices.remote import RemoteVoice
-from server.speech.voices.sentences import LONGEST, SentenceCutter, sentences
+from server.speech.voices.sentences import LONGEST, sentences
 
 NOWHERE = Endpoint("voice", "", "", "")
 
@@ -29,14 +28,6 @@ def test_sentences_end_where_a_reader_pauses() -> None:
         "Dr. Smith has 3.5.",
         "Next",
     ]
-
-
-def test_a_sentence_is_given_once_it_is_complete_however_the_text_comes() -> None:
-    text = "Hello there. How are you? I am 3.5 m tall."
-    cutter = SentenceCutter()
-    found = [sentence for letter in text for sentence in cutter.push(letter)]
-    assert found == ["Hello there.", "How are you?"]
-    assert cutter.flush() == ["I am 3.5 m tall."] and cutter.flush() == []
 
 
 def test_a_sentence_without_end_is_cut_between_words_and_nothing_is_lost() -> None:
@@ -75,20 +66,38 @@ def wav(rate: int, pcm: bytes, channels: int = 1) -> bytes:
     )
 
 
-def test_wav_and_raw_samples_are_read_whatever_the_pieces() -> None:
-    samples = np.arange(-600, 600, dtype="<i2")
-    for data in (samples.tobytes(), wav(24_000, samples.tobytes())):
-        stream = PcmStream(24_000)
-        found = [stream.push(data[at : at + 7]) for at in range(0, len(data), 7)]
-        assert np.array_equal(np.concatenate([*found, stream.flush()]), samples)
+async def said(body: bytes, kind: str = "audio/wav") -> np.ndarray:
+    """What is heard of a service's answer."""
+
+    async def speech(request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=kind)
+
+    app = web.Application()
+    app.router.add_post("/v1/audio/speech", speech)
+    async with TestServer(app) as server:
+        voice = RemoteVoice("alloy", Endpoint("voice", str(server.make_url("/v1")), "", "m"))
+        return np.concatenate([chunk.pcm async for chunk in voice.speak("One.")])
 
 
-def test_wav_of_another_rate_is_resampled_and_stereo_is_refused() -> None:
-    stream = PcmStream(24_000)
-    found = [stream.push(wav(16_000, bytes(32_000))), stream.flush()]
-    assert abs(sum(map(len, found)) - 24_000) < 100
-    with pytest.raises(NotPcm, match="2 channels"):
-        PcmStream(24_000).push(wav(16_000, b"", channels=2))
+async def test_pcm_and_wav_of_any_rate_are_heard_whole() -> None:
+    tone = (8000 * np.sin(np.arange(24_000) / 10)).astype("<i2")
+    for body, seconds in ((tone.tobytes(), 1.0), (wav(16_000, tone.tobytes()), 1.5)):
+        heard = await said(body, "audio/wav" if body[:4] == b"RIFF" else "audio/pcm")
+        assert len(heard) == seconds * 48_000 and 7000 < np.abs(heard).max() < 9000
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "why"),
+    [
+        (b"", "audio/pcm", "no sound"),
+        (b"ID3", "audio/mpeg", "audio/mpeg"),
+        (wav(16_000, bytes(80_000)).replace(b"\x10\0data", b"\x20\0data"), "audio/wav", "16-bit"),
+        (wav(900, bytes(800)), "audio/wav", "900"),
+    ],
+)
+async def test_an_answer_without_usable_sound_is_said(body: bytes, kind: str, why: str) -> None:
+    with pytest.raises(VoiceFailed, match=f"{why}.*must stream pcm of 24000 Hz, or wav"):
+        await said(body, kind)
 
 
 async def test_a_service_is_asked_sentence_by_sentence_and_streamed() -> None:
@@ -107,7 +116,7 @@ async def test_a_service_is_asked_sentence_by_sentence_and_streamed() -> None:
         chunks = [chunk.pcm async for chunk in voice.speak("One. Two.", style="calm")]
     assert [body["input"] for body in asked] == ["One.", "Two."]
     assert asked[0]["instructions"] == "calm" and asked[0]["voice"] == "alloy"
-    assert np.concatenate(chunks).tolist() == [1] * 200
+    assert len(np.concatenate(chunks)) == 2 * 2 * 100  # at 48 kHz
 
 
 async def test_a_service_that_refuses_says_which_setting_to_check() -> None:

@@ -67,7 +67,7 @@ def painted(hands: bool = True) -> Figure:
     body[[12, 14, 16], :2] = (124, 130), (124, 200), (124, 240)
     body[[23, 24], :2] = (184, 300), (136, 300)
     known = {"left": hand} if hands else {}
-    points = PersonPoints(body, coarse, known, dict.fromkeys(known, 0.99))  # type: ignore[arg-type]
+    points = PersonPoints(body, coarse, known)  # type: ignore[arg-type]
     return Figure(_byte(picture), _byte(wall), person, _soft(upper & ~lower), _soft(lower), points)
 
 

@@ -52,7 +52,6 @@ def arm_layer(side: Side, size: int = SIZE) -> ArmLayer:
     places = [(float(at[0]), float(at[1])) for at in (shoulder, elbow, wrist)]
     return ArmLayer(
         side, layer(upper, SLEEVE), layer(lower, SKIN), *places, hand.astype(np.float32),
-        np.zeros(4, np.float32), 1.0, True,
     )  # fmt: skip
 
 
@@ -65,7 +64,7 @@ def composed(sides: tuple[Side, ...] = ("left", "right")) -> tuple[Picture, Iden
     matte = (np.abs(body.astype(int) - plate).sum(2) > 12).astype(np.float32)
     rgba = np.dstack([body, (matte * 255).astype(np.uint8)])
     arms = {side: arm_layer(side) for side in sides}
-    parts = PersonParts(plate, rgba, arms, np.zeros_like(rgba), matte)
+    parts = PersonParts(plate, rgba, arms, matte)
     picture = parts.composed()
     fit = Fit(model.shape, down, HALF, DRESSED, exact=False)
     return picture, build_anchor(picture, fit, SIZE, SIZE, parts=parts)

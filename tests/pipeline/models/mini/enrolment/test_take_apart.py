@@ -89,7 +89,7 @@ def test_the_plate_goes_on_as_the_wall_does(figure: Figure, parts: PersonParts) 
 
 
 def test_an_arm_whose_hand_was_not_found_stays_in_the_body(figure: Figure) -> None:
-    alone = replace(figure.points, hands={}, presence={})
+    alone = replace(figure.points, hands={})
     parts = take_apart(figure.picture, alone)
     assert not parts.arms
     assert _overlap(parts.body[..., 3] / np.float32(255), figure.person) > 0.95
@@ -114,6 +114,6 @@ def test_a_mask_of_another_size_is_refused(figure: Figure) -> None:
 
 
 def test_a_picture_without_a_person_is_refused(figure: Figure) -> None:
-    nobody = replace(figure.points, mask=np.zeros((SIDE, SIDE), np.float32), hands={}, presence={})
+    nobody = replace(figure.points, mask=np.zeros((SIDE, SIDE), np.float32), hands={})
     with pytest.raises(ValueError, match="no person"):
         take_apart(figure.wall, nobody)
