@@ -44,5 +44,6 @@ def test_firefox_calls_sees_frames_and_hangs_up(firefox: Firefox, fake_server: s
     firefox.until(f"{CALL}.stats.server?.latency_ms.total > 0")
     click(firefox, "Hang up")
     firefox.until("states.at(-1) === 'ended'")
-    assert firefox.run("return states.slice(0, 3)") == ["asking", "connecting", "listening"]
+    went = firefox.run("return states.filter((state) => state !== 'idle').slice(0, 3)")
+    assert went == ["asking", "connecting", "listening"]  # the first idle may come before or after
     assert firefox.run("return problems") == []
