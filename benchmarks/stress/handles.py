@@ -62,7 +62,8 @@ def _uses(database: Database) -> list[Callable[[], object]]:
 def _round(
     handle: Closing, uses: list[Callable[[], object]], rng: random.Random, counts: Counter[str]
 ) -> None:
-    """Threads use the handle; it is closed under them, twice; then nobody is inside."""
+    """Threads use the handle; it is closed under them, at their start or amid their uses, twice;
+    then nobody is inside."""
     closed, faults = threading.Event(), list[BaseException]()
     ready = threading.Barrier(len(uses) + 1)
     answers = [0] * len(uses)
@@ -84,7 +85,10 @@ def _round(
     for thread in threads:
         thread.start()
     ready.wait()
-    for _ in range(rng.randrange(_MOST_SPINS)):
+    spins, amid = rng.randrange(_MOST_SPINS), rng.random() < 0.5
+    while amid and not any(answers) and not faults:  # in half of the rounds uses are under way
+        pass
+    for _ in range(spins):
         pass
     handle.close()
     closed.set()

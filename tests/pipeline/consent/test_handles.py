@@ -28,7 +28,7 @@ def test_handles_closed_under_use_refuse_and_do_not_crash() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     counts = json.loads(done.stdout)
     assert counts["rounds"] == ROUNDS and counts["refused"] == 3 * ROUNDS
-    assert counts["answers"] > 0
+    assert counts["answers"] > ROUNDS // 4, "hardly any was closed amid its uses"
 
 
 def test_closing_waits_for_whoever_is_inside_and_turns_others_away() -> None:
