@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from client.errors import CallError, Refused, Unreachable, refusal
 
 PIECE_S: Final = 0.2  # of sound in one message
+LEAST_RATE, MOST_RATE = 8_000, 192_000
 Pcm = NDArray[np.int16]
 
 
@@ -38,13 +39,14 @@ class Heard:
 
 
 class Utterance:
-    """Something that was sent. ``started`` and ``finished`` are awaited; ``finished`` gives
-    ``Heard``, and raises ``Refused`` or ``Unreachable`` when the server did not take it."""
+    """Something that was sent. ``started`` and ``finished`` are awaited: ``started`` gives the
+    media time, or None where it was never heard; ``finished`` gives ``Heard``, and raises
+    ``Refused`` or ``Unreachable`` when the server did not take it."""
 
     def __init__(self, name: str) -> None:
         loop = asyncio.get_running_loop()
         self.id = name
-        self.started: asyncio.Future[int] = loop.create_future()
+        self.started: asyncio.Future[int | None] = loop.create_future()
         self.finished: asyncio.Future[Heard] = loop.create_future()
         self.words: list[dict[str, Any]] = []  # that were heard so far
 
@@ -58,14 +60,18 @@ class Utterance:
             why = str(event.get("error", {}).get("detail", ""))
             how = (event["position_ms"], event["interrupted"], event["media_time"], why)
             self.finished.set_result(Heard(*how))
-            self.started.cancel()
+            self._unheard()
 
     def fail(self, failure: CallError) -> None:
         """It will not be heard of again."""
         if not self.finished.done():
             self.finished.set_exception(failure)
             self.finished.exception()  # who does not wait for it need not be warned
-            self.started.cancel()
+            self._unheard()
+
+    def _unheard(self) -> None:
+        if not self.started.done():
+            self.started.set_result(None)
 
 
 class Avatar:
@@ -135,13 +141,17 @@ class Avatar:
     ) -> Utterance:
         """Sound: 16-bit mono at once, or as it is made. Returns when all of it has been sent, or
         was cleared; long sound waits here until the server has room."""
+        if not LEAST_RATE <= sample_rate <= MOST_RATE:
+            raise ValueError(f"sound has {LEAST_RATE} to {MOST_RATE} Hz, not {sample_rate}")
         async with self._sending:
             utterance = self._new()
             await self._send("begin", id=utterance.id, sample_rate=sample_rate, style=style)
-            async for piece in _pieces(pcm):
-                if not await self._sound(utterance, _samples(piece), sample_rate):
-                    break
-            await self._send("end")
+            try:
+                async for piece in _pieces(pcm):
+                    if not await self._sound(utterance, _samples(piece), sample_rate):
+                        break
+            finally:  # also where the sound fails or is called off: others wait behind it
+                await self._send("end")
         return utterance
 
     async def clear(self) -> None:
@@ -189,21 +199,19 @@ class Avatar:
         size = int(PIECE_S * sample_rate)
         for start in range(0, len(pcm), size):
             part = pcm[start : start + size]
-            self._sent_ms += 1000 * len(part) / sample_rate
-            while self._sent_ms > self._until_ms and not utterance.finished.done():
+            ms = 1000 * len(part) / sample_rate
+            while self._sent_ms + ms > self._until_ms and not utterance.finished.done():
                 self._room.clear()
                 await self._room.wait()
             if utterance.finished.done():
-                self._sent_ms -= 1000 * len(part) / sample_rate
                 return False
-            await self._socket.send_bytes(part.astype("<i2").tobytes())
+            self._sent_ms += ms
+            await _delivered(self._socket.send_bytes(part.astype("<i2").tobytes()))
         return True
 
     async def _send(self, kind: str, **fields: object) -> None:
-        try:
-            await self._socket.send_str(json.dumps({"type": kind, **fields}))
-        except (ClientError, OSError) as failure:
-            raise Unreachable(f"the server has gone: {failure}") from failure
+        text = json.dumps({"type": kind, **fields}, ensure_ascii=False)
+        await _delivered(self._socket.send_str(text))
 
     async def _read(self, socket: ClientWebSocketResponse) -> None:
         try:
@@ -235,6 +243,13 @@ class Avatar:
         if utterance.finished.done():
             del self._utterances[utterance.id]
             self._room.set()
+
+
+async def _delivered(sending: Awaitable[None]) -> None:
+    try:
+        await sending
+    except (ClientError, OSError) as failure:
+        raise Unreachable(f"the server has gone: {failure}") from failure
 
 
 async def _pieces(pcm: Pcm | bytes | AsyncIterable[Pcm | bytes]) -> AsyncIterable[Pcm | bytes]:

@@ -21,6 +21,7 @@ from server.errors import (
     BadRequest,
     NoVoice,
     QueueFull,
+    ServerError,
     SoundRefused,
     TextRefused,
     TooLarge,
@@ -93,7 +94,12 @@ async def _sound(request: web.Request, source: Source, asked: SpeechQuery) -> Ut
             async for pcm in pieces:
                 if len(pcm):
                     utterance = utterance or source.begin(asked.id, asked.style)
-                    await source.write(utterance, pcm)
+                    if not await source.write(utterance, pcm):
+                        break  # it was cleared
+    except ServerError as failure:
+        if utterance is not None:
+            utterance.fail({"type": failure.type, "detail": failure.detail})
+        raise
     finally:
         if utterance is not None:
             utterance.end()

@@ -34,8 +34,12 @@ class Bucket:
         """As ``wait``; when that is 0, one token is spent."""
         seconds = self.wait(now)
         if seconds == 0.0:
-            self._tokens -= 1.0
+            self.spend()
         return seconds
+
+    def spend(self) -> None:
+        """Takes a token, also one that was waited for."""
+        self._tokens -= 1.0
 
 
 class Buckets:

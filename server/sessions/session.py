@@ -152,7 +152,7 @@ class Session:
 
     async def _end(self) -> None:
         self._become(State.ENDING)
-        self.speech.clear(self._cut())
+        self.speech.close(self._cut())
         try:
             await self._loops.close()
             await self.participants.close()

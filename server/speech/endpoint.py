@@ -16,7 +16,7 @@ import aiohttp
 from server.errors import VoiceFailed
 
 CONNECT_S: Final = 5.0
-SILENT_S: Final = 30.0  # between two pieces of an answer
+SILENT_S: Final = 10.0  # between two pieces of an answer; less than an utterance may stall
 SHOWN: Final = 300  # characters of a refusal
 HELP: Final = {
     401: "Check the key in {setting}_key.",

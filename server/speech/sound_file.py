@@ -15,6 +15,7 @@ from server.speech.resampling import LEAST, MOST
 from server.speech.utterance import RATE, Pcm
 
 HEADER: Final = 64 * 1024  # bytes in which a WAV's sound has begun
+STREAMED: Final = 0x7FFF_0000  # a length from which on its writer did not know it
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 _FORMATS: Final = "wav,w64,aiff,au,caf,flac,mp3,ogg,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
 
@@ -28,10 +29,14 @@ class PcmStream:
                 f"PCM has {LEAST} to {MOST} Hz and 1 to 8 channels, not {rate} and {channels}."
             )
         self.rate, self._channels = rate, channels
+        self.left: int | None = None  # bytes of sound that are still to come, if that is known
         self._rest = b""
 
     def __call__(self, data: bytes) -> Pcm:
         """Whole samples; the rest waits for the next piece."""
+        if self.left is not None:
+            data = data[: self.left]
+            self.left -= len(data)
         data = self._rest + data
         whole = len(data) - len(data) % (2 * self._channels)
         self._rest = data[whole:]
@@ -51,6 +56,8 @@ def wav(head: bytes) -> tuple[PcmStream, bytes] | None:
     while at + 8 <= len(head):
         name, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
         if name == b"data":
+            if form is not None and 0 < size < STREAMED:
+                form.left = size
             return None if form is None else (form, head[at + 8 :])
         if name == b"fmt " and at + 24 <= len(head):
             kind, channels, rate, _, _, bits = struct.unpack("<HHIIHH", head[at + 8 : at + 24])

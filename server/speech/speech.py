@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from server.errors import BadRequest, QueueFull
+from server.errors import BadRequest, QueueFull, UnknownSession
 from server.speech.playback import Playback, Teller, finish
 from server.speech.queue import SpeechQueue
 from server.speech.reader import Reader, Text
@@ -87,6 +87,7 @@ class Speech:
         self.style = ""  # of the utterance that goes on the timeline
         self._stalled: tuple[object, float] = (None, 0.0)  # what was there then, and since when
         self.paused = False
+        self._closed = False
         self.reader = Reader(self.moved)
 
     # -- senders -----------------------------------------------------------------------------
@@ -115,7 +116,10 @@ class Speech:
         return utterance
 
     def accept(self, utterance: Utterance) -> Utterance:
-        """Puts an utterance behind the others, under its own name or a new one."""
+        """Puts an utterance behind the others, under its own name or a new one. Raises
+        ``UnknownSession`` where the session is over."""
+        if self._closed:
+            raise UnknownSession("There is no such session, or it has ended.")
         utterance.id = utterance.id or f"u-{secrets.token_hex(4)}"
         if utterance.id in {other.id for other in self.unfinished}:
             raise BadRequest(f"An utterance with the id {utterance.id!r} waits already.")
@@ -183,6 +187,11 @@ class Speech:
                 finish(self._tell, utterance, position, 0, interrupted=True)
         self._speak_as("")
         self._wake()
+
+    def close(self, position: int) -> None:
+        """As ``clear``; from now on nothing is accepted."""
+        self._closed = True
+        self.clear(position)
 
     def pause(self, position: int, read: Callable[[int, int], Pcm]) -> None:
         """Keeps everything for ``resume``; what is not played by ``position`` is taken back.

@@ -48,6 +48,22 @@ async def test_sound_may_come_as_it_is_made(served: Served) -> None:
         assert (await (await avatar.speak(made(), RATE)).finished).position_ms == 200
 
 
+async def test_sound_that_fails_while_it_is_made_does_not_hold_up_what_follows(
+    served: Served,
+) -> None:
+    async def fails() -> AsyncIterator[Pcm | bytes]:
+        yield hum(0.1)
+        raise RuntimeError("the model failed")
+
+    async with Avatar(url(served), "mira") as avatar:
+        with pytest.raises(RuntimeError):
+            await avatar.speak(fails(), RATE)
+        async with asyncio.timeout(10):
+            assert (await (await avatar.speak(hum(0.2), RATE)).finished).position_ms == 200
+        with pytest.raises(ValueError, match="8000 to 192000 Hz"):
+            await avatar.speak(hum(0.1), 12)
+
+
 async def test_a_clear_is_never_held_up_by_sound_that_waits_to_be_sent(served: Served) -> None:
     async with Avatar(url(served), "mira") as avatar:
         begun = asyncio.Event()

@@ -106,7 +106,8 @@ def find_voices(service: Endpoint, wanted: str, suits: Suits) -> VoiceCatalog:
     default = _default(voices, wanted)
     notice = _notice(default, service)
     (log.info if default and not default.startswith("espeak") else log.warning)("voice: %s", notice)
-    return VoiceCatalog(voices, default, notice, synthesizer, suits)
+    chosen = (lambda avatar: "") if wanted else suits  # the operator's choice is for everybody
+    return VoiceCatalog(voices, default, notice, synthesizer, chosen)
 
 
 def _default(voices: Mapping[str, object], wanted: str) -> str:
@@ -115,7 +116,8 @@ def _default(voices: Mapping[str, object], wanted: str) -> str:
             f"there is no voice {wanted!r}; there are: {', '.join(voices) or 'none'}"
         )
     first = next(iter(voices), "")
-    return wanted or (ESPEAK_DEFAULT if first.startswith("espeak") else first)
+    plain = first.startswith("espeak") and ESPEAK_DEFAULT in voices
+    return wanted or (ESPEAK_DEFAULT if plain else first)
 
 
 def _notice(default: str, service: Endpoint) -> str:
@@ -124,5 +126,6 @@ def _notice(default: str, service: Endpoint) -> str:
     if service.url:
         return f"{default}, by {service.url}"
     if default.startswith("espeak"):
-        return f"{default}, a robot's voice, because hibari-tts is missing. Better: {EMBEDDED}"
+        missing = f", because hibari-tts is missing. Better: {EMBEDDED}"
+        return f"{default}, a robot's voice{'' if embedded.installed() else missing}"
     return f"{default}, embedded: made on this machine"

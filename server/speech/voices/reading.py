@@ -11,7 +11,6 @@ from typing import Final
 
 from server.errors import TextRefused
 
-LONGEST: Final = 5000  # characters of an utterance
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARKS = re.compile(
     r"(?m)^\s{0,3}(?:#{1,6}|[-*+>]|\d+[.)](?=\s))\s+|`+|(?<=\S)\*+|\*+(?=\S)|(?<!\w)_+|_+(?!\w)|~~"
@@ -24,10 +23,6 @@ _SPOKEN: Final = {".": " dot ", "@": " at ", "/": " slash ", "-": " dash ", "_":
 
 def check(text: str) -> None:
     """Raises ``TextRefused`` for a text that no voice can speak."""
-    if len(text) > LONGEST:
-        raise TextRefused(
-            f"An utterance has at most {LONGEST} characters, not {len(text)}. Send it in parts."
-        )
     if not any(letter.isalnum() for letter in plain(text)):
         raise TextRefused("There is nothing to say: the text has no letter and no digit.")
 

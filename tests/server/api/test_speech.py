@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from aiohttp import ClientWebSocketResponse, WSMsgType
+from aiohttp import ClientError, ClientWebSocketResponse, WSMsgType
 
 from server.settings import Settings
 from server.speech.speech import CAPACITY_S
@@ -201,7 +201,9 @@ async def test_what_cannot_be_read_is_answered_and_the_socket_stays_open(served:
         await agent.socket.send_bytes(b"\0\0\0")
         await agent.event("error", code="bad_message")
         await agent.send("begin", id="a")
-        await agent.event("error", code="bad_request")
+        await agent.event("error", code="bad_request", id="a")
+        await agent.send("say", text="x" * 5000, id="long")
+        await agent.event("error", id="long")
         await agent.send("say", text="...", id="b")
         assert (await agent.event("error", code="text_refused"))["id"] == "b"
         await agent.send("ping", id=1)
@@ -280,13 +282,48 @@ async def test_a_body_is_spoken_while_it_comes(served: Served) -> None:
         running.listeners.add(lambda text: begun.set() if "utterance_started" in text else None)
 
         async def body() -> AsyncIterator[bytes]:
-            yield wav(hum(0.3))
+            yield wav(b"").replace(b"data" + bytes(4), b"data\xff\xff\xff\xff") + hum(0.3)
             await begun.wait()
             yield hum(0.2)
 
         headers = {**auth, "Content-Type": "audio/wav"}
         answer = await served.http.post(path, data=body(), headers=headers)
         assert (await answer.json())["received_ms"] == 500
+
+
+async def test_sound_of_a_refused_utterance_does_not_use_up_the_credit(served: Served) -> None:
+    async with connected(served) as agent:
+        begun = (await agent.event("credit"))["until_ms"]
+        for _ in range(20):  # of a second each
+            await agent.socket.send_bytes(hum(1.0, 48_000))
+        await agent.event("error", code="no_utterance")
+        await agent.send("begin", id="a", sample_rate=48_000)
+        for _ in range(6):
+            await agent.socket.send_bytes(hum(0.1, 48_000))
+        await agent.send("end")
+        await agent.event("utterance_finished", id="a")
+        assert max(event["until_ms"] for event in agent.of("credit")) >= begun + 20_000
+
+
+async def test_an_upload_that_is_cleared_is_read_no_further(served: Served) -> None:
+    async with session(served) as (path, auth):
+        (running,) = served.manager.sessions
+        begun = asyncio.Event()
+        running.listeners.add(lambda text: begun.set() if "utterance_started" in text else None)
+
+        async def endless() -> AsyncIterator[bytes]:
+            yield hum(0.3)
+            await begun.wait()
+            running.interrupt()
+            while True:
+                yield hum(0.3)
+                await asyncio.sleep(0.01)
+
+        headers = {**auth, "Content-Type": f"audio/pcm;rate={RATE}"}
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ClientError):  # the answer comes before all is sent
+                await served.http.post(path, data=endless(), headers=headers)
+        assert not running.speech.unfinished
 
 
 @pytest.mark.parametrize(

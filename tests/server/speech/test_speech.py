@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import wave
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 
-from server.errors import BadRequest, QueueFull, TextRefused
+from server.errors import BadRequest, QueueFull, TextRefused, UnknownSession
 from server.speech.resampling import To48k
+from server.speech.sound_file import wav
 from server.speech.speech import CAPACITY_S, SOURCES, STALLED_S, Source, Speech
 from server.speech.utterance import RATE, Mark, Pcm, Utterance
 from tests.fakes_voice import WORD_S, FakeVoice
@@ -229,6 +232,28 @@ async def test_senders_and_utterances_are_bounded(timeline: Timeline) -> None:
         source.begin("")
     timeline.clear()
     assert timeline.speech.left == 256
+
+
+async def test_whoever_comes_after_the_end_is_refused(timeline: Timeline) -> None:
+    open_one = await say(timeline.speech.posted, "a", ramp(0, BLOCK), end=False)
+    timeline.speech.close(timeline.playing)
+    assert open_one.finished is not None and open_one.finished.interrupted
+    with pytest.raises(UnknownSession):
+        timeline.speech.posted.begin("b")
+    assert len(timeline.of("utterance_finished")) == 1
+
+
+def test_what_follows_the_sound_in_a_wav_is_not_spoken() -> None:
+    sound, tags = ramp(0, 1600), b"LIST" + (4000).to_bytes(4, "little") + bytes(4000)
+    file = BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((1, 2, 16_000, 0, "NONE", ""))
+        writer.writeframes(sound.tobytes())
+    found = wav(file.getvalue() + tags)
+    assert found is not None
+    read, rest = found
+    halves = read(rest[:1000]), read(rest[1000:]), read(b"more")
+    assert np.array_equal(np.concatenate(halves), sound)
 
 
 async def test_a_name_is_one_utterances_alone(timeline: Timeline) -> None:
