@@ -71,7 +71,11 @@ def pitch(sound: Sound, frames: int) -> Series:
 
 
 def prosodic_peaks(sound: Sound, frames: int) -> NDArray[np.int64]:
-    """Frames at which the voice is raised: loudness and pitch together, over their surroundings."""
+    """Frames at which the voice is raised: loudness and pitch together, over their surroundings.
+
+    The director of the training motion aims its strokes by nearly this formula; ``onsets`` is the
+    measure that owes nothing to it.
+    """
     loud = gaussian_filter1d(np.maximum(level(sound, frames), -40.0), 2.0)
     high = gaussian_filter1d(pitch(sound, frames), 2.0)
     raised = loud + 0.6 * high
