@@ -6,7 +6,8 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from server import logs, settings
+from server import settings
+from server.observability import logs
 from server.sessions.session_manager import SessionManager
 
 

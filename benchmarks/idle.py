@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.avatars import catalogue, find_avatar
-from server import logs, settings
+from server import settings
 from server.avatars.catalog import Avatars, Card
+from server.observability import logs
 from server.serve import serve
 from server.sessions.session_manager import SessionManager
 

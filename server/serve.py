@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from server import tls
+from server.api import tls
 from server.api.app import OpenServer, build
 from server.api.middleware import MANAGER
 from server.settings import Settings

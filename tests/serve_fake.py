@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 
-from server import logs, settings
+from server import settings
 from server.avatars.catalog import Avatars
+from server.observability import logs
 from server.serve import serve
 from server.sessions.session_manager import SessionManager
 from tests.fakes_own import FakeOwn

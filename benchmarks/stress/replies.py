@@ -26,7 +26,7 @@ from server.media.arrival_statistics import BLOCK
 from server.media.audio_decoder import Packet, SpeechDecoder
 from server.media.encoders import Bitrates
 from server.media.playout import DelayLimits, ms
-from server.metrics import Metrics
+from server.observability.metrics import Metrics
 from server.sessions.engine import Engine
 from server.sessions.options import Limits, Options
 from server.sessions.session import Session

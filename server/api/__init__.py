@@ -1,1 +1,1 @@
-"""HTTP: routes, middleware, OpenAPI."""
+"""HTTP: routes, middleware, TLS, OpenAPI."""

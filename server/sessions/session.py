@@ -26,7 +26,7 @@ from server.media.playout import RATIO_48K_16K, FinishedFrame, Playout
 from server.media.sender import MediaSender
 from server.media.source_timestamps import SourceTimestamp, SourceTimestamps
 from server.media.timing import StreamTiming
-from server.metrics import Metrics
+from server.observability.metrics import Metrics
 from server.rtc import data_channel
 from server.rtc.participant import Participant
 from server.rtc.sdp_offer import PeerRole

@@ -22,7 +22,7 @@ from server.media import frame_marker
 from server.media.encoders import Bitrates, h264_encoder
 from server.media.playout import DelayLimits, ms
 from server.media.timing import StreamTiming
-from server.metrics import Metrics
+from server.observability.metrics import Metrics
 from server.rtc import aiortc_adapter, udp
 from server.sessions.admission import Cost, Slots
 from server.sessions.capacity import cores, measure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.media.clock import RATE
 from server.media.deadline_monitor import DeadlineMonitor, FrameTiming
 from server.media.playout import Delay
-from server.metrics import Metrics
+from server.observability.metrics import Metrics
 
 
 class StageTimes:

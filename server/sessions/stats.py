@@ -6,7 +6,7 @@ from server.media.audio_receiver import AudioReceiver
 from server.media.clock import RATE
 from server.media.playout import RATIO_48K_16K
 from server.media.sender import MediaSender
-from server.metrics import Metrics
+from server.observability.metrics import Metrics
 from server.sessions.stream_runner import StreamRunner
 
 

@@ -16,7 +16,7 @@ from server.api.middleware import ROUTES
 from server.auth.access import May, check_local, is_loopback
 from server.auth.keys import KeyRole, KeyStore
 from server.errors import LocalOnly, OriginRefused
-from server.logs import Machines, People
+from server.observability.logs import Machines, People
 from server.sessions.session import Session
 from server.settings import Settings, SettingsError
 from tests.server.caller import Caller

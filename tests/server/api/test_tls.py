@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from server import tls
+from server.api import tls
 from server.api.security_headers import HSTS
 from server.auth.keys import KeyRole, KeyStore
 from server.settings import Settings, SettingsError
@@ -33,7 +33,7 @@ from tests.server.caller import calling, voice
 from tests.server.conftest import serving
 
 __all__ = ["speech"]  # a fixture
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DAY = datetime.timedelta(days=1)
 PEM = serialization.Encoding.PEM
 
