@@ -88,7 +88,6 @@ class Still:
 class Idle:
     """Model and engine in one."""
 
-    efforts: Final = 1
     device: Final = "cpu"
     reason: Final = "shows a still picture"
     license: Final = "none"
@@ -97,9 +96,6 @@ class Idle:
     def describe_runtime(self) -> dict[str, object]:
         """Nothing runs."""
         return {}
-
-    def set_effort(self, effort: int) -> None:
-        """There is nothing to save."""
 
     @property
     def engine(self) -> Idle:

@@ -113,7 +113,7 @@ class GlowStream:
 class GlowModel:
     """The model. It is its own engine: there is nothing to batch."""
 
-    frame_rate, efforts = FPS, 1
+    frame_rate = FPS
     device, reason, license = "cpu", "an example", "Apache-2.0"
     notices: tuple[str, ...] = ()
 
@@ -126,9 +126,6 @@ class GlowModel:
 
     def step(self, streams: Sequence[AvatarStream]) -> list[Iterable[AvatarFrame]]:
         return [native(stream, GlowStream).step() for stream in streams]
-
-    def set_effort(self, effort: int) -> None:
-        """There is one way."""
 
     def describe_runtime(self) -> dict[str, object]:
         return {}

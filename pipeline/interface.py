@@ -132,10 +132,6 @@ class AvatarModel(Protocol):
         """What an operator should know, such as sizes that the model was not trained for."""
 
     @property
-    def efforts(self) -> int:
-        """How many ways to generate there are, full quality first; ``set_effort`` chooses."""
-
-    @property
     def frame_rate(self) -> int:
         """Frames a second."""
 
@@ -149,9 +145,6 @@ class AvatarModel(Protocol):
     def license(self) -> str: ...
     @property
     def engine(self) -> BatchEngine: ...
-
-    def set_effort(self, effort: int) -> None:
-        """Chooses among ``efforts``, from the next step on. Raises ``ValueError``."""
 
     def describe_runtime(self) -> Mapping[str, object]:
         """What runs each network, for ``/healthz``."""

@@ -137,15 +137,9 @@ class FakePipeline:
     engine: FakeEngine = field(default_factory=FakeEngine)
     streams: list[FakeStream] = field(default_factory=list)
     rhythm: Rhythm = Rhythm()
-    efforts: int = 2
-    effort: int = 0
 
     def describe_runtime(self) -> dict[str, object]:
         return {}
-
-    def set_effort(self, effort: int) -> None:
-        assert 0 <= effort < self.efforts
-        self.effort = effort
 
     def open(self, avatar: object, grant: object, prompt: str = "", seed: int = 0) -> FakeStream:
         stream = FakeStream(self.size, self.behaviour, self.rhythm)

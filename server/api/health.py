@@ -31,7 +31,7 @@ async def healthz(request: web.Request) -> web.Response:
             "slots": {"total": manager.slots.total, "taken": manager.slots.taken},
             "model": manager.describe_model(),
             "cost_ms": manager.cost.describe() if manager.cost else None,
-            "quality_level": manager.governor.level,
+            "quality_level": manager.load.governor.level,
             "h264": {"encoder": name, "reason": why},
             "versions": {
                 "python": platform.python_version(),

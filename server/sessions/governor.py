@@ -1,9 +1,9 @@
 """Load shedding when frames are late. Pure; its seconds are handed to it.
 
 It acts on what viewers see: the share of a second's frames that the model made too late or never.
-Engine load does not count: a machine that is always busy and always in time loses nothing. First it
-reduces the model's effort, where the model has cheaper ways to generate, then the size of the
-encoded frames. If that is not enough, the engine skips ahead and frames are lost.
+Engine load does not count: a machine that is always busy and always in time loses nothing. It
+reduces the size of the encoded frames, level by level. If that is not enough, the engine skips
+ahead and frames are lost.
 
 It restores one level after a good while, and waits twice as long after each time that this was too
 early, so that a load that just fits the lower level does not oscillate. It resets when the last
@@ -13,36 +13,18 @@ session has ended, because the next one is another load.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
-SCALES = (1.0, 0.75, 0.5)
+SCALES = (1.0, 0.75, 0.5)  # of the encoded frames' sides, by level
 LATE = 0.02  # of a second's frames: 24.5 of 25 must be in time
 BAD, OF = 3, 5  # so many seconds of so many must have been bad
 PATIENCE_S, MOST_S = 15, 240  # of good seconds before a level is given back
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """What is made: the model's ``effort`` (0 is as trained), pictures scaled by ``scale``."""
-
-    effort: int = 0
-    scale: float = 1.0
-
-
-def ladder(efforts: int) -> tuple[Level, ...]:
-    """Every level of a model that has so many ways to generate, full quality first."""
-    if efforts < 1:
-        raise ValueError(f"a model has at least 1 way to generate, not {efforts}")
-    ways = tuple(Level(effort) for effort in range(efforts))
-    return ways + tuple(Level(efforts - 1, scale) for scale in SCALES[1:])
-
-
 class Governor:
     """One level for the whole server: 0 is everything."""
 
-    def __init__(self, levels: tuple[Level, ...] = ladder(1)) -> None:
+    def __init__(self) -> None:
         self.level = 0
-        self._levels = levels
         self._recent: deque[bool] = deque(maxlen=OF)
         self._good = 0  # seconds in a row
         self._since = 0  # seconds since the last move
@@ -50,9 +32,9 @@ class Governor:
         self._patience = PATIENCE_S
 
     @property
-    def now(self) -> Level:
-        """What is to be made."""
-        return self._levels[self.level]
+    def scale(self) -> float:
+        """Of the sides of the encoded frames: 1 is full size."""
+        return SCALES[self.level]
 
     def rest(self) -> bool:
         """The last session has ended: back to full quality. Returns whether that is a change."""
@@ -68,7 +50,7 @@ class Governor:
         self._recent.append(bad)
         self._good = 0 if bad else self._good + 1
         self._since += 1
-        if sum(self._recent) >= BAD and self.level + 1 < len(self._levels):
+        if sum(self._recent) >= BAD and self.level + 1 < len(SCALES):
             early = self._gave_back and self._since <= self._patience
             self._patience = min(2 * self._patience, MOST_S) if early else PATIENCE_S
             return self._move(+1)

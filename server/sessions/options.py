@@ -6,8 +6,13 @@ from dataclasses import dataclass
 
 from server.auth.rate_limit import MESSAGES_AT_ONCE, MESSAGES_PER_S
 from server.media.encoders import Bitrates
-from server.media.playout import DelayLimits
+from server.media.playout import DelayLimits, ms
+from server.media.timing import StreamTiming
 from server.rtc.udp import ANY, Network
+from server.sessions.admission import Cost
+from server.settings import Settings
+
+ROOM = ms(120)  # above a step and its making, for packets that come late
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +40,28 @@ class Limits:
     messages: tuple[float, float] = (MESSAGES_PER_S, MESSAGES_AT_ONCE)
     return_s: float = 0.0  # the grace of peers whose network is away; 0 is no other
     network: Network = ANY
+
+    @classmethod
+    def of(cls, settings: Settings, delay: DelayLimits, network: Network) -> Limits:
+        """What ``settings`` grant."""
+        return cls(
+            settings.grace_s,
+            settings.backlog_s,
+            Bitrates(settings.bitrate_start, settings.bitrate_min, settings.bitrate_max),
+            delay,
+            settings.video_codecs,
+            longest_s=settings.session_max_s,
+            idle_s=settings.session_idle_s,
+            messages=(settings.message_rate, settings.message_burst),
+            return_s=max(settings.grace_s, settings.return_s),
+            network=network,
+        )
+
+
+def delay_limits(settings: Settings, timing: StreamTiming, cost: Cost | None) -> DelayLimits:
+    """As configured; a model of long steps cannot be sooner than a step and its making."""
+    most = max(ms(settings.delay_max_ms), timing.chunk + timing.step + ROOM)
+    least = ms(settings.delay_min_ms)
+    generate_s = cost.generate_s if cost else 0.05
+    first = timing.chunk + ms(1300 * generate_s) + ms(25)
+    return DelayLimits(min(max(least, first), most), least, most, timing=timing)

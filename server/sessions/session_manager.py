@@ -19,16 +19,15 @@ from server.background.tasks import Tasks
 from server.consent.monitor import ConsentMonitor
 from server.errors import CannotMeasure, Draining, Unavailable, UnknownSession
 from server.media import frame_marker
-from server.media.encoders import Bitrates, h264_encoder
-from server.media.playout import DelayLimits, ms
+from server.media.encoders import h264_encoder
 from server.media.timing import StreamTiming
 from server.observability.metrics import Metrics
 from server.rtc import aiortc_adapter, udp
 from server.sessions.admission import Cost, Slots
 from server.sessions.capacity import cores, measure
 from server.sessions.engine import Engine
-from server.sessions.governor import Governor, ladder
-from server.sessions.options import Limits, Options
+from server.sessions.load_monitor import LoadMonitor
+from server.sessions.options import Limits, Options, delay_limits
 from server.sessions.session import Session
 from server.settings import Settings
 from server.speech.voice import NoVoices, Voices
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROOM = ms(120)  # above a step and its making, for packets that come late
 COLLECT_S = 2.0  # connections are full of cycles, and their codecs hold threads and megabytes
 REMOVED, STOPS = "the avatar was removed", "the server stops"
 
@@ -58,7 +56,7 @@ class SessionManager:
         self._network = udp.of(settings)
         self.metrics = Metrics()
         self.slots = Slots()
-        self.governor = Governor(ladder(model.efforts))
+        self.load = LoadMonitor(self.metrics, lambda: self.sessions, monotonic)
         self.cost: Cost | None = None
         self.timing = StreamTiming()  # the model's, once a stream has said so
         self.provenance: Provenance | None = None  # who may be recorded, how files are signed
@@ -69,9 +67,8 @@ class SessionManager:
         self._model = model
         self.monitor = monitor
         self._monotonic = monotonic
-        self._busy_s = 0.0
         self._collecting: asyncio.TimerHandle | None = None
-        self._engine = Engine(model.engine, self._ticked)
+        self._engine = Engine(model.engine, self.load.stepped)
         self._media = ThreadPoolExecutor(settings.threads, thread_name_prefix="media")
         self._sessions: dict[str, Session] = {}
         self._empty = asyncio.Event()
@@ -94,7 +91,8 @@ class SessionManager:
         gc.freeze()  # what warm-up made stays; from here on, garbage is what sessions leave
         self.slots.open(total)
         self.metrics.slots.set(total)
-        self.tasks.start("load", self._watch, restart=True)
+        watch_load = lambda: self.load.watch(float(self.timing.fps))  # noqa: E731
+        self.tasks.start("load", watch_load, restart=True)
         if (monitor := self.monitor) is not None:
             watch = lambda: monitor.watch(lambda: self.sessions, self.renew)  # noqa: E731
             self.tasks.start("consent", watch, restart=True)
@@ -222,13 +220,13 @@ class SessionManager:
     async def _start(self, session: Session) -> None:
         options = session.options
         if self.slots.taken == 1:  # what was shed for those who have gone
-            await self._apply(self.governor.rest())
+            self.load.rest()
         stream, session.size, session.grant = await self._stream(options, session.id)
         if options.measure and not frame_marker.can_mark(*session.size):
             self._engine.drop(stream)
             raise CannotMeasure(f"Frames are {session.size[0]} pixels wide; the strip needs 256.")
         session.start(stream)
-        session.set_level(self.governor.level, self.governor.now.scale)
+        session.set_level(self.load.governor.level, self.load.governor.scale)
 
     async def _stream(
         self, options: Options, session: str
@@ -242,23 +240,8 @@ class SessionManager:
         return await self._engine.open(opened), avatar.size, grant
 
     def _limits(self) -> Limits:
-        s = self.settings
-        bitrates = Bitrates(s.bitrate_start, s.bitrate_min, s.bitrate_max)
-        return Limits(
-            s.grace_s, s.backlog_s, bitrates, self._delays(), s.video_codecs,
-            longest_s=s.session_max_s, idle_s=s.session_idle_s,
-            messages=(s.message_rate, s.message_burst), return_s=max(s.grace_s, s.return_s),
-            network=self._network,
-        )  # fmt: skip
-
-    def _delays(self) -> DelayLimits:
-        """As configured; a model of long steps cannot be sooner than a step and its making."""
-        s, timing = self.settings, self.timing
-        most = max(ms(s.delay_max_ms), timing.chunk + timing.step + ROOM)
-        least = ms(s.delay_min_ms)
-        generate_s = self.cost.generate_s if self.cost else 0.05
-        first = timing.chunk + ms(1300 * generate_s) + ms(25)
-        return DelayLimits(min(max(least, first), most), least, most, timing=timing)
+        delay = delay_limits(self.settings, self.timing, self.cost)
+        return Limits.of(self.settings, delay, self._network)
 
     def _ended(self, session: Session) -> None:
         self._sessions.pop(session.id, None)
@@ -297,49 +280,6 @@ class SessionManager:
             "fps": float(self.timing.fps),
             "step_ms": round(self.timing.step_s * 1e3, 1),
         }
-
-    # -- load --------------------------------------------------------------------------------
-
-    def _ticked(self, streams: int, seconds: float) -> None:
-        self._busy_s += seconds
-        self.metrics.tick.labels(str(streams)).observe(seconds)
-
-    async def _watch(self) -> None:
-        """Once a second: load, lateness, and what the governor makes of it."""
-        last = self._monotonic()
-        while True:
-            await asyncio.sleep(1.0)
-            now = self._monotonic()
-            elapsed, last = now - last, now
-            load, self._busy_s = self._busy_s / elapsed, 0.0
-            self.metrics.load.set(load)
-            await self._govern(self._late(elapsed))
-            delays = (s.playout.delay.samples / 16_000 for s in self.sessions)
-            backlogs = (s.receiver.backlog / 48_000 for s in self.sessions)
-            self.metrics.delay.set(max(delays, default=0.0))
-            self.metrics.backlog.set(max(backlogs, default=0.0))
-
-    def _late(self, elapsed_s: float) -> float:
-        """Share of the frames due that came too late, of the session that has it worst."""
-        missed = max((session.missed() for session in self.sessions), default=0)
-        return min(1.0, missed / (float(self.timing.fps) * elapsed_s))
-
-    async def _govern(self, late: float) -> None:
-        change = self.governor.second(late)
-        if not change:
-            return
-        code, now = "quality_reduced" if change > 0 else "quality_restored", self.governor.now
-        log.warning("%.0f %% of frames late: %s to %s", late * 100, code, now)
-        await self._apply(True)
-        for session in self.sessions:
-            session.set_level(self.governor.level, now.scale)
-            session.notice(code, "pictures came late" if change > 0 else "pictures are in time")
-
-    async def _apply(self, moved: bool) -> None:
-        if moved:
-            effort = self.governor.now.effort
-            self.metrics.level.set(self.governor.level)
-            await self._engine.call(lambda: self._model.set_effort(effort))
 
     async def _measure(self) -> Cost:
         """Runs one stream flat out for some steps of speech-like noise."""

@@ -78,14 +78,8 @@ class AvatarPipeline:
     """A loaded model. ``load`` is the way to get one."""
 
     license: Final = "Apache-2.0; its body is made from CC0 data"  # models/mini/NOTICE
-    efforts: Final = 1  # decision 13: what would save a little would be seen
     frame_rate: Final = FRAME_RATE
     notices: Final[tuple[str, ...]] = ()
-
-    def set_effort(self, effort: int) -> None:
-        """Chooses among ``efforts``: there is one."""
-        if effort != 0:
-            raise ValueError(f"effort must be 0 of {self.efforts}, not {effort}")
 
     def __init__(self, config: ModelConfig, model: Generator, device: str, reason: str) -> None:
         self.config, self.model = config, model

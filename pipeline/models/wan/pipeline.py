@@ -68,8 +68,6 @@ class WanEngine:
 class WanPipeline:
     """A loaded checkpoint. ``load`` is the way to get one."""
 
-    efforts: Final = 1  # a distilled checkpoint has one schedule
-
     def __init__(
         self, model: WanModel, manner: RunOptions | None = None, applied: Applied | None = None
     ) -> None:
@@ -171,11 +169,6 @@ class WanPipeline:
         if self.model.tiny is not None:
             told += "; small decoder (TAEHV, MIT): faster and softer than its own"
         return f"{title} on {self.device} in {dtype}{told}; licence: {self.license}"
-
-    def set_effort(self, effort: int) -> None:
-        """Chooses among ``efforts``: there is one."""
-        if effort != 0:
-            raise ValueError(f"effort must be 0 of {self.efforts}, not {effort}")
 
     def describe_runtime(self) -> dict[str, object]:
         """What is switched on, for logs and ``/healthz``."""

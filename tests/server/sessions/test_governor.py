@@ -1,6 +1,6 @@
 """The governor: what is shed when frames come late, and when it is given back.
 
-``Machine`` is a model of one: a step takes so long, depending on the level, and what is not done in
+``Machine`` is a model of one: a step takes so long, depending on the scale, and what is not done in
 time is late. Its seconds are counted, not waited for.
 """
 
@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
 from server.media.clock import RATE
 from server.media.deadline_monitor import DeadlineMonitor, FrameTiming
 from server.media.timing import StreamTiming
-from server.sessions.governor import MOST_S, PATIENCE_S, Governor, Level, ladder
+from server.sessions.governor import MOST_S, PATIENCE_S, Governor
 from tests.server.conftest import Served
 
 BEAT = StreamTiming()
-Cost = Callable[[Level, int], float]
+Cost = Callable[[float, int], float]  # of a scale in a second of the run
 
 
 class Machine:
     """An engine that makes one step after another, each at the earliest when its audio is there."""
 
     def __init__(self, cost: Cost, delay_s: float = 0.25) -> None:
-        self.governor = Governor(ladder(2))
+        self.governor = Governor()
         self.levels: list[int] = []
         self.lost = 0
         self._cost, self._delay = cost, round(delay_s * RATE)
@@ -51,43 +49,43 @@ class Machine:
         if begin > start + BEAT.step + self._delay:
             self._skipped += 2
             return
-        self._free = begin + round(self._cost(self.governor.now, second) * RATE)
+        self._free = begin + round(self._cost(self.governor.scale, second) * RATE)
         for media_time in (start, start + BEAT.frame):
             self._lateness.observe(FrameTiming(media_time, start, needs), self._free, self._delay)
 
 
 def test_a_machine_that_is_busy_all_the_time_but_in_time_keeps_full_quality() -> None:
-    machine = Machine(lambda level, second: 0.94 * BEAT.step_s)
+    machine = Machine(lambda scale, second: 0.94 * BEAT.step_s)
     assert set(machine.run(120)) == {0} and machine.lost == 0
 
 
-def test_a_machine_that_is_too_slow_sheds_effort_first_then_size() -> None:
-    costs = {Level(0, 1.0): 0.10, Level(1, 1.0): 0.09, Level(1, 0.75): 0.075}
-    machine = Machine(lambda level, second: costs[level])
+def test_a_machine_that_is_too_slow_sheds_size_step_by_step() -> None:
+    costs = {1.0: 0.10, 0.75: 0.09, 0.5: 0.075}
+    machine = Machine(lambda scale, second: costs[scale])
     levels = machine.run(14)
     assert levels[-1] == 2 and sorted(set(levels)) == [0, 1, 2]
 
 
 def test_it_sheds_no_more_than_is_needed() -> None:
-    machine = Machine(lambda level, second: 0.10 if level.effort == 0 else 0.06)
+    machine = Machine(lambda scale, second: 0.10 if scale == 1.0 else 0.06)
     assert machine.run(15)[-1] == 1
 
 
 def test_one_held_up_second_changes_nothing() -> None:
-    machine = Machine(lambda level, second: 1.5 if second == 10 else 0.04)
+    machine = Machine(lambda scale, second: 1.5 if second == 10 else 0.04)
     assert set(machine.run(30)) == {0} and machine.lost > 0
 
 
 def test_full_quality_comes_back_after_the_load_has_gone() -> None:
-    machine = Machine(lambda level, second: 0.12 if second < 20 else 0.04)
-    assert machine.run(20)[-1] == 3
+    machine = Machine(lambda scale, second: 0.12 if second < 20 else 0.04)
+    assert machine.run(20)[-1] == 2
     levels = machine.run(3 * PATIENCE_S + 5)
     assert levels[-1] == 0
-    assert levels[PATIENCE_S - 3] == 3, "but not at once"
+    assert levels[PATIENCE_S - 3] == 2, "but not at once"
 
 
 def test_a_load_that_just_fits_the_lower_level_swings_less_and_less() -> None:
-    machine = Machine(lambda level, second: 0.09 if level.effort == 0 else 0.06)
+    machine = Machine(lambda scale, second: 0.09 if scale == 1.0 else 0.06)
     levels = machine.run(1200)
     returns = [i for i, (a, b) in enumerate(zip(levels, levels[1:])) if (a, b) == (1, 0)]
     waits = [b - a for a, b in zip(returns, returns[1:])]
@@ -115,27 +113,19 @@ def test_lateness_is_counted_from_when_the_audio_was_there() -> None:
     assert lateness.observe(FrameTiming(640, 0, 1920), 2720, 4000) == (2020, 60)
 
 
-def test_a_model_without_cheaper_ways_loses_size_alone() -> None:
-    assert ladder(1) == (Level(0, 1.0), Level(0, 0.75), Level(0, 0.5))
-    with pytest.raises(ValueError, match="not 0"):
-        ladder(0)
-
-
 def test_whoever_comes_after_everybody_has_gone_gets_everything() -> None:
-    machine = Machine(lambda level, second: 0.12)
-    assert machine.run(20)[-1] == 3
-    assert machine.governor.rest() and machine.governor.now == Level(0, 1.0)
+    machine = Machine(lambda scale, second: 0.12)
+    assert machine.run(20)[-1] == 2
+    assert machine.governor.rest() and machine.governor.scale == 1.0
     assert not machine.governor.rest(), "it has moved once"
     assert machine.run(1) == [0], "nothing of the load before counts"
 
 
-async def test_the_next_caller_gets_full_pictures_and_effort(served: Served) -> None:
-    manager, pipeline = served.manager, served.pipeline
-    manager.governor.level = 3
-    pipeline.effort = 1
+async def test_the_next_caller_gets_full_pictures(served: Served) -> None:
+    manager = served.manager
+    manager.load.governor.level = 2
     await (await served.http.post("/v1/sessions", json={"avatar": "mira"})).json()
-    assert (manager.governor.level, pipeline.effort) == (0, 0)
     assert manager.sessions[0].level == 0
-    manager.governor.level = 2  # somebody is here: the machine is what it is
+    manager.load.governor.level = 2  # somebody is here: the machine is what it is
     await (await served.http.post("/v1/sessions", json={"avatar": "tomo"})).json()
     assert manager.sessions[1].level == 2
