@@ -13,11 +13,14 @@ from server.avatars.enrolment import OwnPictures
 from server.avatars.sources import AvatarSources, Bundled, presents
 from server.consent.monitor import ConsentMonitor
 from server.consent.registry import open_registry
-from server.errors import UnknownVoice
+from server.errors import ChatFailed, RecognitionFailed, UnknownVoice
 from server.recordings.provenance import RecordingProvenance
 from server.sessions.capacity import cores
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings
+from server.speech.answers.chat import Chat
+from server.speech.answers.conversation import Answers
+from server.speech.answers.recognition import Recognizer
 from server.speech.endpoint import Endpoint
 from server.speech.voices.catalog import VoiceCatalog, find_voices
 
@@ -68,7 +71,7 @@ def open_server(settings: Settings) -> SessionManager:
     avatars = Avatars(everybody, enrolment, settings.avatars_ready)
     manager = SessionManager(settings, pipeline, avatars, ConsentMonitor(registry))
     manager.provenance = RecordingProvenance(settings, pipeline, registry)
-    manager.voices = voices
+    manager.voices, manager.answers = voices, answers(settings)
     return manager
 
 
@@ -78,3 +81,14 @@ def _voices(settings: Settings) -> VoiceCatalog:
         return find_voices(service, settings.voice, presents)
     except UnknownVoice as failure:
         raise CannotStart(f"voice: {failure.detail}") from failure
+
+
+def answers(settings: Settings) -> Answers:
+    """The services that answer, as configured; none where their URL is empty."""
+    s = settings
+    chat = Endpoint("chat", s.chat_url, s.chat_key, s.chat_model, ChatFailed, silent_s=60)
+    ears = Endpoint(
+        "transcribe", s.transcribe_url, s.transcribe_key, s.transcribe_model, RecognitionFailed
+    )
+    recognizer = Recognizer(ears) if ears.url else None
+    return Answers(Chat(chat) if chat.url else None, recognizer, s.chat_prompt)

@@ -20,7 +20,7 @@
     │   ├── AvatarRefused       no name for an avatar, or one that another picture has
     │   ├── SoundRefused        a body that holds no sound that can be read
     │   ├── TextRefused         text that a voice cannot speak
-    │   ├── UnknownVoice, NoVoice
+    │   ├── UnknownVoice, NoVoice, NoAnswers
     │   ├── ConsentRefused      a record, challenge or check that cannot be written
     │   └── PictureRefused      the picture or its landmarks; ``code`` says which way
     ├── RateLimited             429   retryable, with Retry-After
@@ -28,7 +28,9 @@
     │   └── QueueFull           as many utterances, or senders of them, as may wait
     └── Unavailable             503   retryable, with Retry-After
         ├── NoSlot, PortsTaken, NotReady, Draining, RegistryDown
-        ├── VoiceFailed         the voice, or the service behind it, gave no speech
+        ├── ServiceFailed       a service that another machine may run
+        │   ├── VoiceFailed     the voice, or the service behind it, gave no speech
+        │   ├── ChatFailed, RecognitionFailed   no answer, or no words, came
         └── AvatarUnusable, ModelUnusable   until an operator has mended them: not retryable
 
 Knows RFC 9457 (problem+json); knows nothing of aiohttp.
@@ -186,6 +188,10 @@ class NoVoice(Unprocessable):
     type, title = "/problems/no-voice", "This server reads no text"
 
 
+class NoAnswers(Unprocessable):
+    type, title = "/problems/no-answers", "This server answers nothing"
+
+
 class CannotMeasure(Unprocessable):
     type, title = "/problems/cannot-measure", "Frames are too narrow for the measuring strip"
 
@@ -247,8 +253,20 @@ class RegistryDown(Unavailable):
         super().__init__(detail, retry_after_s, **{"code": "registry_unavailable", **extra})
 
 
-class VoiceFailed(Unavailable):
+class ServiceFailed(Unavailable):
+    type, title = "/problems/service-failed", "A service did not answer"
+
+
+class VoiceFailed(ServiceFailed):
     type, title = "/problems/voice-failed", "The voice gave no speech"
+
+
+class ChatFailed(ServiceFailed):
+    type, title = "/problems/chat-failed", "No answer came"
+
+
+class RecognitionFailed(ServiceFailed):
+    type, title = "/problems/recognition-failed", "What was said could not be recognised"
 
 
 class AvatarUnusable(Unavailable):

@@ -55,6 +55,16 @@ class Voices:
 
 
 @dataclass(frozen=True, slots=True)
+class Answering:
+    """Whether sessions can answer what is typed, and what is said; ``notice`` says what is
+    missing."""
+
+    text: bool
+    speech: bool
+    notice: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionMade:
     """A session, its token, and where peers join it."""
 

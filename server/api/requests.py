@@ -40,6 +40,7 @@ class NewSession:
     ] = 0
     measure: Annotated[Switch, Field(description="true or false (in a query also 1 or 0)")] = False
     listen: Annotated[Switch, Field(description="true or false (in a query also 1 or 0)")] = False
+    answers: Annotated[Switch, Field(description="true or false (in a query also 1 or 0)")] = False
 
 
 Id = Annotated[str, Field(max_length=MAX_ID, description=f"text of at most {MAX_ID} characters")]

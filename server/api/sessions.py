@@ -21,6 +21,7 @@ from server.errors import (
     Draining,
     Forbidden,
     ModelUnusable,
+    NoAnswers,
     NoSlot,
     NotReady,
     RecordingRefused,
@@ -43,6 +44,7 @@ BEGUN: Final = (
     UnknownAvatar,
     *GRANTED,
     CannotMeasure,
+    NoAnswers,
     TooManySessions,
     NoSlot,
     NotReady,
@@ -171,4 +173,5 @@ def own(request: web.Request) -> Session:
 
 
 def options_of(asked: NewSession) -> Options:
-    return Options(asked.avatar, asked.prompt, asked.seed, asked.measure, asked.listen)
+    listen = asked.listen or asked.answers
+    return Options(asked.avatar, asked.prompt, asked.seed, asked.measure, asked.answers, listen)

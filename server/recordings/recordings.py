@@ -18,7 +18,8 @@ from pipeline.interface import AvatarStream
 from server.errors import RecordingRefused, RecordingState, Unavailable, UnknownRecording
 from server.recordings.recorder import Recorder, finish
 from server.recordings.store import Card, RecordingStore
-from server.sessions.session import RECORDED, Session
+from server.sessions.description import RECORDED
+from server.sessions.session import Session
 
 log = logging.getLogger(__name__)
 

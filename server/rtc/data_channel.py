@@ -58,13 +58,20 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """A question to a session that answers."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Asks for a pong with the same id."""
 
     id: int | float | str | None
 
 
-Command = Interrupt | Pause | Resume | Prompt | Mute | Say | Ping
+Command = Interrupt | Pause | Resume | Prompt | Mute | Say | Ask | Ping
 PLAIN: Mapping[str, Command] = {
     "interrupt": Interrupt(),
     "clear": Interrupt(),
@@ -94,13 +101,15 @@ def command(fields: dict[str, object], also: str = "") -> Command:
         return PLAIN[kind]
     if kind == "say":
         return _say(fields)
+    if kind == "ask":
+        return Ask(_words(fields, "text", MAX_TEXT, needed=True))
     if kind == "prompt":
         return Prompt(_words(fields, "text", MAX_PROMPT, needed=True))
     if kind == "mute":
         return Mute(_flag(fields))
     if kind == "ping":
         return Ping(_id(fields))
-    kinds = f"{also}clear (or interrupt), pause, resume, say, prompt, mute or ping"
+    kinds = f"{also}clear (or interrupt), pause, resume, say, ask, prompt, mute or ping"
     raise Refused("unknown_type", f"type must be {kinds}, not {kind!r:.60}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from server.errors import ServerError
+from server.errors import NoAnswers, ServerError
 from server.rtc import data_channel
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def obey(session: Session, command: data_channel.Command, answer: Callable[[str]
     elif isinstance(command, data_channel.Prompt):
         session.prompt = command.text
         session.speak_as(session.speech.style)
+    elif isinstance(command, data_channel.Ask):
+        _ask(session, command, answer)
     else:
         _say(session, command, answer)
 
@@ -36,6 +38,15 @@ def obey(session: Session, command: data_channel.Command, answer: Callable[[str]
 def code_of(refusal: ServerError) -> str:
     """The ``code`` of an error event, as the problem's type has it."""
     return refusal.type.rpartition("/")[2].replace("-", "_")
+
+
+def _ask(session: Session, question: data_channel.Ask, answer: Callable[[str], None]) -> None:
+    try:
+        if session.conversation is None:
+            raise NoAnswers('This session does not answer: make it with "answers": true.')
+        session.conversation.ask(question.text)
+    except ServerError as refusal:
+        answer(data_channel.error(code_of(refusal), refusal.detail, refusal.retryable))
 
 
 def _say(session: Session, text: data_channel.Say, answer: Callable[[str], None]) -> None:

@@ -23,6 +23,7 @@ class Options:
     prompt: str = ""
     seed: int = 0
     measure: bool = False
+    answers: bool = False  # what the peer says and asks is answered
     listen: bool = False  # the peer's speech is not performed: utterances alone are
 
 

@@ -30,6 +30,7 @@ from server.sessions.load_monitor import LoadMonitor
 from server.sessions.options import Limits, Options, delay_limits
 from server.sessions.session import Session
 from server.settings import Settings
+from server.speech.answers.conversation import Answers
 from server.speech.voice import NoVoices, Voices
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class SessionManager:
         self.provenance: Provenance | None = None  # who may be recorded, how files are signed
         self.problem: str | None = None  # why warm-up failed
         self.h264 = ("", "not looked for yet")  # its encoder, and why that one
-        self.voices: Voices = NoVoices()  # that read text; the bootstrap's
-        self.tasks = Tasks()
+        self.voices: Voices = NoVoices()  # that read text; the bootstrap's, as are answers
+        self.tasks, self.answers = Tasks(), Answers()
         self._model = model
         self.monitor = monitor
         self._monotonic = monotonic
@@ -167,9 +168,11 @@ class SessionManager:
 
     async def create(self, options: Options) -> Session:
         """A session that performs; raises what stands in the way, and then leaves nothing."""
-        self.avatars.card(options.avatar)
+        name = self.avatars.card(options.avatar).name
         own = (self._engine, self._media, self.metrics, self._monotonic)
         session = Session(options, self._limits(), *own)
+        if options.answers:
+            session.conversation = self.answers.conversation(session, name, options.prompt)
         try:
             self.check()
             self._make_room(self.slots.take(session.id))
@@ -177,8 +180,8 @@ class SessionManager:
             self.metrics.refused.inc()
             raise
         session.voices = self.voices
-        session.on_ended = self._ended
-        session.on_parked, session.on_joined = self._parked, lambda: self._joined(session)
+        session.on_ended, session.on_parked = self._ended, self._parked
+        session.on_joined = lambda: self._joined(session)
         opening = asyncio.ensure_future(self._start(session))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)

@@ -14,6 +14,8 @@ SECRETS: Final = (
     "turn_secret",
     "token_secret",
     "voice_key",
+    "chat_key",
+    "transcribe_key",
 )
 PLACES: Final = ("top-left", "top-right", "bottom-left", "bottom-right")
 STYLES: Final = ("dark", "light", "outline")
@@ -78,6 +80,14 @@ class Settings:
     voice_url: str = _help("", "service that reads text aloud (/audio/speech)")
     voice_key: str = _help("", "its key")
     voice_model: str = _help("tts-1", "its model")
+    # What the avatar answers, and how speech is recognised; services as above.
+    chat_url: str = _help("", "service that answers (/chat/completions)")
+    chat_key: str = _help("", "its key")
+    chat_model: str = _help("gpt-4o-mini", "its model")
+    chat_prompt: str = _help("", "who the avatar is and what it knows, for that model")
+    transcribe_url: str = _help("", "service that recognises speech (/audio/transcriptions)")
+    transcribe_key: str = _help("", "its key")
+    transcribe_model: str = _help("whisper-1", "its model")
     # Who may use it.
     keys: str = _help("~/.local/share/continuum/keys.sqlite", "API keys; see `continuum key`")
     token_secret: str = _help("", "signs tokens for browsers; empty is a new one at each start")
@@ -134,7 +144,8 @@ class Settings:
         checks.networks("proxies", self.proxies)
         checks.ice_urls("ice_servers", self.ice_servers)
         checks.web_url("public_url", self.public_url, "https://example.net/avatar")
-        checks.web_url("voice_url", self.voice_url, "https://example.net/v1")
+        for name in ("voice_url", "chat_url", "transcribe_url"):
+            checks.web_url(name, getattr(self, name), "https://example.net/v1")
         self.udp_range()
         checks.addresses("udp_bind", self.udp_bind)
         checks.addresses("udp_announced", self.udp_announced)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from server.errors import VoiceFailed
+from server.errors import ServiceFailed, VoiceFailed
 
 CONNECT_S: Final = 5.0
 SILENT_S: Final = 10.0  # between two pieces of an answer; less than an utterance may stall
@@ -34,26 +34,30 @@ class Endpoint:
     url: str
     key: str
     model: str
+    failed: type[ServiceFailed] = VoiceFailed
+    silent_s: float = SILENT_S
 
     @asynccontextmanager
     async def post(
-        self, path: str, json: Mapping[str, Any]
+        self, path: str, body: Mapping[str, Any] | aiohttp.FormData
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer, once its status is good. Raises ``VoiceFailed``, which says what to do."""
+        """The answer to JSON or a form, once its status is good. Raises ``failed``, which says
+        what to do."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENT_S)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=self.silent_s)
         address = f"{self.url.rstrip('/')}/{path}"
+        sent: dict[str, Any] = {"data" if isinstance(body, aiohttp.FormData) else "json": body}
         try:
             async with (
                 aiohttp.ClientSession(timeout=limits, headers=headers) as session,
-                session.post(address, json=json, allow_redirects=False) as response,
+                session.post(address, allow_redirects=False, **sent) as response,
             ):
                 if response.status != 200:
-                    raise VoiceFailed(await self._refusal(address, response))
+                    raise self.failed(await self._refusal(address, response))
                 yield response
         except (aiohttp.ClientError, TimeoutError) as failure:
             why = str(failure) or type(failure).__name__
-            raise VoiceFailed(
+            raise self.failed(
                 f"{address} does not answer ({why}). Check {self.setting}_url and that it runs."
             ) from failure
 
@@ -64,3 +68,13 @@ class Endpoint:
         )
         advice = advice.format(setting=self.setting)
         return f"{address} answered {response.status}: {said[:SHOWN]} {advice}"
+
+
+async def whole(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """A body of up to ``most`` bytes; of a longer one, its beginning."""
+    body = b""
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > most:
+            break
+    return body[:most]

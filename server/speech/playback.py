@@ -150,6 +150,8 @@ class Playback:
 
     def _tell_mark(self, placed: Placed, mark: Mark) -> None:
         media_time = placed.place(mark.at) // GRAIN
+        if mark.event == "word":
+            placed.utterance.heard.append(str(mark.fields["text"]))
         self._tell(mark.event, id=placed.utterance.id, media_time=media_time, **mark.fields)
 
     def _finish(self, placed: Placed, position: int, interrupted: bool) -> None:

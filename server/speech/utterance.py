@@ -53,6 +53,7 @@ class Utterance:
         self.id, self.style = name, style
         self.text = text  # empty where it came as sound
         self.marks: list[Mark] = sorted(marks, key=lambda mark: mark.at)  # not told yet
+        self.heard: list[str] = []  # words of it that were told
         self.received = 0  # samples so far
         self.waiting = 0  # of which the timeline has not taken so many
         self.complete = False  # nothing more comes

@@ -231,7 +231,7 @@ async def test_every_body_query_and_problem_is_described(served: Served) -> None
     document = await (await served.http.get("/openapi.json")).json()
     paths, schemas = document["paths"], document["components"]["schemas"]
     call = {each["name"]: each for each in paths["/v1/calls"]["post"]["parameters"]}
-    assert set(call) == {"avatar", "prompt", "seed", "measure", "listen"}
+    assert set(call) == {"avatar", "prompt", "seed", "measure", "listen", "answers"}
     assert call["avatar"]["required"]
     assert schemas["NewSession"]["properties"]["seed"]["maximum"] == 2**31 - 1
     assert schemas["NewSession"]["required"] == ["avatar"]
