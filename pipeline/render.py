@@ -12,20 +12,21 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn, Self
 
 from tqdm import tqdm
 
-from pipeline.avatars import AVATARS, catalogue, find_avatar
+from pipeline.avatar_catalog import AvatarCatalog, GrantedAvatar
+from pipeline.avatars import AVATARS
 from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
 from pipeline.consent.options import add_registry_option, registry_of
 from pipeline.errors import ContinuumError, LabelInvalid, OutputUnwritable, SealUnusable
-from pipeline.interface import SCHEDULES, Avatar, AvatarFrame, AvatarModel, Landmarks
+from pipeline.interface import SCHEDULES, AvatarFrame, AvatarModel, Landmarks
 from pipeline.loader import add_model_options, is_bundled, load_chosen
 from pipeline.media.audio_file import AudioFile, Samples, check_duet, duet, open_audio, speech
-from pipeline.media.image_file import Picture, hash_picture, hashed
+from pipeline.media.image_file import Picture, hash_picture
 from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label, Place, Style, removed
 from pipeline.media.mp4 import check_size, check_target
@@ -33,21 +34,6 @@ from pipeline.media.provenance import Origin, Seal, load_signer, sealing
 from pipeline.media.render_file import Result, Stages, record
 
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} left"
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Who is to speak: a grant, and either a bundled name or a picture with its landmarks."""
-
-    grant: ConsentGrant
-    picture: Picture | None = None
-    landmarks: Landmarks | None = None
-
-    def enrolled(self, pipeline: AvatarModel, size: tuple[int, int]) -> Avatar:
-        """The avatar of this person at the size asked for."""
-        if self.picture is None:
-            return pipeline.bundled(self.grant.avatar, self.grant, size=size)
-        return pipeline.enrol(self.picture, self.grant, landmarks=self.landmarks, size=size)
 
 
 def load_model(arguments: argparse.Namespace) -> AvatarModel:
@@ -87,18 +73,18 @@ def _render(
         check_duet(audio)
     registry = registry_of(arguments)
     try:
-        person = _person(arguments, ConsentGate(registry), avatars)
+        granted = _granted(arguments, AvatarCatalog(ConsentGate(registry), folder=avatars))
         stages = Stages()
         with stages.time("load"):
             pipeline = load()
         pipeline.label = _label(arguments, registry)
         with stages.time("enrol"):
-            avatar = person.enrolled(pipeline, size)
+            avatar = granted.prepare(pipeline, size)
 
         def perform(heard: Iterator[Samples]) -> Iterator[AvatarFrame]:
             return pipeline.render(
                 avatar,
-                person.grant,
+                granted.grant,
                 heard,
                 prompt=arguments.prompt,
                 seed=arguments.seed,
@@ -107,7 +93,7 @@ def _render(
 
         rate = pipeline.frame_rate
         with _Progress(audio, rate) as progress:
-            seal = _seal(arguments, registry, person.grant, pipeline.label)
+            seal = _seal(arguments, registry, granted.grant, pipeline.label)
             return record(audio, perform, arguments.out, size, stages, progress.at, rate, seal,
                           duet if arguments.speakers else speech)  # fmt: skip
     finally:
@@ -147,45 +133,18 @@ def _check_output(arguments: argparse.Namespace) -> None:
         raise OutputUnwritable(f"{arguments.out} is the input: name another file for the output")
 
 
-def _person(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> Person:
+def _granted(arguments: argparse.Namespace, catalog: AvatarCatalog) -> GrantedAvatar:
     """Asks the gate first; a picture is decoded, and landmarks are read, only after it agreed."""
+    landmarks = is_bundled(arguments.model)  # pixel models draw from the picture itself
     if arguments.image is None:
-        return _known(arguments, gate, avatars)
+        avatar = catalog.find(arguments.avatar)
+        return catalog.read(avatar, catalog.grant(avatar, Scope.RECORDING), landmarks)
     file = hash_picture(arguments.image)
-    grant = gate.grant(
-        avatar=arguments.avatar,
-        image_sha256=file.sha256,
-        scope=Scope.RECORDING,
-        consent_id=arguments.consent,
-    )
+    grant = catalog.grant_picture(arguments.avatar, file, arguments.consent, Scope.RECORDING)
     picture = load_picture(file)
-    if not is_bundled(arguments.model):  # pixel models draw from the picture itself
-        return Person(grant, picture)
-    return Person(grant, picture, _landmarks(arguments.image, arguments.landmarks, picture))
-
-
-def _known(arguments: argparse.Namespace, gate: ConsentGate, avatars: Path) -> Person:
-    """A bundled avatar, or one enrolled in this registry."""
-    enrolments = gate.registry.enrolments
-    own = {avatar.name: avatar for avatar in enrolments.all()}
-    found = own.get(arguments.avatar)
-    if found is None or found.name in catalogue(avatars):
-        bundled = find_avatar(arguments.avatar, avatars, also=own)
-        return Person(gate.grant_bundled(bundled, Scope.RECORDING))
-    grant = gate.grant(
-        avatar=found.name,
-        image_sha256=found.image_sha256,
-        scope=Scope.RECORDING,
-        consent_id=found.consent_id,
-    )
-    picture = load_picture(hashed(enrolments.picture(found), found.name))
-    if not is_bundled(arguments.model):
-        return Person(grant, picture)
-    from pipeline.models.mini.enrolment.landmarks_file import parse_landmarks
-
-    size = (picture.width, picture.height)
-    text = enrolments.landmarks(found)
-    return Person(grant, picture, parse_landmarks(text, f"the sidecar of {found.name}", *size))
+    if not landmarks:
+        return GrantedAvatar(grant, picture)
+    return GrantedAvatar(grant, picture, _landmarks(arguments.image, arguments.landmarks, picture))
 
 
 def _landmarks(image: Path, path: Path | None, picture: Picture) -> Landmarks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+from pipeline.avatar_catalog import AvatarCatalog
 from pipeline.consent import ConsentGate
 from pipeline.errors import ContinuumError
 from pipeline.media.image_file import Bounds
@@ -64,11 +65,11 @@ def open_server(settings: Settings) -> SessionManager:
         registry.close()
         raise CannotStart(str(failure)) from failure
     log.info("model: %s", pipeline.reason)
-    gate = ConsentGate(registry)
     bounds = Bounds(*settings.bounds())
-    everybody = AvatarSources(Bundled(pipeline, registry), pipeline, gate, bounds)
-    enrolment = OwnPictures(gate, bounds, settings.avatars_max)
-    avatars = Avatars(everybody, enrolment, settings.avatars_ready)
+    catalog = AvatarCatalog(ConsentGate(registry), bounds)
+    sources = AvatarSources(Bundled(pipeline, catalog), pipeline, catalog)
+    enrolment = OwnPictures(catalog, bounds, settings.avatars_max)
+    avatars = Avatars(sources, enrolment, settings.avatars_ready)
     manager = SessionManager(settings, pipeline, avatars, ConsentMonitor(registry))
     manager.provenance = RecordingProvenance(settings, pipeline, registry)
     manager.voices, manager.answers = voices, answers(settings)

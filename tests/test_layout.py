@@ -66,6 +66,7 @@ def test_only_the_servers_settings_read_the_environment() -> None:
 SEAM = (  # what the server may use of the pipeline; docs/architecture.md says what for
     "pipeline.interface",
     "pipeline.loader",
+    "pipeline.avatar_catalog",
     "pipeline.avatars",
     "pipeline.consent",
     "pipeline.errors",

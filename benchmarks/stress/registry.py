@@ -23,6 +23,7 @@ from unittest import mock
 
 from aiohttp.test_utils import TestClient, TestServer
 
+from pipeline.avatar_catalog import AvatarCatalog
 from pipeline.consent import ConsentGate, Registry, RegistryOverrides, database
 from pipeline.media.image_file import Bounds
 from server.api.app import build
@@ -43,7 +44,7 @@ PATIENCE_S: Final = 30.0
 
 
 class _Pipeline(FakePipeline):
-    def bundled(self, avatar: str, grant: object) -> FakeAvatar:
+    def bundled(self, avatar: str, grant: object, size: object = None) -> FakeAvatar:
         return FakeAvatar(avatar)
 
 
@@ -171,8 +172,8 @@ async def _serving() -> AsyncIterator[_Server]:
         path = Path(folder) / "registry.sqlite"
         registry = Registry(path, setup=RegistryOverrides(grace_s=PATIENCE_S))
         pipeline = _Pipeline()
-        bundled = Bundled(pipeline, registry)
-        source = AvatarSources(bundled, pipeline, ConsentGate(registry), Bounds())
+        catalog = AvatarCatalog(ConsentGate(registry), Bounds())
+        source = AvatarSources(Bundled(pipeline, catalog), pipeline, catalog)
         settings = Settings(slots=RUNNING + 2, keys=str(Path(folder) / "keys.sqlite"))
         managers: list[SessionManager] = []
 

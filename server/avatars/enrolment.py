@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import threading
-from typing import Any, Final
+from typing import Final
 
-from pipeline.avatars import catalogue
-from pipeline.consent import ConsentGate, Scope
+from pipeline.avatar_catalog import AvatarCatalog
+from pipeline.consent import ConsentGrant, Scope
 from pipeline.media.image_file import Bounds, PictureFile, hashed
 from pipeline.models.mini.enrolment.landmarks_file import read_landmarks
 from server.avatars.pipeline_errors import translated
@@ -24,9 +24,8 @@ DESCRIPTION: Final = "A picture of one's own."
 class OwnPictures:
     """Blocking calls, seconds each; one computation at a time."""
 
-    def __init__(self, gate: ConsentGate, bounds: Bounds, most: int | None = None) -> None:
-        self._gate, self._bounds, self._most = gate, bounds, most
-        self._enrolments = gate.registry.enrolments
+    def __init__(self, catalog: AvatarCatalog, bounds: Bounds, most: int | None = None) -> None:
+        self._catalog, self._bounds, self._most = catalog, bounds, most
         self._busy = threading.Lock()
 
     def find(self, data: bytes) -> dict[str, object]:
@@ -58,16 +57,12 @@ class OwnPictures:
         with translated():
             file = hashed(data, bounds=self._bounds)
             avatar = avatar or f"own-{file.sha256[:12]}"
-            self._grant(avatar, file, consent, Scope.LIVE, actor)
-            read_landmarks(landmarks, file)
-            self._enrolments.add(
-                avatar,
-                picture=data,
-                landmarks=landmarks,
-                consent_id=consent,
+            self._catalog.add(
+                self._grant(avatar, file, consent, Scope.LIVE, actor),
+                file,
+                landmarks,
                 title=title or TITLE,
                 description=DESCRIPTION,
-                taken=catalogue(),
                 anew=True,
                 most=self._most,
                 actor=actor,
@@ -76,17 +71,15 @@ class OwnPictures:
 
     def remove(self, avatar: str, actor: str) -> None:
         """Forgets an enrolled avatar and erases its files; ``UnknownAvatar``, ``AvatarBundled``."""
-        if avatar in catalogue():
+        if avatar in self._catalog.bundled():
             raise AvatarBundled(
                 f"{avatar!r:.60} came with the model. To bar it, revoke its consent record:"
                 f" GET /v1/consents shows it, bundled-{avatar}-..."
             )
         with translated():
-            self._enrolments.remove(avatar, actor=actor)
+            self._catalog.enrolments.remove(avatar, actor=actor)
 
     def _grant(
         self, avatar: str, file: PictureFile, consent: str, scope: Scope, actor: str = "server"
-    ) -> Any:
-        return self._gate.grant(
-            avatar=avatar, image_sha256=file.sha256, scope=scope, consent_id=consent, actor=actor
-        )
+    ) -> ConsentGrant:
+        return self._catalog.grant_picture(avatar, file, consent, scope, actor)

@@ -11,12 +11,12 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.avatars import catalogue, find_avatar
-from pipeline.consent import ConsentGate, ConsentGrant, Registry, Scope
+from pipeline.avatar_catalog import AvatarCatalog, GrantedAvatar
+from pipeline.avatars import BundledAvatar, catalogue, find_avatar
+from pipeline.consent import ConsentGrant, Scope
 from pipeline.consent.enrolments import Enrolled, Enrolments
 from pipeline.errors import ContinuumError
 from pipeline.interface import Avatar, AvatarModel
-from pipeline.media.image_file import Bounds
 from server.avatars.catalog import Card, Source
 from server.avatars.pipeline_errors import translated
 
@@ -28,17 +28,16 @@ TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"
 class Bundled:
     """Avatars that ship with the model."""
 
-    def __init__(self, pipeline: AvatarModel, registry: Registry) -> None:
-        self._pipeline = pipeline
-        self._gate = ConsentGate(registry)
+    def __init__(self, pipeline: AvatarModel, catalog: AvatarCatalog) -> None:
+        self._pipeline, self._catalog = pipeline, catalog
         self._told: set[str] = set()  # notices that are in the log
 
     def cards(self) -> list[Card]:
         """Every bundled avatar; a damaged one is left out, and the log says why."""
         cards = []
-        for name in catalogue():
+        for name, found in self._catalog.bundled().items():
             try:
-                cards.append(_card(name))
+                cards.append(_card(found))
             except ContinuumError as failure:
                 log.error("avatar %s is left out: %s", name, failure)
         return cards
@@ -46,14 +45,14 @@ class Bundled:
     def grant(self, avatar: str, session: str = "") -> ConsentGrant:
         """A live grant for a session. Raises what ``translated`` makes of a refusal."""
         with translated():
-            return self._gate.grant_bundled(
+            return self._catalog.grant(
                 find_avatar(avatar), Scope.LIVE, session=session, actor="server"
             )
 
     def enrol(self, avatar: str, grant: ConsentGrant) -> Avatar:
         """The avatar at the model's default size."""
         with translated():
-            enrolled = self._pipeline.bundled(avatar, grant)
+            enrolled = GrantedAvatar(grant).prepare(self._pipeline)
         for notice in set(self._pipeline.notices) - self._told:
             self._told.add(notice)
             log.warning("%s", notice)
@@ -76,12 +75,9 @@ class Stored:
 class AvatarSources:
     """A ``Source`` of bundled and enrolled avatars."""
 
-    def __init__(
-        self, bundled: Source, pipeline: AvatarModel, gate: ConsentGate, bounds: Bounds
-    ) -> None:
-        self._bundled, self._pipeline, self._gate = bundled, pipeline, gate
-        self._bounds = bounds
-        self._enrolments = gate.registry.enrolments
+    def __init__(self, bundled: Source, pipeline: AvatarModel, catalog: AvatarCatalog) -> None:
+        self._bundled, self._pipeline, self._catalog = bundled, pipeline, catalog
+        self._enrolments = catalog.enrolments
         self._own: dict[str, Enrolled] = {}
         self._sound: set[str] = set()  # pictures that could be read
 
@@ -105,29 +101,15 @@ class AvatarSources:
         if own is None:
             return self._bundled.grant(avatar, session)
         with translated():
-            return self._gate.grant(
-                avatar=avatar,
-                image_sha256=own.image_sha256,
-                scope=Scope.LIVE,
-                consent_id=own.consent_id,
-                session=session,
-                actor="server",
-            )
+            return self._catalog.grant(own, Scope.LIVE, session=session, actor="server")
 
     def enrol(self, avatar: str, grant: ConsentGrant) -> Avatar:
         """The avatar at the model's default size."""
         own = self._own.get(avatar)
         if own is None:
             return self._bundled.enrol(avatar, grant)
-        from pipeline.media.image_file import hashed
-        from pipeline.media.image_sandbox import load_picture
-        from pipeline.models.mini.enrolment.landmarks_file import parse_landmarks
-
         with translated():
-            picture = load_picture(hashed(self._enrolments.picture(own), bounds=self._bounds))
-            text, size = self._enrolments.landmarks(own), (picture.width, picture.height)
-            points = parse_landmarks(text, "the sidecar", *size)
-            return self._pipeline.enrol(picture, grant, landmarks=points)
+            return self._catalog.read(own, grant).prepare(self._pipeline)
 
     def _is_sound(self, avatar: Enrolled) -> bool:
         """Whether its picture can be read; looked at once."""
@@ -157,13 +139,12 @@ def presents(avatar: str) -> str:
     return str(found.card().get("presents", "")) if found else ""
 
 
-def _card(name: str) -> Card:
-    found = find_avatar(name)
+def _card(found: BundledAvatar) -> Card:
     card = found.card()
     path = found.reference
     return Card(
-        id=name,
-        name=str(card.get("title", name.title())),
+        id=found.name,
+        name=str(card.get("title", found.name.title())),
         description=str(card.get("description", "")),
         picture=path.read_bytes(),
         picture_type=TYPES[path.suffix],

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.avatars import catalogue
+from pipeline.avatar_catalog import AvatarCatalog
 from pipeline.consent import ConsentGate, Scope
 from pipeline.consent.options import read_picture
 from pipeline.errors import LandmarksMissing
@@ -32,19 +32,16 @@ def add(
     description: Annotated[str, typer.Option(help="A line about the person.")] = "",
 ) -> None:
     """Enrol a picture as an avatar. Servers offer it from then on."""
-    picture = read_picture(image)
-    file = hashed(picture, image.name)
-    _ask_gate(shell, name, file, consent)
-    points = _landmarks(image, landmarks, file)
-    _check(points, file)
-    avatar = shell.registry.enrolments.add(
-        name,
-        picture=picture,
-        landmarks=points,
-        consent_id=consent,
+    file = hashed(read_picture(image), image.name)
+    catalog = _catalog(shell)
+    scopes = shell.registry.get(consent).scopes
+    scope = Scope.LIVE if Scope.LIVE in scopes else min(scopes)
+    avatar = catalog.add(
+        catalog.grant_picture(name, file, consent, scope, shell.actor),
+        file,
+        _landmarks(image, landmarks, file),
         title=title,
         description=description,
-        taken=catalogue(),
         most=shell.avatars_max,
         actor=shell.actor,
     )
@@ -55,11 +52,12 @@ def add(
 @registry_command(app, "list")
 def show_all(shell: Shell) -> None:
     """List the bundled and enrolled avatars."""
+    catalog = _catalog(shell)
     rows: list[dict[str, Any]] = [
         {"name": name, "origin": "bundled", "consent_id": found.consent().id}
-        for name, found in catalogue().items()
+        for name, found in catalog.bundled().items()
     ]
-    for avatar in shell.registry.enrolments.all():
+    for avatar in catalog.enrolled().values():
         row = {"name": avatar.name, "origin": "enrolled", "consent_id": avatar.consent_id}
         rows.append(row | {"title": avatar.title, "enrolled_at": avatar.enrolled_at})
     columns = ("name", "origin", "consent_id", "title", "enrolled_at")
@@ -71,19 +69,12 @@ def remove(
     shell: Shell, name: Annotated[str, typer.Argument(help="Name of an enrolled avatar.")]
 ) -> None:
     """Remove an avatar and erase its picture."""
-    shell.registry.enrolments.remove(name, actor=shell.actor)
+    _catalog(shell).enrolments.remove(name, actor=shell.actor)
     shell.output.one({"name": name}, f"{name} is removed, its picture erased")
 
 
-def _ask_gate(shell: Shell, name: str, file: PictureFile, consent: str) -> None:
-    scopes = shell.registry.get(consent).scopes
-    ConsentGate(shell.registry).grant(
-        avatar=name,
-        image_sha256=file.sha256,
-        scope=Scope.LIVE if Scope.LIVE in scopes else min(scopes),
-        consent_id=consent,
-        actor=shell.actor,
-    )
+def _catalog(shell: Shell) -> AvatarCatalog:
+    return AvatarCatalog(ConsentGate(shell.registry))
 
 
 def _landmarks(image: Path, named: Path | None, file: PictureFile) -> bytes:
@@ -100,10 +91,3 @@ def _landmarks(image: Path, named: Path | None, file: PictureFile) -> bytes:
     from pipeline.enrol import enrolment  # brings the detector along
 
     return json.dumps(enrolment(file).sidecar()).encode()
-
-
-def _check(points: bytes, file: PictureFile) -> None:
-    """Raises ``LandmarksInvalid`` where they do not fit the picture."""
-    from pipeline.models.mini.enrolment.landmarks_file import read_landmarks  # imports numba
-
-    read_landmarks(points, file)

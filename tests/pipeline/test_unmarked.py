@@ -23,7 +23,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from numpy.typing import NDArray
 
 from pipeline import AvatarPipeline
-from pipeline.consent import Registry
+from pipeline.avatar_catalog import AvatarCatalog
+from pipeline.consent import ConsentGate, Registry
 from pipeline.media.label import Label
 from pipeline.media.provenance import ASSERTION, read_manifest
 from pipeline.models.mini.config import load_config
@@ -185,7 +186,7 @@ async def http(settings: Settings, pipeline: AvatarPipeline) -> AsyncIterator[Te
     registry = Registry(settings.registry)
 
     async def open_server(settings: Settings) -> SessionManager:
-        source = Bundled(pipeline, registry)
+        source = Bundled(pipeline, AvatarCatalog(ConsentGate(registry)))
         avatars = Avatars(source, FakeOwn(source))  # type: ignore[arg-type]
         managers.append(SessionManager(settings, pipeline, avatars))
         managers[0].provenance = RecordingProvenance(settings, pipeline, registry)

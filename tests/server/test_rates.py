@@ -10,7 +10,8 @@ import pytest
 
 from client import latency
 from client.latency import Run
-from pipeline.consent import Registry
+from pipeline.avatar_catalog import AvatarCatalog
+from pipeline.consent import ConsentGate, Registry
 from pipeline.models.wan.model_cards import Recipe, Schedule
 from pipeline.models.wan.pipeline import WanPipeline
 from pipeline.models.wan.run_options import RunOptions
@@ -104,7 +105,7 @@ async def test_a_published_checkpoint_is_called_at_its_own_rate(
     """Tiny random weights, from a microphone to a peer's screen."""
     parts = model(name, sizes=((64, 64),), schedule=schedule, recipe=recipe)
     pipeline, registry = WanPipeline(parts, RunOptions()), Registry(tmp_path / "consents.sqlite")
-    source = Bundled(pipeline, registry)
+    source = Bundled(pipeline, AvatarCatalog(ConsentGate(registry)))
     try:
         async with serving(settings, pipeline, source) as served:
             assert served.manager.timing == timing

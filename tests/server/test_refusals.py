@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import errors
-from pipeline.consent import Registry
+from pipeline.avatar_catalog import AvatarCatalog
+from pipeline.consent import ConsentGate, Registry
 from pipeline.errors import ContinuumError
 from server.avatars import sources
 from server.avatars.pipeline_errors import translated
@@ -65,7 +66,7 @@ async def test_a_picture_replaced_under_a_running_server_is_403(settings: Settin
 
 def test_a_registry_that_cannot_be_asked_is_503_and_worth_another_try(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "consents.sqlite")
-    source = Bundled(FakePipeline(), registry)
+    source = Bundled(FakePipeline(), AvatarCatalog(ConsentGate(registry)))
     registry.close()
     with pytest.raises(ServerError) as told:
         source.grant("mira")
@@ -124,11 +125,11 @@ def test_nobody_is_told_twice_of_a_forced_use(
     class Forced(FakePipeline):
         notices = ("64x64 is not one of its sizes",)
 
-        def bundled(self, avatar: str, grant: object) -> str:
+        def bundled(self, avatar: str, grant: object, *, size: object) -> str:
             return avatar
 
     registry = Registry(tmp_path / "consents.sqlite")
-    source = Bundled(Forced(), registry)
+    source = Bundled(Forced(), AvatarCatalog(ConsentGate(registry)))
     for _ in range(2):
         source.enrol("mira", source.grant("mira"))
     registry.close()

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from pipeline.avatar_catalog import AvatarCatalog
 from pipeline.consent import ConsentGate, Registry, RegistryOverrides
 from pipeline.errors import RegistryUnavailable
 from pipeline.media.image_file import Bounds
@@ -39,7 +40,7 @@ ONE = {"subject": "Ada Example", "kind": "self", "statement": "I agree.", "adult
 class Enroller(FakePipeline):
     """Enrols what the grant allows; remembers with which points."""
 
-    def enrol(self, picture: Any, grant: Any, *, landmarks: Any) -> FakeAvatar:
+    def enrol(self, picture: Any, grant: Any, *, landmarks: Any, size: object = None) -> FakeAvatar:
         grant.check(image_sha256=picture.sha256)
         self.points = landmarks
         return FakeAvatar(grant.avatar)
@@ -90,11 +91,12 @@ def serve(folder: Path) -> Serve:
     @asynccontextmanager
     async def running(retention_s: float = 0.0, most: int | None = None) -> AsyncIterator[Office]:
         registry = Registry(folder / "r.sqlite", setup=RegistryOverrides(retention_s=retention_s))
-        gate, pipeline, managers = ConsentGate(registry), Enroller(), list[SessionManager]()
+        pipeline, managers = Enroller(), list[SessionManager]()
 
         async def open_server(settings: Settings) -> SessionManager:
-            everybody = AvatarSources(FakeSource(), pipeline, gate, Bounds())
-            avatars = Avatars(everybody, OwnPictures(gate, Bounds(), most))
+            catalog = AvatarCatalog(ConsentGate(registry), Bounds())
+            sources = AvatarSources(FakeSource(), pipeline, catalog)
+            avatars = Avatars(sources, OwnPictures(catalog, Bounds(), most))
             managers.append(SessionManager(settings, pipeline, avatars, ConsentMonitor(registry)))
             return managers[0]
 
