@@ -4,23 +4,29 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := -m pip install --disable-pip-version-check --quiet
+WHEELS ?= cpu  # PyTorch's build: cpu, or cuda for published checkpoints on a GPU
+WHEELS := $(strip $(WHEELS))
 MINUTES ?= 60
 
 .PHONY: setup serve test lint bench train body portraits clean
 .DEFAULT_GOAL := setup
 
-setup: $(VENV)/.ready  ## builds .venv with everything that running and testing need
+# What serving needs, and on top of it what tests and development need; one stamp for each in .venv.
+$(VENV)/.serve-$(WHEELS): pyproject.toml constraints.txt tools/install.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@echo 'Python environment in $(VENV), PyTorch for $(WHEELS)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python tools/install.py --wheels $(WHEELS) --extras tts
+	@rm -f $(VENV)/.serve-* $(VENV)/.ready && touch $@
 
-$(VENV)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[dev,bench]'
-	$(BIN)/python $(PIP) --constraint constraints.txt --no-deps hibari-tts  # asks for another build of ONNX Runtime
-	touch $@
+$(VENV)/.ready: $(VENV)/.serve-$(WHEELS)
+	@$(BIN)/python tools/install.py --wheels $(WHEELS) --extras dev
+	@touch $@
 
-serve: setup  ## the server, on http://127.0.0.1:8080
-	@if [ -f run_server.py ]; then exec $(BIN)/python run_server.py $(ARGS); \
-	else echo 'Render a file: $(BIN)/python -m pipeline.render --avatar mira --audio speech.wav --out mira.mp4'; fi
+setup: $(VENV)/.ready  ## builds .venv with everything that testing and development need
+
+serve: $(VENV)/.serve-$(WHEELS)  ## the server, on http://127.0.0.1:8080
+	@exec $(BIN)/python run_server.py $(ARGS)
 
 test: lint  ## style, types, and the whole test suite
 	$(BIN)/python -m pytest $(ARGS)

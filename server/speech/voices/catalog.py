@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 REMOTE_VOICE: Final = "alloy"  # which most services have
 WOMAN, MAN = "heart", "heart-low"
 ESPEAK_DEFAULT: Final = "espeak-en-us"
-EMBEDDED: Final = "pip install --no-deps hibari-tts"
+EMBEDDED: Final = "pip install hibari-tts"
 INSTALL: Final = f"{EMBEDDED}, or the system package espeak-ng"
 Suits = Callable[[str], str]  # an avatar's id to "man", "woman" or nothing
 

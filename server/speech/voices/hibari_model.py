@@ -54,7 +54,7 @@ class HibariModel:
             from hibari import dsp, g2p, voices
         except ImportError as failure:
             raise HibariMissing(
-                f"hibari-tts is not installed ({failure}): pip install --no-deps hibari-tts"
+                f"hibari-tts is not installed ({failure}): pip install hibari-tts"
             ) from failure
         self._dsp = dsp
         self.british = bool(voices.VOICES[voice]["british"])
