@@ -26,8 +26,10 @@ from benchmarks.motion import lip_sync, mouth_opening
 from benchmarks.people import TruePerson
 from pipeline.models.mini.audio import AudioEncoder, SpeechEncoder, feature_dim
 from pipeline.models.mini.config import ModelConfig, load_config
-from pipeline.models.mini.denoiser import Denoiser, GenerationState
+from pipeline.models.mini.denoiser import Denoiser
+from pipeline.models.mini.generation_state import GenerationState
 from pipeline.models.mini.generator import load_generator
+from pipeline.models.mini.guided_velocity import GuidedVelocity
 from pipeline.models.mini.offline import states, trace_for
 from pipeline.models.mini.onnx.candidates import Trial, first, random_condition, trials
 from pipeline.models.mini.onnx.runtime import LIMITS, Networks, accelerate, difference
@@ -105,7 +107,7 @@ class Stage:
             config, torch.from_numpy(spoken.performer.reference()), tokens, self.seed,
             trace_for(config, schedule), config.motion.spread(schedule),
         )  # fmt: skip
-        denoiser = Denoiser(networks.dit, config, null)
+        denoiser = Denoiser(GuidedVelocity(networks.dit, config, null))
         sound = spoken.clip.audio[: int(SECONDS * 16_000)]
         start = time.process_time()
         made = np.stack(list(states(networks, denoiser, performer, [sound], schedule)))

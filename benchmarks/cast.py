@@ -21,9 +21,9 @@ from benchmarks.motion import gesture_energy, lip_sync, mouth_opening
 from pipeline import AvatarPipeline, ConsentGate
 from pipeline.avatars import catalogue, find_avatar
 from pipeline.consent import Registry, Scope
+from pipeline.models.mini.avatar import Avatar
 from pipeline.models.mini.drift import colour_statistics
 from pipeline.models.mini.painter import FrameRenderer
-from pipeline.models.mini.stream import Avatar
 
 SHOWN: Final = 8  # frames of a contact sheet
 CLIP_S: Final = 6

@@ -18,13 +18,13 @@ from PIL import Image
 from benchmarks.generate import Motion
 from benchmarks.heldout import Spoken
 from benchmarks.lips import Row
+from pipeline.models.mini.avatar import Avatar
 from pipeline.models.mini.config import FRAME_RATE, SAMPLE_RATE
 from pipeline.models.mini.drift import colour_statistics
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
 from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.rig.person import Person
-from pipeline.models.mini.stream import Avatar
 
 WINDOW_S: Final = 10
 EVERY: Final = 5  # frames between two that are drawn

@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.models.mini.config import ModelConfig, load_config
-from pipeline.models.mini.denoiser import Denoiser, GenerationState
+from pipeline.models.mini.denoiser import Denoiser
+from pipeline.models.mini.generation_state import GenerationState
 from pipeline.models.mini.generator import Generator, load_generator
+from pipeline.models.mini.guided_velocity import GuidedVelocity
 from pipeline.models.mini.offline import states, trace_for
 from pipeline.models.mini.onnx.runtime import Networks, accelerate
 from pipeline.models.mini.rig.fit import REF_DIM
@@ -62,7 +64,7 @@ class Motion:
         """Body states (frames, 88) of speech (N,)."""
         networks = self._networks = self._networks or accelerate(self.model, self.config)
         tokens, null = self.model.text([prompt, ""])
-        denoiser = Denoiser(networks.dit, self.config, null)
+        denoiser = Denoiser(GuidedVelocity(networks.dit, self.config, null))
         performance = GenerationState(
             self.config, torch.from_numpy(reference), tokens, seed,
             trace_for(self.config, schedule), self.config.motion.spread(schedule),

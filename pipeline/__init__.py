@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from pipeline.consent import ConsentGate, ConsentGrant
     from pipeline.errors import ContinuumError
     from pipeline.interface import AvatarFrame
-    from pipeline.models.mini.pipeline import AvatarEngine, AvatarPipeline
-    from pipeline.models.mini.stream import Avatar, AvatarStream
+    from pipeline.models.mini.avatar import Avatar
+    from pipeline.models.mini.engine import AvatarEngine
+    from pipeline.models.mini.pipeline import AvatarPipeline
+    from pipeline.models.mini.stream import AvatarStream
 
 __all__ = [
     "Avatar",
@@ -28,10 +30,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Avatar": "models.mini.stream",
+    "Avatar": "models.mini.avatar",
     "AvatarFrame": "interface",
     "AvatarStream": "models.mini.stream",
-    "AvatarEngine": "models.mini.pipeline",
+    "AvatarEngine": "models.mini.engine",
     "AvatarPipeline": "models.mini.pipeline",
     "ConsentGate": "consent",
     "ConsentGrant": "consent",

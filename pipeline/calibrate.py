@@ -26,7 +26,6 @@ from torch import Tensor
 
 from pipeline.attention.cache import Reuse, propose
 from pipeline.avatars import catalogue
-from pipeline.diffusion.chunks import Chunk
 from pipeline.diffusion.guidance import CfgCache, Trial, change, guide, learn_thresholds
 from pipeline.diffusion.sampling import euler, predict_x0, renoise
 from pipeline.errors import ContinuumError
@@ -34,9 +33,11 @@ from pipeline.interface import native
 from pipeline.loader import is_bundled, load_pipeline
 from pipeline.media.audio_file import open_audio, speech
 from pipeline.models.mini.config import MODELS, ModelConfig, load_config, read_config
-from pipeline.models.mini.denoiser import Denoiser, GenerationState, Transformer
+from pipeline.models.mini.denoiser import Denoiser
 from pipeline.models.mini.dit import Condition, DiT
+from pipeline.models.mini.generation_state import GenerationState
 from pipeline.models.mini.generator import Generator, load_generator
+from pipeline.models.mini.guided_velocity import GuidedVelocity, Transformer
 from pipeline.models.mini.offline import Speech, states, trace_for
 from pipeline.models.mini.onnx.runtime import accelerate
 from pipeline.models.mini.rig.fit import REF_DIM, Fit, reference_vector
@@ -55,27 +56,29 @@ class Learned:
     error: float
 
 
-class Watcher(Denoiser):
-    """Denoises in full; records each chunk's condition, and the error that reuse would cause."""
+class WatchedVelocity(GuidedVelocity):
+    """Spares nothing; records each chunk's condition, and the error that reuse would cause."""
 
     def __init__(self, dit: Transformer, config: ModelConfig, null_prompt: Tensor) -> None:
         super().__init__(dit, config, null_prompt)
         self.samples: list[Sample] = []
         self.trials: list[list[Trial]] = []
+        self._condition: Condition | None = None
         self._last: Tensor | None = None
 
-    def _condition(self, pairs: Sequence[tuple[GenerationState, Chunk]]) -> Condition:
-        told = super()._condition(pairs)
-        noise = torch.stack([self._noise(p, chunk, 0) for p, chunk in pairs])
-        self.samples.append((told, noise))
-        self.trials.append([])
-        return told
+    def encode(self, condition: Condition) -> list[Any]:
+        self._condition = condition
+        return super().encode(condition)
 
-    def _velocity(self, x: Tensor, step: int, caches: list[Any], branches: CfgCache) -> Tensor:
-        found = self._fields(x, step, caches)
+    def at(self, x: Tensor, step: int, caches: list[Any], branches: CfgCache) -> Tensor:
+        if self._condition is not None:  # the first step: ``x`` is the chunk's noise
+            self.samples.append((self._condition, x))
+            self.trials.append([])
+            self._condition = None
+        found = self.branches(x, step, caches)
         if len(found) == 1:
             return found[0]
-        guidance = self._config.guidance
+        guidance = self.config.guidance
         guided = guide(found[0], found[1], guidance.scale, guidance.rescale)
         if self._last is not None:
             (guess,) = branches.reuse(found[0])
@@ -103,20 +106,21 @@ def learn(
     """
     full = replace(config, acceleration=replace(config.acceleration, cfg_cache=(), attention=()))
     networks, null = accelerate(model, full), model.text([""])[0]
-    watcher = Watcher(networks.dit, full, null)
+    watched = WatchedVelocity(networks.dit, full, null)
+    denoiser = Denoiser(watched)
     for seed, (clip, reference) in enumerate(product(clips, references)):
         trace, spread = trace_for(full, "causal"), full.motion.spread("causal")
         performer = GenerationState(full, torch.from_numpy(reference), null, seed, trace, spread)
-        deque(states(networks, watcher, performer, [clip], "causal"), maxlen=0)
-    if not watcher.samples:
+        deque(states(networks, denoiser, performer, [clip], "causal"), maxlen=0)
+    if not watched.samples:
         raise ValueError(f"nothing to learn from: {len(clips)} clips, {len(references)} references")
     thresholds: tuple[float, ...] = ()
     spared = 0.0
     if full.guidance.scale != 1.0:
-        learned = learn_thresholds(watcher.trials, saved)
+        learned = learn_thresholds(watched.trials, saved)
         thresholds = tuple(float(f"{bound:.4g}") for bound in learned)
-        spared = _spared(watcher.trials, thresholds)
-    error = Replay(model.dit, full, watcher.samples)
+        spared = _spared(watched.trials, thresholds)
+    error = Replay(model.dit, full, watched.samples)
     reuse = propose(error, full.schedule.steps, full.dit.depth, budget)
     return Learned(thresholds, spared, reuse, error(reuse))
 

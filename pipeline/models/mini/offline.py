@@ -15,14 +15,10 @@ from numpy.typing import NDArray
 from pipeline.diffusion.continuum import OverlapTrace
 from pipeline.interface import SCHEDULES
 from pipeline.models.mini.audio import AudioStream
+from pipeline.models.mini.chunk_plan import Plan, causal_plan, parallel_plan
 from pipeline.models.mini.config import SAMPLES_PER_FRAME, ModelConfig
-from pipeline.models.mini.denoiser import (
-    Denoiser,
-    GenerationState,
-    Plan,
-    causal_plan,
-    parallel_plan,
-)
+from pipeline.models.mini.denoiser import Denoiser
+from pipeline.models.mini.generation_state import GenerationState
 from pipeline.models.mini.onnx.runtime import Networks
 from pipeline.models.mini.vae import MotionDecoder
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,55 +22,27 @@ from pipeline.avatars import find_avatar
 from pipeline.consent import ConsentGrant
 from pipeline.errors import LandmarksInvalid, LandmarksMissing, PersonNotFound
 from pipeline.interface import AvatarFrame, Landmarks, admit, native
-from pipeline.isolation import attempt, batched, then
 from pipeline.media.image_file import Picture, hash_picture
 from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label
+from pipeline.models.mini.avatar import Avatar
 from pipeline.models.mini.config import FRAME_RATE, SAMPLES_PER_FRAME, ModelConfig, load_config
-from pipeline.models.mini.denoiser import Denoiser, GenerationState, Made, Plan, causal_plan
+from pipeline.models.mini.denoiser import Denoiser
+from pipeline.models.mini.engine import AvatarEngine
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import fit_landmarks
 from pipeline.models.mini.enrolment.photo_parts import photo_parts
+from pipeline.models.mini.generation_state import GenerationState
 from pipeline.models.mini.generator import Generator, load_generator
+from pipeline.models.mini.guided_velocity import GuidedVelocity
 from pipeline.models.mini.offline import Speech, states, trace_for
 from pipeline.models.mini.onnx.runtime import accelerate
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.rig.fit import REF_DIM, Fit
-from pipeline.models.mini.stream import Avatar, AvatarStream
+from pipeline.models.mini.stream import AvatarStream
 
 DEFAULT_SIZE: Final = (512, 512)
 _AHEAD: Final = 32  # frames that wait to be painted or taken: painters go on while chunks are made
-
-
-class AvatarEngine:
-    """Steps many live streams of one model with one batched forward per noise level."""
-
-    def __init__(self, config: ModelConfig, denoiser: Denoiser) -> None:
-        self._config, self._denoiser = config, denoiser
-
-    def step(self, streams: Sequence[interface.AvatarStream]) -> list[Iterable[AvatarFrame]]:
-        """One tick of every stream that is ready, no frames for each of the others.
-
-        Frames are painted as they are taken. What a stream raises, at whichever stage, is raised
-        when its own frames are taken, and changes nothing for the others.
-        """
-        ready = [native(stream, AvatarStream) for stream in streams if stream.ready]
-        made = dict(zip(map(id, ready), self._tick(ready), strict=True))
-        return [made.get(id(stream), ()) for stream in streams]
-
-    def _tick(self, streams: Sequence[AvatarStream]) -> list[Iterable[AvatarFrame]]:
-        heard = [attempt(partial(self._hear, stream)) for stream in streams]
-        made = batched(self._denoise, heard)
-        return [then(new, stream.show) for stream, new in zip(streams, made, strict=True)]
-
-    def _hear(self, stream: AvatarStream) -> tuple[GenerationState, Plan]:
-        stream.grant.check()
-        stream.hear()
-        return stream.performance, causal_plan(self._config, stream.performance.position)
-
-    def _denoise(self, due: Sequence[tuple[GenerationState, Plan]]) -> list[Made]:
-        performances, plans = zip(*due, strict=True)
-        return self._denoiser.denoise(performances, plans)
 
 
 class AvatarPipeline:
@@ -88,7 +59,7 @@ class AvatarPipeline:
         self.networks = accelerate(model, config)
         with torch.inference_mode():
             self._null_prompt = model.text([""])[0]
-        self._denoiser = Denoiser(self.networks.dit, config, self._null_prompt)
+        self._denoiser = Denoiser(GuidedVelocity(self.networks.dit, config, self._null_prompt))
         self.engine = AvatarEngine(config, self._denoiser)
 
     @classmethod

@@ -7,7 +7,6 @@ thread-safe: one thread at a time pushes and steps a stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,32 +16,18 @@ from pipeline.consent import ConsentGrant
 from pipeline.interface import AvatarFrame
 from pipeline.media.label import Label
 from pipeline.models.mini.audio import AudioStream
+from pipeline.models.mini.avatar import Avatar
 from pipeline.models.mini.config import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipeline.models.mini.drift import DriftMonitor
-from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
 from pipeline.models.mini.vae import MotionDecoder
 from pipeline.speech_backlog import SpeechBacklog
 
 if TYPE_CHECKING:
-    from pipeline.models.mini.denoiser import GenerationState, Made
+    from pipeline.models.mini.generation_state import GenerationState, NewLatents
     from pipeline.models.mini.onnx.runtime import Networks
     from pipeline.models.mini.painter import FrameRenderer
 
 State = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Avatar:
-    """An enrolled identity: what the generator attends to and the decoder draws from."""
-
-    name: str
-    image_sha256: str
-    anchor: IdentityAnchor
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of its frames."""
-        return self.anchor.width, self.anchor.height
 
 
 class AvatarStream:
@@ -165,7 +150,7 @@ class AvatarStream:
         wanted = reach + config.look_ahead_samples - self._backlog.heard
         self.performance.audio.append(self._audio.push(self._backlog.take(wanted)))
 
-    def show(self, made: Made) -> Iterator[AvatarFrame]:
+    def show(self, made: NewLatents) -> Iterator[AvatarFrame]:
         """Remember and decode what was made, at once; its frames, drawn as they are taken."""
         states = self._decoder.push(self.performance.commit(made)).numpy()
         return self._paint(states, self.media_time // SAMPLES_PER_FRAME - len(states))

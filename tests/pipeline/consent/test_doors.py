@@ -26,6 +26,7 @@ from pipeline.consent.policy import Demand, Policy
 from pipeline.consent.validator import RecordValidator
 from pipeline.errors import ConsentError
 from pipeline.media.image_file import Picture
+from pipeline.models.mini.avatar import Avatar
 from pipeline.models.mini.config import load_config
 from pipeline.models.mini.enrolment.identity_anchor import build_anchor
 from pipeline.models.mini.enrolment.posed_person import bundled_body
@@ -33,7 +34,6 @@ from pipeline.models.mini.generator import Generator
 from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import REF_DIM, Fit
 from pipeline.models.mini.rig.state import state as body_state
-from pipeline.models.mini.stream import Avatar
 from server.api.app import build
 from server.avatars.catalog import Avatars
 from server.consent.monitor import ConsentMonitor

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pipeline.models.mini.audio import AudioEncoder, SpeechEncoder, feature_dim
 from pipeline.models.mini.config import ModelConfig
-from pipeline.models.mini.denoiser import Transformer
 from pipeline.models.mini.dit import Condition
 from pipeline.models.mini.generator import Generator
+from pipeline.models.mini.guided_velocity import Transformer
 from pipeline.models.mini.vae import PART_COUNT, Decoder
 
 N = TypeVar("N")

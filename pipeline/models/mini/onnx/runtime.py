@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pipeline.models.mini.audio import SpeechEncoder
 from pipeline.models.mini.config import ModelConfig
-from pipeline.models.mini.denoiser import Transformer
 from pipeline.models.mini.generator import Generator
+from pipeline.models.mini.guided_velocity import Transformer
 from pipeline.models.mini.onnx.candidates import Trial, trials
 from pipeline.models.mini.text import PromptEncoder
 from pipeline.models.mini.vae import Decoder

@@ -12,8 +12,11 @@ import torch
 from pipeline.diffusion.chunks import plan
 from pipeline.diffusion.continuum import OverlapTrace, harmonise
 from pipeline.diffusion.sampling import latent_noise
+from pipeline.models.mini.chunk_plan import causal_plan, parallel_plan
 from pipeline.models.mini.config import load_config
-from pipeline.models.mini.denoiser import Denoiser, GenerationState, causal_plan, parallel_plan
+from pipeline.models.mini.denoiser import Denoiser
+from pipeline.models.mini.generation_state import GenerationState
+from pipeline.models.mini.guided_velocity import GuidedVelocity
 
 BASE = load_config("mini")
 CHANNELS, PARTS = BASE.vae.channels, 5
@@ -67,7 +70,7 @@ def performance(c, trace=(0.0, 0.0, 0.0), heard=56):
 
 
 def advance(c, flow, p, schedule):
-    denoiser = Denoiser(flow, c, torch.zeros(2, 4))
+    denoiser = Denoiser(GuidedVelocity(flow, c, torch.zeros(2, 4)))
     return denoiser.advance([p], [PLANS[schedule](c, p.position)])[0]
 
 
@@ -187,13 +190,13 @@ def test_guidance_leads_away_from_the_null_prompt():
     p = performance(c, heard=0)
     p.prompt = torch.ones(2, 4)
     null = torch.full((2, 4), 5.0)
-    shown = Denoiser(flow, c, null).advance([p], [causal_plan(c, 0)])[0]
+    shown = Denoiser(GuidedVelocity(flow, c, null)).advance([p], [causal_plan(c, 0)])[0]
     torch.testing.assert_close(shown, torch.full_like(shown, 5.0 + 3.0 * (1.0 - 5.0)))
 
 
 def test_a_changed_prompt_is_heard_from_the_next_chunk_on():
     c, flow = config(), Noting()
-    p, denoiser = performance(c, heard=0), Denoiser(flow, c, torch.zeros(2, 4))
+    p, denoiser = performance(c, heard=0), Denoiser(GuidedVelocity(flow, c, torch.zeros(2, 4)))
     for value in (0.0, 2.0, -1.0):
         p.prompt = torch.full((2, 4), value)
         shown = denoiser.advance([p], [causal_plan(c, p.position)])[0]

@@ -9,14 +9,11 @@ import torch
 from pipeline.diffusion.chunks import Chunk
 from pipeline.diffusion.context import Timeline
 from pipeline.diffusion.continuum import OverlapTrace
+from pipeline.models.mini.chunk_plan import Plan, causal_plan, parallel_plan
 from pipeline.models.mini.config import ModelConfig, load_config
-from pipeline.models.mini.denoiser import (
-    Denoiser,
-    GenerationState,
-    Plan,
-    causal_plan,
-    parallel_plan,
-)
+from pipeline.models.mini.denoiser import Denoiser
+from pipeline.models.mini.generation_state import GenerationState
+from pipeline.models.mini.guided_velocity import GuidedVelocity
 
 BASE = load_config("mini")
 CHANNELS = BASE.vae.channels
@@ -61,7 +58,7 @@ def performance(c: ModelConfig, strength=(0.0, 0.0, 0.0), latents: int = 200) ->
 
 
 def denoiser(c: ModelConfig, flow: LinearFlow | None = None) -> Denoiser:
-    return Denoiser(flow or LinearFlow(), c, torch.zeros(2, 4))
+    return Denoiser(GuidedVelocity(flow or LinearFlow(), c, torch.zeros(2, 4)))
 
 
 def test_overlapped_chunks_of_a_linear_flow_agree_with_one_long_chunk():
@@ -169,8 +166,8 @@ def test_the_cfg_cache_spares_unconditional_passes(scale, thresholds, forwards):
     flow = LinearFlow()
     d = denoiser(c, flow)
     d.advance([performance(c)], [causal_plan(c, 0)])
-    assert len(flow.forwards) == d.forwards == forwards
-    assert d.reused == (0 if scale == 1.0 else 6 - forwards)
+    assert len(flow.forwards) == d.velocity.forwards == forwards
+    assert d.velocity.reused == (0 if scale == 1.0 else 6 - forwards)
 
 
 class Listener(LinearFlow):
@@ -221,7 +218,7 @@ def test_a_cfg_threshold_is_asked_every_step():
     for c in (small, large):
         d = denoiser(c)
         d.advance([performance(c)], [causal_plan(c, 0)])
-        passes.append(d.forwards)
+        passes.append(d.velocity.forwards)
     assert passes == [6, 4]
 
 

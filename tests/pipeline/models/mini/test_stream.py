@@ -23,9 +23,11 @@ from pipeline.errors import (
     StreamOverrun,
 )
 from pipeline.media.image_file import Picture
-from pipeline.models.mini import pipeline as engine_module
+from pipeline.models.mini import engine as engine_module
+from pipeline.models.mini.avatar import Avatar
+from pipeline.models.mini.chunk_plan import causal_plan
 from pipeline.models.mini.config import load_config
-from pipeline.models.mini.denoiser import Denoiser, causal_plan
+from pipeline.models.mini.denoiser import Denoiser
 from pipeline.models.mini.enrolment.identity_anchor import build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
 from pipeline.models.mini.enrolment.posed_person import bundled_body
@@ -34,7 +36,6 @@ from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import REF_DIM, Fit
 from pipeline.models.mini.rig.state import state
-from pipeline.models.mini.stream import Avatar
 from pipeline.models.mini.vae import MotionDecoder
 
 SIZE = 64

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from pipeline.models.mini.audio import AudioEncoder, AudioStream, feature_dim
+from pipeline.models.mini.chunk_plan import causal_plan, parallel_plan
 from pipeline.models.mini.config import load_config
-from pipeline.models.mini.denoiser import Denoiser, GenerationState, causal_plan, parallel_plan
+from pipeline.models.mini.denoiser import Denoiser
 from pipeline.models.mini.dit import Condition
+from pipeline.models.mini.generation_state import GenerationState
 from pipeline.models.mini.generator import Generator
+from pipeline.models.mini.guided_velocity import GuidedVelocity
 from pipeline.models.mini.offline import trace_for
 from pipeline.models.mini.onnx.builder import Graph, Session
 from pipeline.models.mini.onnx.networks import OnnxDecoder, OnnxDit, OnnxSpeechEncoder
@@ -148,7 +151,9 @@ def performance(number: int, schedule: str) -> GenerationState:
 def latents(runtime: str, schedule: str, speakers: int) -> list[torch.Tensor]:
     """A few ticks of some speakers in one batch."""
     config = replace(CONFIG, acceleration=replace(CONFIG.acceleration, runtime=runtime))
-    denoiser = Denoiser(accelerate(model(), config).dit, config, model().text([""])[0])
+    denoiser = Denoiser(
+        GuidedVelocity(accelerate(model(), config).dit, config, model().text([""])[0])
+    )
     people = [performance(i, schedule) for i in range(speakers)]
     made: list[torch.Tensor] = []
     for _ in range(4 if schedule == "causal" else 1):
@@ -184,6 +189,6 @@ def test_a_tick_runs_one_condition_and_three_steps_on_onnx_runtime(monkeypatch: 
     decoder, person = MotionDecoder(networks.vae), performance(0, "causal")
     runs.clear()
     person.audio.append(stream.push(np.zeros(2 * config.samples_per_latent, np.float32)))
-    denoiser = Denoiser(networks.dit, config, model().text([""])[0])
+    denoiser = Denoiser(GuidedVelocity(networks.dit, config, model().text([""])[0]))
     decoder.push(denoiser.advance([person], [causal_plan(config, 0)])[0])
     assert runs == {"embeddings": 1, "kv0": 1, "velocity": 3, "states": 1}
