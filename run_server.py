@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from server import settings
+from server.cluster.backend import Backend
 from server.observability import logs
-from server.sessions.session_manager import SessionManager
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ async def _serve(chosen: settings.Settings) -> None:
     from server.bootstrap import open_server
     from server.serve import serve
 
-    async def opening(chosen: settings.Settings) -> SessionManager:
+    async def opening(chosen: settings.Settings) -> Backend:
         return await asyncio.to_thread(open_server, chosen)
 
     await serve(chosen, opening, _announce)

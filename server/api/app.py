@@ -26,11 +26,12 @@ from server.api import (
 )
 from server.api.middleware import (
     ACCESS,
+    LOCAL,
     MANAGER,
-    QUOTA,
     RECORDINGS,
     ROUTES,
     SETTINGS,
+    SIGNALLING,
     UPLOADS,
     admitted,
     cors,
@@ -45,6 +46,8 @@ from server.auth.key_cache import KeyCache
 from server.auth.keys import KeyStore
 from server.auth.quota import Quota
 from server.background.pool import Pool
+from server.cluster.backend import Backend
+from server.cluster.local import LocalSignalling
 from server.errors import NotFound
 from server.recordings.recordings import Recordings
 from server.recordings.store import RecordingStore, StoreTaken
@@ -70,7 +73,7 @@ MODULES = (
     recordings,
 )
 page_routes = RouteTable()
-OpenServer = Callable[[Settings], Awaitable[SessionManager]]
+OpenServer = Callable[[Settings], Awaitable[Backend]]
 
 
 def build(settings: Settings, open_server: OpenServer) -> web.Application:
@@ -82,12 +85,12 @@ def build(settings: Settings, open_server: OpenServer) -> web.Application:
     app[SETTINGS] = settings
     app[ROUTES] = Routes([*(module.routes for module in MODULES), page_routes])
     app[ACCESS] = doorkeeper(settings)
-    app[QUOTA] = Quota(settings.sessions_per_key)
     app[UPLOADS] = Pool("uploads", UPLOADS_AT_ONCE, UPLOADS_WAITING)
     app.cleanup_ctx.append(_uploads)
     app.cleanup_ctx.append(_store)
     app.cleanup_ctx.append(_manager(open_server))
     app.cleanup_ctx.append(_open_recordings)
+    app.cleanup_ctx.append(_signalling)
     app.cleanup_ctx.append(_watch_keys)
     app.on_cleanup.append(_lock_up)
     app.add_routes(app[ROUTES].aiohttp())
@@ -147,11 +150,19 @@ async def _open_recordings(app: web.Application) -> AsyncIterator[None]:
     await opened.close()
 
 
+async def _signalling(app: web.Application) -> AsyncIterator[None]:
+    manager = app[MANAGER]
+    assert isinstance(manager, SessionManager)
+    quota = Quota(app[SETTINGS].sessions_per_key)
+    app[SIGNALLING] = app[LOCAL] = LocalSignalling(manager, quota, app[RECORDINGS])
+    yield
+
+
 async def _watch_keys(app: web.Application) -> AsyncIterator[None]:
-    manager, quota, keyring = app[MANAGER], app[QUOTA], app[ACCESS].keyring
+    keyring = app[ACCESS].keyring
     if keyring is not None:
-        watch = partial(key_watch.watch, keyring, quota, manager)
-        manager.tasks.start("keys", watch, restart=True)
+        watch = partial(key_watch.watch, keyring, app[SIGNALLING])
+        app[MANAGER].tasks.start("keys", watch, restart=True)
     yield
 
 
@@ -160,7 +171,7 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
     await app[UPLOADS].close()
 
 
-async def _warm(manager: SessionManager) -> None:
+async def _warm(manager: Backend) -> None:
     try:
         await manager.open()
     except Exception as failure:

@@ -56,7 +56,7 @@ async def listing(request: web.Request) -> web.Response:
     manager = request.app[MANAGER]
     cards = manager.avatars.cards()
     if not cards:
-        manager.slots.check()
+        manager.check()
     return respond({"avatars": [card.describe() for card in cards]})
 
 

@@ -12,12 +12,13 @@ from multidict import CIMultiDict
 from server.api import answers
 from server.api.forms import read_text
 from server.api.links import link
-from server.api.middleware import MANAGER, SETTINGS, respond
+from server.api.middleware import SETTINGS, SIGNALLING, respond
 from server.api.requests import NewSession
 from server.api.routes import Content, RouteTable
-from server.api.sessions import BEGUN, GRANTED, SESSION, created, options_of, own
+from server.api.sessions import BEGUN, GRANTED, SESSION, asked, options_of, order
 from server.api.validation import parse_query
 from server.auth.access import May
+from server.cluster.signalling import Answered
 from server.errors import (
     BadSdp,
     IceRestart,
@@ -27,11 +28,8 @@ from server.errors import (
     UnknownSession,
     UnusableOffer,
 )
-from server.rtc import ice, sdp_offer
-from server.rtc.participant import Participant
+from server.rtc import ice
 from server.rtc.sdp_offer import PeerRole as Part
-from server.sessions import signaling
-from server.sessions.session import Session
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -60,15 +58,10 @@ TRICKLED: Final = (UnknownSession, UnknownPeer, *GRANTED, IceRestart)
 async def call(request: web.Request) -> web.Response:
     """Call an avatar: a session and its caller in one request."""
     body = await read_text(request, SDP, request.app[SETTINGS].sdp_bytes, "Accept-Post")
-    offer = sdp_offer.parse(body, Part.CALLER)
-    session = await created(request, options_of(parse_query(NewSession, request.query)))
-    try:
-        sdp, _ = await signaling.answer(session, offer, _servers(request, session.id))
-    except BaseException:
-        await session.end("its offer could not be answered")
-        raise
-    response = _answered(request, session, sdp, f"/v1/sessions/{session.id}")
-    response.headers["Session-Token"] = session.token
+    wanted = order(request, options_of(parse_query(NewSession, request.query)))
+    answered = await request.app[SIGNALLING].call(wanted, body)
+    response = _answered(request, answered, f"/v1/sessions/{answered.session}")
+    response.headers["Session-Token"] = answered.token
     return response
 
 
@@ -101,15 +94,14 @@ async def call(request: web.Request) -> web.Response:
 )
 async def join(request: web.Request) -> web.Response:
     """A peer joins: a caller (or comes back), a feeder by WHIP, a viewer by WHEP."""
-    session = own(request)
+    who, signalling = asked(request), request.app[SIGNALLING]
+    await signalling.check(who)
     role = Part(request.path.rsplit("/", 1)[-1])
     body = await read_text(request, SDP, request.app[SETTINGS].sdp_bytes, "Accept-Post")
-    offer = sdp_offer.parse(body, role)
-    await request.app[MANAGER].stands(session)
-    sdp, participant = await signaling.answer(session, offer, _servers(request, session.id))
-    path = f"/v1/sessions/{session.id}"
-    location = path if role is Part.CALLER else f"{path}/{role.value}/{participant.name}"
-    return _answered(request, session, sdp, location)
+    answered = await signalling.offer(who, role, body)
+    path = f"/v1/sessions/{answered.session}"
+    location = path if role is Part.CALLER else f"{path}/{role.value}/{answered.peer}"
+    return _answered(request, answered, location)
 
 
 @routes("OPTIONS", "/v1/calls", May.PERFORM, status=204)
@@ -135,51 +127,43 @@ async def peer_options(request: web.Request) -> web.Response:
 @routes("PATCH", SESSION, May.OWN, body=FRAGMENT_BODY, status=204, errors=TRICKLED)
 async def trickle_source(request: web.Request) -> web.Response:
     """The caller's ICE candidates, as they are found."""
-    session = own(request)
-    await request.app[MANAGER].stands(session)
-    source = session.participants.source
-    if source is None:
-        raise UnknownPeer("This session has no caller. Post an offer to its call door.")
-    return await _trickle(request, source)
+    return await _trickle(request, None, "")
 
 
 @routes("PATCH", SESSION + "/whip/{peer}", May.OWN, body=FRAGMENT_BODY, status=204, errors=TRICKLED)
 @routes("PATCH", SESSION + "/whep/{peer}", May.OWN, body=FRAGMENT_BODY, status=204, errors=TRICKLED)
 async def trickle(request: web.Request) -> web.Response:
     """A peer's ICE candidates, as they are found."""
-    await request.app[MANAGER].stands(own(request))
-    return await _trickle(request, _member(request))
+    return await _trickle(request, _role(request), request.match_info["peer"])
 
 
 @routes("DELETE", SESSION + "/whip/{peer}", May.OWN, answer=Content(answers.Done), errors=LEFT)
 @routes("DELETE", SESSION + "/whep/{peer}", May.OWN, answer=Content(answers.Done), errors=LEFT)
 async def leave(request: web.Request) -> web.Response:
     """The peer leaves."""
-    session, participant = own(request), _member(request)
-    await session.participants.leave(participant)
+    who, peer = asked(request), request.match_info["peer"]
+    await request.app[SIGNALLING].leave(who, _role(request), peer)
     return respond(answers.Done("left"))
 
 
-async def _trickle(request: web.Request, participant: Participant) -> web.Response:
+async def _trickle(request: web.Request, role: Part | None, peer: str) -> web.Response:
+    who, signalling = asked(request), request.app[SIGNALLING]
+    await signalling.check(who)
     body = await read_text(request, FRAGMENT, request.app[SETTINGS].sdp_bytes, "Accept-Patch")
-    await signaling.trickle(participant, ice.parse_fragment(body))
+    await signalling.trickle(who, role, peer, body)
     return web.Response(status=204)
 
 
-def _member(request: web.Request) -> Participant:
-    session = own(request)
-    participant = session.participants.get(request.match_info["peer"])
-    if participant is None or participant.role.value != request.path.split("/")[-2]:
-        raise UnknownPeer("There is no such peer, or it has left.")
-    return participant
+def _role(request: web.Request) -> Part:
+    return Part(request.path.split("/")[-2])
 
 
 def _servers(request: web.Request, user: str) -> list[RTCIceServer]:
     return ice.servers(request.app[SETTINGS], user, time.time())
 
 
-def _answered(request: web.Request, session: Session, sdp: str, location: str) -> web.Response:
+def _answered(request: web.Request, answered: Answered, location: str) -> web.Response:
     headers = CIMultiDict({"Location": link(request, location)})
-    for each in ice.links(_servers(request, session.id)):
+    for each in ice.links(_servers(request, answered.session)):
         headers.add("Link", each)
-    return web.Response(text=sdp, status=201, content_type=SDP, headers=headers)
+    return web.Response(text=answered.sdp, status=201, content_type=SDP, headers=headers)

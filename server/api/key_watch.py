@@ -8,8 +8,7 @@ from typing import Final
 
 from server.auth.key_cache import KeyCache
 from server.auth.keys import KeyStoreError
-from server.auth.quota import Quota
-from server.sessions.session_manager import SessionManager
+from server.cluster.signalling import Signalling
 
 log = logging.getLogger(__name__)
 
@@ -17,11 +16,11 @@ LOOK_S: Final = 0.5
 WHY: Final = "the API key behind this session was revoked or has expired"
 
 
-async def watch(keyring: KeyCache, quota: Quota, manager: SessionManager) -> None:
+async def watch(keyring: KeyCache, signalling: Signalling) -> None:
     """Until cancelled: ends the sessions of keys that no longer open anything."""
     while True:
         await asyncio.sleep(LOOK_S)
-        owners = {session: quota.owner(session.id) for session in manager.sessions}
+        owners = await signalling.owners()
         try:
             ended = {key for key in set(owners.values()) if key and not await keyring.live(key)}
         except KeyStoreError as failure:  # who is here stays: nobody new gets in meanwhile
@@ -29,4 +28,4 @@ async def watch(keyring: KeyCache, quota: Quota, manager: SessionManager) -> Non
             continue
         for session, key in owners.items():
             if key in ended:
-                session.end_soon(WHY)
+                await signalling.end(session, WHY)

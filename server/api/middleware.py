@@ -14,19 +14,22 @@ from aiohttp.http_exceptions import HttpProcessingError
 from server.api.routes import Handler, Routes
 from server.api.security_headers import headers as security
 from server.auth.access import CALLER, Access, host_name, is_loopback
-from server.auth.quota import Quota
 from server.background.pool import Pool
+from server.cluster.backend import Backend
+from server.cluster.local import LocalSignalling
+from server.cluster.signalling import Signalling
 from server.errors import BadRequest, ServerError, UnsupportedMediaType
+from server.observability.trace import begin
 from server.recordings.recordings import Recordings
-from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-MANAGER = web.AppKey("session_manager", SessionManager)
+MANAGER = web.AppKey("backend", Backend)
+SIGNALLING = web.AppKey("signalling", Signalling)
+LOCAL = web.AppKey("local_signalling", LocalSignalling)
 SETTINGS = web.AppKey("settings", Settings)
 ACCESS = web.AppKey("access", Access)
-QUOTA = web.AppKey("quota", Quota)
 RECORDINGS = web.AppKey("recordings", Recordings)
 UPLOADS = web.AppKey("uploads", Pool)
 ROUTES = web.AppKey("routes", Routes)
@@ -69,6 +72,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 @web.middleware
 async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Lets only authorised requests reach a handler."""
+    begin(request.headers.get("traceparent", ""))
     resource = request.match_info.route.resource
     may = request.app[ROUTES].asked(request.method, resource.canonical if resource else None)
     request[CALLER] = await request.app[ACCESS].admit(request, may)

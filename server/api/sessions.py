@@ -9,17 +9,17 @@ from aiohttp import web
 from server.api import answers
 from server.api.forms import read_json
 from server.api.links import link
-from server.api.middleware import ACCESS, MANAGER, QUOTA, RECORDINGS, respond
+from server.api.middleware import ACCESS, LOCAL, SIGNALLING, respond
 from server.api.requests import NewSession
 from server.api.routes import Content, RouteTable
 from server.auth import session_tokens
-from server.auth.access import CALLER, Caller, May
+from server.auth.access import CALLER, May
+from server.cluster.signalling import Asked, Order
 from server.errors import (
     AvatarUnusable,
     CannotMeasure,
     ConsentRequired,
     Draining,
-    Forbidden,
     ModelUnusable,
     NoAnswers,
     NoSlot,
@@ -32,8 +32,8 @@ from server.errors import (
     UnknownAvatar,
     UnknownSession,
 )
+from server.observability.trace import trace
 from server.rtc.sdp_offer import PeerRole as Part
-from server.sessions import description
 from server.sessions.options import Options
 from server.sessions.session import Session
 
@@ -66,11 +66,12 @@ RECORDED: Final = (UnknownSession, RecordingState)
 )
 async def create(request: web.Request) -> web.Response:
     """Make a session that peers join later."""
-    session = await created(request, options_of(await read_json(request, NewSession)))
-    path = f"/v1/sessions/{session.id}"
+    wanted = order(request, options_of(await read_json(request, NewSession)))
+    made = await request.app[SIGNALLING].create(wanted)
+    path = f"/v1/sessions/{made.id}"
     doors = {role.value: link(request, f"{path}/{role.value}") for role in Part}
     doors["speech"] = link(request, f"{path}/speech")
-    answer = answers.SessionMade(session.id, session.token, session.options.avatar, **doors)
+    answer = answers.SessionMade(made.id, made.token, made.avatar, **doors)
     return respond(answer, 201, {"Location": link(request, path)})
 
 
@@ -83,14 +84,13 @@ async def create(request: web.Request) -> web.Response:
 )
 async def describe(request: web.Request) -> web.Response:
     """State, media time, latency by stage."""
-    session = own(request)
-    return respond({**description.describe(session), "quality": session.peek()})
+    return respond(await request.app[SIGNALLING].stats(asked(request)))
 
 
 @routes("DELETE", SESSION, May.OWN, answer=Content(answers.Done), errors=(UnknownSession,))
 async def end(request: web.Request) -> web.Response:
     """End the session and every peer of it."""
-    await own(request).end("it was deleted")
+    await request.app[SIGNALLING].delete(asked(request))
     return respond(answers.Done("ended"))
 
 
@@ -105,9 +105,10 @@ async def end(request: web.Request) -> web.Response:
 async def record(request: web.Request) -> web.Response:
     """Record what the session's viewers see."""
     session = own(request)
-    await request.app[MANAGER].stands(session)
-    owner = request.app[QUOTA].owner(session.id)
-    return respond(await request.app[RECORDINGS].start(session, owner), 201)
+    here = request.app[LOCAL]
+    await here.manager.stands(session)
+    owner = here.quota.owner(session.id)
+    return respond(await here.recordings.start(session, owner), 201)
 
 
 @routes(
@@ -119,7 +120,7 @@ async def record(request: web.Request) -> web.Response:
 )
 async def recorded(request: web.Request) -> web.Response:
     """The recording in progress."""
-    return respond(request.app[RECORDINGS].describe(own(request)))
+    return respond(request.app[LOCAL].recordings.describe(own(request)))
 
 
 @routes(
@@ -131,45 +132,23 @@ async def recorded(request: web.Request) -> web.Response:
 )
 async def unrecord(request: web.Request) -> web.Response:
     """End the recording; the answer names the finished file."""
-    return respond(await request.app[RECORDINGS].stop(own(request)))
+    return respond(await request.app[LOCAL].recordings.stop(own(request)))
 
 
-async def created(request: web.Request, options: Options) -> Session:
-    """A session that counts as its caller's until it ends."""
-    caller, quota = request[CALLER], request.app[QUOTA]
-    if caller.avatar and caller.avatar != options.avatar:
-        raise Forbidden(f"This token is for the avatar {caller.avatar!r}.")
-    manager, address = request.app[MANAGER], request.app[ACCESS].address(request)
-    claim = quota.take(caller, address, manager.most_waiting)
-    try:
-        session = await manager.create(options)
-    except BaseException:
-        claim.give_back()
-        raise
-    quota.owns(session.id, caller)
-    joined, ended = session.on_joined, session.on_ended
+def order(request: web.Request, options: Options) -> Order:
+    """A session for whoever sent the request."""
+    return Order(options, request[CALLER], request.app[ACCESS].address(request), trace.get())
 
-    def came() -> None:
-        claim.joined()
-        joined()
 
-    def over(session: Session) -> None:
-        claim.give_back()
-        quota.forget(session.id)
-        request.app[RECORDINGS].ended(session)
-        ended(session)
-
-    session.on_joined, session.on_ended = came, over
-    return session
+def asked(request: web.Request) -> Asked:
+    """The session of the path, and who asks for it."""
+    bearer = session_tokens.bearer(request.headers)
+    return Asked(request.match_info["session"], bearer, request[CALLER], trace.get())
 
 
 def own(request: web.Request) -> Session:
     """The session of the path, for whoever holds its token or the key that began it."""
-    session = request.app[MANAGER].session(request.match_info["session"])
-    caller: Caller = request[CALLER]
-    if not (caller.key and request.app[QUOTA].may_open(session.id, caller)):
-        session_tokens.require(session_tokens.bearer(request.headers), session.token)
-    return session
+    return request.app[LOCAL].own(asked(request))
 
 
 def options_of(asked: NewSession) -> Options:

@@ -11,12 +11,13 @@ from aiohttp import web
 
 from server.api import answers
 from server.api.forms import CHUNK, read_json
-from server.api.middleware import MANAGER, UPLOADS, respond
+from server.api.middleware import LOCAL, SIGNALLING, UPLOADS, respond
 from server.api.requests import File, NewText, SpeechQuery
 from server.api.routes import JSON, Content, RouteTable
-from server.api.sessions import GRANTED, SESSION, own
+from server.api.sessions import GRANTED, SESSION, asked, own
 from server.api.validation import parse_query
 from server.auth.access import May
+from server.cluster.local import spoken
 from server.errors import (
     BadRequest,
     NoVoice,
@@ -57,43 +58,35 @@ SECOND: Final = RATE  # samples that a decoder is asked for at a time
 )
 async def speak(request: web.Request) -> web.Response:
     """Say something: a text, or sound as it is uploaded."""
-    session = own(request)
-    await request.app[MANAGER].stands(session)
-    asked = parse_query(SpeechQuery, request.query)
-    utterance = await _accepted(request, session, asked)
-    if asked.wait:
-        await utterance.done.wait()
-    received_ms = utterance.received * 1000 // RATE
-    return respond(answers.Spoken(utterance.id, received_ms, _finished(utterance)), 202)
-
-
-def _finished(utterance: Utterance) -> answers.UtteranceFinished | None:
-    how = utterance.finished
-    if how is None:
-        return None
-    told = (how.media_time, how.position_ms, how.interrupted, how.error)
-    return answers.UtteranceFinished(*told)
-
-
-async def _accepted(request: web.Request, session: Session, asked: SpeechQuery) -> Utterance:
-    """What the body holds, all of it."""
+    who, signalling = asked(request), request.app[SIGNALLING]
+    await signalling.check(who)
+    query = parse_query(SpeechQuery, request.query)
     if request.content_type == JSON:
         text = await read_json(request, NewText)
-        name, style = text.id or asked.id, text.style or asked.style
-        return session.say(Say(text.text, name, text.voice, style))
+        name, style = text.id or query.id, text.style or query.style
+        said = Say(text.text, name, text.voice, style)
+        return respond(await signalling.say(who, said, bool(query.wait)), 202)
+    session = own(request)
+    await request.app[LOCAL].manager.stands(session)
+    utterance = await _accepted(request, session, query)
+    return respond(await spoken(utterance, bool(query.wait)), 202)
+
+
+async def _accepted(request: web.Request, session: Session, query: SpeechQuery) -> Utterance:
+    """What the body holds, all of it."""
     if not request.content_type.startswith(("audio/", "video/", "application/octet-stream")):
         raise UnsupportedMediaType(f"Send {JSON} or a sound file, not {request.content_type}.")
-    return await _sound(request, session.speech.posted, asked)
+    return await _sound(request, session.speech.posted, query)
 
 
-async def _sound(request: web.Request, source: Source, asked: SpeechQuery) -> Utterance:
+async def _sound(request: web.Request, source: Source, query: SpeechQuery) -> Utterance:
     """Begins with the first sound that can be used, so that a bad file is no utterance."""
     utterance: Utterance | None = None
     try:
         async with aclosing(_pieces(request)) as pieces:
             async for pcm in pieces:
                 if len(pcm):
-                    utterance = utterance or source.begin(asked.id, asked.style)
+                    utterance = utterance or source.begin(query.id, query.style)
                     if not await source.write(utterance, pcm):
                         break  # it was cleared
     except ServerError as failure:

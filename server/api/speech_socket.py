@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from server.api.middleware import MANAGER
+from server.api.middleware import LOCAL
 from server.api.requests import BeginUtterance
 from server.api.routes import RouteTable
 from server.api.sessions import GRANTED, SESSION, own
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 async def connect(request: web.Request) -> web.WebSocketResponse:
     """Speak over a WebSocket, and hear what becomes of it."""
     session = own(request)
-    await request.app[MANAGER].stands(session)
+    await request.app[LOCAL].manager.stands(session)
     socket = web.WebSocketResponse(
         protocols=(PROTOCOL,), heartbeat=ALIVE_S, max_msg_size=MAX_SOUND + 1, compress=False
     )

@@ -11,6 +11,8 @@ from typing import Final
 
 from aiohttp.http_exceptions import HttpProcessingError
 
+from server.observability.trace import trace
+
 # Nothing logs a secret on purpose; a library's debug line, or a request in a traceback, might.
 _SECRETS: Final = re.compile(
     r"(ck_[0-9a-f]{12}_)[\w-]{20,}|(\bc_)[\w-]{20,}|(\beyJ)[\w-]+\.[\w-]+\.[\w-]+"
@@ -30,6 +32,7 @@ class People(logging.Formatter):
         session = getattr(record, "session", None)
         line = f"{at}.{int(record.msecs):03d} {record.levelname.lower()} {record.name}: "
         line += record.getMessage() + (f" [{session}]" if session else "")
+        line += f" trace={caused}" if (caused := trace.get()) else ""
         line += "\n" + self.formatException(record.exc_info) if record.exc_info else ""
         return blotted(line)
 
@@ -46,6 +49,8 @@ class Machines(logging.Formatter):
         }
         if session := getattr(record, "session", None):
             entry["session"] = session
+        if caused := trace.get():
+            entry["trace"] = caused
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return blotted(json.dumps(entry, ensure_ascii=False))

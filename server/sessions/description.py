@@ -39,6 +39,16 @@ def describe(session: Session) -> dict[str, object]:
     }
 
 
+def row(session: Session) -> dict[str, object]:
+    """``GET /v1/sessions``."""
+    return {
+        "id": session.id,
+        "avatar": session.options.avatar,
+        "state": session.state.value,
+        "media_time": session.played,
+    }
+
+
 def greetings(session: Session) -> list[str]:
     """The first messages of a peer."""
     first = [ready(session), _notice("ai_generated", AI_GENERATED)]
