@@ -138,13 +138,15 @@ class Avatar:
         pcm: Pcm | bytes | AsyncIterable[Pcm | bytes],
         sample_rate: int = 24_000,
         style: str = "",
+        name: str = "",
     ) -> Utterance:
-        """Sound: 16-bit mono at once, or as it is made. Returns when all of it has been sent, or
-        was cleared; long sound waits here until the server has room."""
+        """Sound: 16-bit mono at once, or as it is made; ``name`` is its ``id`` in events. Returns
+        when all of it has been sent, or was cleared; long sound waits here until the server has
+        room."""
         if not LEAST_RATE <= sample_rate <= MOST_RATE:
             raise ValueError(f"sound has {LEAST_RATE} to {MOST_RATE} Hz, not {sample_rate}")
         async with self._sending:
-            utterance = self._new()
+            utterance = self._new(name)
             await self._send("begin", id=utterance.id, sample_rate=sample_rate, style=style)
             try:
                 async for piece in _pieces(pcm):
@@ -189,8 +191,8 @@ class Avatar:
         except (ClientError, OSError) as failure:
             raise Unreachable(f"{path} cannot be opened: {failure}") from failure
 
-    def _new(self) -> Utterance:
-        utterance = Utterance(f"c{next(self._numbers)}")
+    def _new(self, name: str = "") -> Utterance:
+        utterance = Utterance(name or f"c{next(self._numbers)}")
         self._utterances[utterance.id] = utterance
         return utterance
 

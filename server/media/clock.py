@@ -38,6 +38,10 @@ class SessionClock:
         """Seconds from now to ``position``; negative when it has passed."""
         return self.epoch_s + position / RATE - self.monotonic()
 
+    def unix_s(self, position: int) -> float:
+        """Unix seconds of the moment ``position``, as sender reports say it; to 0.1 ms."""
+        return round(self.wall_epoch_s + position / RATE, 4)
+
     def ntp(self, elapsed_s: float) -> int:
         """64-bit NTP timestamp of the moment ``elapsed_s`` after the epoch (RFC 3550, section 4).
 

@@ -319,7 +319,9 @@ class Session:
             listen(message)
 
     def announce(self, kind: str, **fields: object) -> None:
-        """As ``tell``, from the fields of an event."""
+        """As ``tell``, from the fields of an event; ``sent_at`` says when its media time leaves."""
+        if isinstance(media_time := fields.get("media_time"), int):
+            fields["sent_at"] = self.clock.unix_s(media_time + self.playout.delay.samples)
         self.tell(data_channel.build(kind, **fields))
 
     def notice(self, code: str, message: str) -> None:
