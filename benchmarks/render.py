@@ -28,8 +28,8 @@ import numpy as np
 from pipeline.avatars import catalogue, find_avatar
 from pipeline.consent import ConsentGate, Registry, Scope
 from pipeline.media.audio_file import SPEECH_RATE, open_audio
-from pipeline.media.mp4 import FPS, Mp4Writer
 from pipeline.media.render_file import Stages, record
+from pipeline.media.video_file import FPS, VideoWriter
 
 SIZES: Final = (256, 384, 512)
 STAGES: Final = ("hear", "denoise", "decode", "pose", "draw", "encode", "sound")
@@ -77,8 +77,8 @@ class Clocks:
             ("decode", MotionDecoder, "push"),
             ("pose", Person, "pose"),
             ("draw", FrameRenderer, "paint"),
-            ("encode", Mp4Writer, "video"),
-            ("sound", Mp4Writer, "audio"),
+            ("encode", VideoWriter, "video"),
+            ("sound", VideoWriter, "audio"),
         ]
         kept = [(owner, name, getattr(owner, name)) for _, owner, name in places]
         for stage, owner, name in places:

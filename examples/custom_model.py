@@ -19,6 +19,7 @@ from PIL import Image
 
 from pipeline.avatars import find_avatar
 from pipeline.consent import ConsentGrant
+from pipeline.errors import BackgroundInvalid
 from pipeline.interface import (
     SAMPLE_RATE,
     Avatar,
@@ -30,6 +31,7 @@ from pipeline.interface import (
     admit,
     native,
 )
+from pipeline.media.background import Background
 from pipeline.media.image_file import Picture, hash_picture
 from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label
@@ -52,6 +54,10 @@ class GlowAvatar:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.picture.shape[1], self.picture.shape[0]
+
+    def before(self, background: Background) -> GlowAvatar:
+        """This model knows no person in its picture."""
+        raise BackgroundInvalid(f"the background of {self.name} stays: it is part of the picture")
 
 
 class GlowStream:

@@ -49,6 +49,7 @@
     │   └── StreamOverrun         more speech was pushed than a stream may hold
     └── OutputError           the file to be written
         ├── OutputFolderMissing, OutputUnwritable, OutputSizeInvalid
+        ├── BackgroundInvalid     no background of this name, or the person cannot be cut out
         ├── OutputFull            no space left
         └── SealUnusable, LabelInvalid  its provenance cannot be signed, its mark not be left out
 
@@ -335,6 +336,10 @@ class OutputUnwritable(OutputError):
 
 class OutputSizeInvalid(OutputError):
     code = "output_size_invalid"
+
+
+class BackgroundInvalid(OutputError):
+    code = "background"
 
 
 class OutputFull(OutputError):

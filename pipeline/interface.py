@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGrant
+    from pipeline.media.background import Background
     from pipeline.media.image_file import Picture
     from pipeline.media.label import Label
 
@@ -33,11 +34,16 @@ Landmarks = Mapping[str, tuple[float, float]]  # named points of a picture, px
 
 @dataclass(frozen=True, slots=True)
 class AvatarFrame:
-    """One frame: uint8 (H, W, 3) RGB, its number, and the sample at which it starts."""
+    """One frame: uint8 (H, W, 3) RGB, its number, and the sample at which it starts.
+
+    ``matte`` is (H, W) uint8 before a transparent background: how far each pixel is the person;
+    colours are then straight, not multiplied by it.
+    """
 
     image: NDArray[np.uint8]
     index: int
     media_time: int
+    matte: NDArray[np.uint8] | None = None
 
 
 class Timed(Protocol):
@@ -120,6 +126,10 @@ class Avatar(Protocol):
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of its frames, pixels."""
+
+    def before(self, background: Background) -> Avatar:
+        """The same identity before another background. Raises ``BackgroundInvalid`` where the
+        model cannot tell the person from the picture's own."""
 
 
 class AvatarModel(Protocol):

@@ -26,12 +26,14 @@ from pipeline.errors import ContinuumError, LabelInvalid, OutputUnwritable, Seal
 from pipeline.interface import SCHEDULES, AvatarFrame, AvatarModel, Landmarks
 from pipeline.loader import add_model_options, is_bundled, load_chosen
 from pipeline.media.audio_file import AudioFile, Samples, check_duet, duet, open_audio, speech
+from pipeline.media.background import read_background
+from pipeline.media.containers import container_of
 from pipeline.media.image_file import Picture, hash_picture
 from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label, Place, Style, removed
-from pipeline.media.mp4 import check_size, check_target
 from pipeline.media.provenance import Origin, Seal, load_signer, sealing
 from pipeline.media.render_file import Result, Stages, record
+from pipeline.media.video_file import check_size, check_target
 
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} left"
 
@@ -68,6 +70,9 @@ def _render(
         raise SealUnusable("--c2pa-cert and --c2pa-key belong together: name both")
     check_size(*size)
     _check_output(arguments)
+    background = read_background(arguments.background) if arguments.background else None
+    transparent = background is not None and background.transparent
+    container_of(arguments.out, transparent)
     audio = open_audio(arguments.audio)
     if arguments.speakers:
         check_duet(audio)
@@ -80,6 +85,8 @@ def _render(
         pipeline.label = _label(arguments, registry)
         with stages.time("enrol"):
             avatar = granted.prepare(pipeline, size)
+            if background is not None:
+                avatar = avatar.before(background)
 
         def perform(heard: Iterator[Samples]) -> Iterator[AvatarFrame]:
             return pipeline.render(
@@ -95,7 +102,7 @@ def _render(
         with _Progress(audio, rate) as progress:
             seal = _seal(arguments, registry, granted.grant, pipeline.label)
             return record(audio, perform, arguments.out, size, stages, progress.at, rate, seal,
-                          duet if arguments.speakers else speech)  # fmt: skip
+                          duet if arguments.speakers else speech, transparent)  # fmt: skip
     finally:
         registry.close()
 
@@ -204,7 +211,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--audio", required=True, type=Path, metavar="IN", help="speech, any format"
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="OUT.mp4", help="H.264 + AAC")
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="OUT.mp4",
+        help="H.264 and AAC; .webm is VP9 and Opus, .mov ProRes 4444",
+    )
     add_model_options(parser)
     parser.add_argument(
         "--prompt", default="", metavar="TEXT", help='style of speaking, such as "calm, friendly"'
@@ -222,6 +235,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--width", type=int, default=512, metavar="W", help="even (default 512)")
     parser.add_argument("--height", type=int, default=512, metavar="H", help="even (default 512)")
+    parser.add_argument(
+        "--background",
+        default="",
+        metavar="green|transparent|COLOUR|FILE",
+        help="instead of the picture's own; transparent needs .webm or .mov",
+    )
     parser.add_argument(
         "--schedule", choices=SCHEDULES, default="parallel", help="causal is what live calls use"
     )

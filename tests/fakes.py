@@ -42,6 +42,7 @@ class FakeFrame:
     image: NDArray[np.uint8]
     index: int
     media_time: int
+    matte: NDArray[np.uint8] | None = None
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Provenance: a signed C2PA manifest in every written file.
+"""Provenance: a signed C2PA manifest in every written file, or beside it (WebM).
 
 The manifest names the generator, the model and the hash of the consent record, and declares the
 content as made by a trained model (IPTC's ``trainedAlgorithmicMedia``). It is signed with the
@@ -25,11 +25,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pipeline.errors import OutputUnwritable, SealUnusable
+from pipeline.media.containers import MP4, Container, container_of
 
 SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 ASSERTION: Final = "continuum.generation"
 SELF_MADE: Final = "Continuum self-made certificate (vouches for nobody)"
-_MIME: Final = "video/mp4"
 _DAYS: Final = 30
 _CURVES: Final = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
@@ -134,8 +134,8 @@ def _certificate(
     return builder.sign(issuer_key, hashes.SHA256())
 
 
-def manifest(origin: Origin, title: str, signer: Signer) -> dict[str, Any]:
-    """What is signed, as c2pa's JSON."""
+def manifest(origin: Origin, title: str, signer: Signer, mime: str = MP4.mime) -> dict[str, Any]:
+    """What is signed, as c2pa's JSON, of a file of MIME type ``mime``."""
     agent = {"name": "Continuum", "version": _version()}
     created = {
         "action": "c2pa.created",
@@ -147,7 +147,7 @@ def manifest(origin: Origin, title: str, signer: Signer) -> dict[str, Any]:
     return {
         "claim_generator_info": [agent],
         "title": title,
-        "format": _MIME,
+        "format": mime,
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
             {"label": ASSERTION, "data": said},
@@ -156,21 +156,35 @@ def manifest(origin: Origin, title: str, signer: Signer) -> dict[str, Any]:
 
 
 def sealing(origin: Origin, title: str, signer: Signer | None = None) -> Seal:
-    """A function that signs a finished MP4 in place: it stands whole, signed or as it was."""
-    chosen = signer or self_made()
+    """A function that signs a finished file in place: it stands whole, signed or as it was.
+
+    ``title`` is the name that the file will have; its ending says what it is. C2PA puts no manifest
+    into WebM: there it is written to ``title`` with ``.c2pa`` behind it.
+    """
+    chosen, kind = signer or self_made(), container_of(Path(title))
 
     def seal(path: Path) -> None:
         signed = path.with_name(f".{path.name}.{secrets.token_hex(4)}.signed")
         try:
-            _sign(manifest(origin, title, chosen), chosen, path, signed)
+            made = _sign(manifest(origin, title, chosen, kind.mime), chosen, path, signed, kind)
             os.replace(signed, path)
+            if not kind.manifest_inside:
+                sidecar(path.with_name(title)).write_bytes(made)
         finally:
             signed.unlink(missing_ok=True)
 
     return seal
 
 
-def _sign(content: dict[str, Any], signer: Signer, source: Path, target: Path) -> None:
+def sidecar(path: Path) -> Path:
+    """Where the manifest of a file lies that cannot hold one."""
+    return path.with_name(path.name + ".c2pa")
+
+
+def _sign(
+    content: dict[str, Any], signer: Signer, source: Path, target: Path, kind: Container
+) -> bytes:
+    """Writes ``source`` as ``target``, signed; returns the manifest."""
     import c2pa  # a library of 23 MB, loaded when a file is written
 
     # Nothing is asked of the network, and what was just made is not verified once more.
@@ -184,7 +198,9 @@ def _sign(content: dict[str, Any], signer: Signer, source: Path, target: Path) -
             source.open("rb") as reading,
             target.open("w+b") as writing,
         ):
-            builder.sign(_MIME, reading, writing)
+            if not kind.manifest_inside:
+                builder.set_no_embed()
+            return bytes(builder.sign(kind.mime, reading, writing))
     except c2pa.C2paError as error:
         raise SealUnusable(f"{source.name} cannot be signed: {error}") from error
     except OSError as error:
@@ -198,8 +214,12 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     """
     import c2pa
 
+    kind, beside = container_of(path), sidecar(path)
+    if not kind.manifest_inside and not beside.exists():
+        return None
+    apart = () if kind.manifest_inside else (beside.read_bytes(),)
     try:
-        with path.open("rb") as file, c2pa.Reader(_MIME, file) as reader:
+        with path.open("rb") as file, c2pa.Reader(kind.mime, file, *apart) as reader:
             found = json.loads(reader.json())
     except c2pa.C2paError.ManifestNotFound:
         return None

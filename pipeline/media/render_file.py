@@ -16,8 +16,8 @@ from typing import Final, TypeVar
 
 from pipeline.interface import AvatarFrame
 from pipeline.media.audio_file import AudioFile, Samples, blocks, speech
-from pipeline.media.mp4 import AUDIO_RATE, FPS, Mp4Writer
 from pipeline.media.prefetch import prefetch
+from pipeline.media.video_file import AUDIO_RATE, FPS, VideoWriter
 
 AHEAD: Final = 50  # frames that generation may be ahead of the encoder: two seconds
 
@@ -82,11 +82,12 @@ def record(
     fps: int = FPS,
     seal: Callable[[Path], None] | None = None,
     read: Callable[[AudioFile], Iterator[Samples]] = speech,
+    transparent: bool = False,
 ) -> Result:
     """Writes ``perform``'s frames of the speech with its sound to ``out``, all or nothing.
 
     ``fps`` is the rate of the frames, the model's own; ``seal`` signs the file at its end; ``read``
-    gives the speech as the model takes it.
+    gives the speech as the model takes it; frames of a ``transparent`` file have a matte.
     ``advanced`` gets the number of frames written so far. Raises what the parts raise:
     ``AudioError``, ``OutputError`` and whatever ``perform`` does.
     """
@@ -94,10 +95,10 @@ def record(
     layout = "mono" if audio.channels == 1 else "stereo"
     sound = blocks(audio, AUDIO_RATE, layout, AUDIO_RATE // fps)
     frames = stages.pulled("generate", perform(stages.pulled("audio", read(audio))))
-    with closing(sound), Mp4Writer(out, *size, layout, fps, seal) as writer:
+    with closing(sound), VideoWriter(out, *size, layout, fps, seal, transparent) as writer:
         for frame in stages.pulled("wait", prefetch(frames, AHEAD, "generate")):
             with stages.time("encode"):
-                writer.video(frame.image)
+                writer.video(frame.image, frame.matte)
                 for block in _next(sound):
                     writer.audio(block)
             advanced(writer.frames)

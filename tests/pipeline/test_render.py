@@ -17,13 +17,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.avatars import BundledAvatar, write_consent
 from pipeline.consent import Kind, Registry, Scope
 from pipeline.consent.image_fingerprint import PLAIN
 from pipeline.consent.registry import new_record
-from pipeline.media.mp4 import Mp4Writer
+from pipeline.media.video_file import VideoWriter
 from pipeline.render import main
 from tests.fakes import FACE, FakePipeline
 
@@ -220,13 +221,13 @@ def test_generation_runs_a_bounded_number_of_frames_ahead(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written, ahead = [0], []
-    video = Mp4Writer.video
+    video = VideoWriter.video
 
-    def counted(writer: Mp4Writer, image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    def counted(writer: VideoWriter, image: NDArray[np.uint8], matte: None) -> None:
         written[0] += 1
-        video(writer, image)
+        video(writer, image, matte)
 
-    monkeypatch.setattr(Mp4Writer, "video", counted)
+    monkeypatch.setattr(VideoWriter, "video", counted)
     studio.pipeline.at_frame = lambda index: ahead.append(index - written[0])
     write_wav(studio.folder / "speech.wav", 20.0)
     assert studio.run() == 0

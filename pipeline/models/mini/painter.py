@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.media.background import cut_out
+from pipeline.media.label import Label
 from pipeline.models.mini.arm_painter import ArmPainter
 from pipeline.models.mini.enrolment import contact_shadows
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
@@ -25,6 +27,8 @@ from pipeline.models.mini.rig.body import Body
 from pipeline.models.mini.rig.person import Person
 
 F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+Drawn = tuple[U8, U8 | None]  # a frame, and its matte before a transparent background
 
 
 class FrameRenderer:
@@ -47,8 +51,11 @@ class FrameRenderer:
         self._canvas = Canvas(anchor.width, anchor.height, len(anchor.surface.faces))
         self._view = view_of(anchor.camera, anchor.width, anchor.height)
 
-    def paint(self, state: F32, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """The frame (H, W, 3) of a state (STATE_DIM,), into ``out`` when it is given."""
+    def paint(self, state: F32, out: U8 | None = None, plate: U8 | int | None = None) -> U8:
+        """The frame (H, W, 3) of a state (STATE_DIM,), into ``out`` when it is given.
+
+        ``plate`` is the background, or one grey for all of it; the anchor's own by default.
+        """
         anchor = self.anchor
         shape = (anchor.height, anchor.width, 3)
         if out is None:
@@ -70,7 +77,7 @@ class FrameRenderer:
         contact_shadows.darken(
             anchor.contact, self._posed, self._normals, self._taken, SHADE, self._vertices
         )
-        out[:] = anchor.plate
+        out[:] = anchor.plate if plate is None else plate
         surface, canvas = anchor.surface, self._canvas
         find(
             self._vertices, surface.faces, surface.face_layer, surface.two_sided, anchor.texture,
@@ -82,6 +89,13 @@ class FrameRenderer:
         finish(self._vertices, self._looks, surface.faces, anchor.texture, out, canvas)
         self._arms.draw(performed, self._vertices, self._nothing, self._tables, out)
         return out
+
+    def marked(self, state: F32, label: Label, transparent: bool) -> Drawn:
+        """The frame of a state with the label. A transparent one is drawn over black and over
+        white: what both have in common is the person."""
+        if not transparent:
+            return label.stamp(self.paint(state)), None
+        return cut_out(*(label.stamp(self.paint(state, plate=grey)) for grey in (0, 255)))
 
     def _unfold(self, state: F32) -> None:
         """What the picture shows of open lids and closed lips is hidden as they unfold."""

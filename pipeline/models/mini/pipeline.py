@@ -29,7 +29,7 @@ from pipeline.models.mini.avatar import Avatar
 from pipeline.models.mini.config import FRAME_RATE, SAMPLES_PER_FRAME, ModelConfig, load_config
 from pipeline.models.mini.denoiser import Denoiser
 from pipeline.models.mini.engine import AvatarEngine
-from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
+from pipeline.models.mini.enrolment.identity_anchor import build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import fit_landmarks
 from pipeline.models.mini.enrolment.photo_parts import photo_parts
 from pipeline.models.mini.generation_state import GenerationState
@@ -37,7 +37,7 @@ from pipeline.models.mini.generator import Generator, load_generator
 from pipeline.models.mini.guided_velocity import GuidedVelocity
 from pipeline.models.mini.offline import Speech, states, trace_for
 from pipeline.models.mini.onnx.runtime import accelerate
-from pipeline.models.mini.painter import FrameRenderer
+from pipeline.models.mini.painter import Drawn, FrameRenderer
 from pipeline.models.mini.rig.fit import REF_DIM, Fit
 from pipeline.models.mini.stream import AvatarStream
 
@@ -160,7 +160,7 @@ class AvatarPipeline:
         made = states(
             self.networks, self._denoiser, performance, speech, schedule, check=grant.check
         )
-        return _painted(enrolled.anchor, made, self.label)
+        return _painted(enrolled, made, self.label)
 
     def _performance(
         self, avatar: Avatar, prompt: str, seed: int, schedule: str
@@ -175,21 +175,23 @@ class AvatarPipeline:
 
 
 def _painted(
-    anchor: IdentityAnchor, poses: Iterable[NDArray[np.float32]], label: Label
+    avatar: Avatar, poses: Iterable[NDArray[np.float32]], label: Label
 ) -> Iterator[AvatarFrame]:
     """Paint states in order on two threads of one painter each (the kernels release the GIL)."""
-    painters = [FrameRenderer(anchor), FrameRenderer(anchor)]
+    painters = [FrameRenderer(avatar.anchor), FrameRenderer(avatar.anchor)]
     pools = [ThreadPoolExecutor(1, f"paint-{i}") for i in range(len(painters))]
-    queue: deque[Future[NDArray[np.uint8]]] = deque()
+    queue: deque[Future[Drawn]] = deque()
 
     def frame(index: int) -> AvatarFrame:
-        image = label.stamp(queue.popleft().result())
-        return AvatarFrame(image, index, index * SAMPLES_PER_FRAME)
+        image, matte = queue.popleft().result()
+        return AvatarFrame(image, index, index * SAMPLES_PER_FRAME, matte)
 
     painted = 0
     try:
         for k, state in enumerate(poses):
-            queue.append(pools[k % 2].submit(painters[k % 2].paint, state))
+            queue.append(
+                pools[k % 2].submit(painters[k % 2].marked, state, label, avatar.transparent)
+            )
             if len(queue) > _AHEAD:
                 yield frame(painted)
                 painted += 1

@@ -157,10 +157,10 @@ class AvatarStream:
 
     def _paint(self, states: NDArray[np.float32], first: int) -> Iterator[AvatarFrame]:
         for index, state in enumerate(states, first):
-            image = self._painter.paint(state)
+            image, matte = self._painter.marked(state, self._label, self.avatar.transparent)
             if index % FRAME_RATE == 0:
                 self._drift.see(image)
-            yield AvatarFrame(self._label.stamp(image), index, index * SAMPLES_PER_FRAME)
+            yield AvatarFrame(image, index, index * SAMPLES_PER_FRAME, matte)
 
     # -- what is known of it ------------------------------------------------------------------
 

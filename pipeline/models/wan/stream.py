@@ -15,8 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.errors import BackgroundInvalid
 from pipeline.interface import AvatarFrame
 from pipeline.isolation import attempt, of_all, then
+from pipeline.media.background import Background
 from pipeline.media.label import Label
 from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
 from pipeline.models.wan.generation.batching import FrameDecoder, decode_together, together
@@ -45,6 +47,13 @@ class WanAvatar:
     def size(self) -> tuple[int, int]:
         """Width and height of its frames."""
         return self.width, self.height
+
+    def before(self, background: Background) -> WanAvatar:
+        """Raises ``BackgroundInvalid``: these models draw whole pictures."""
+        raise BackgroundInvalid(
+            f"the background of {self.name} stays: published checkpoints draw whole pictures;"
+            " put the person before another background in the picture itself"
+        )
 
 
 def to_pixels(frames: Tensor) -> NDArray[np.uint8]:

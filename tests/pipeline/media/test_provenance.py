@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipeline.errors import SealUnusable
-from pipeline.media.mp4 import Mp4Writer
 from pipeline.media.provenance import (
     ASSERTION,
     SELF_MADE,
@@ -22,7 +21,9 @@ from pipeline.media.provenance import (
     read_manifest,
     sealing,
     self_made,
+    sidecar,
 )
+from pipeline.media.video_file import VideoWriter
 
 ORIGIN = Origin("mini", "mira", "ab" * 32, "AI")
 
@@ -30,7 +31,7 @@ ORIGIN = Origin("mini", "mira", "ab" * 32, "AI")
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
     path = tmp_path / "film.mp4"
-    with Mp4Writer(path, 64, 64, seal=sealing(ORIGIN, path.name)) as writer:
+    with VideoWriter(path, 64, 64, seal=sealing(ORIGIN, path.name)) as writer:
         for shade in range(10):
             writer.video(np.full((64, 64, 3), shade * 20, np.uint8))
             writer.audio(np.zeros((1, 1920), np.float32))
@@ -68,9 +69,23 @@ def test_a_changed_byte_of_the_picture_shows(film: Path) -> None:
     assert "assertion.bmffHash.mismatch" in [s["code"] for s in manifest["validation_status"]]
 
 
+def test_a_manifest_that_a_file_cannot_hold_lies_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "film.webm"
+    with VideoWriter(path, 64, 64, seal=sealing(ORIGIN, path.name)) as writer:
+        writer.video(np.zeros((64, 64, 3), np.uint8))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["film.webm", "film.webm.c2pa"]
+    manifest = read_manifest(path)
+    assert manifest is not None and manifest["validation_state"] == "Valid"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    manifest = read_manifest(path)
+    assert manifest is not None and manifest["validation_state"] == "Invalid"
+    sidecar(path).unlink()
+    assert read_manifest(path) is None
+
+
 def test_a_file_without_a_manifest_has_none(tmp_path: Path) -> None:
     path = tmp_path / "plain.mp4"
-    with Mp4Writer(path, 64, 64) as writer:
+    with VideoWriter(path, 64, 64) as writer:
         writer.video(np.zeros((64, 64, 3), np.uint8))
     assert read_manifest(path) is None
 
@@ -83,7 +98,7 @@ def test_the_operators_certificate_signs_when_it_is_named(tmp_path: Path, film: 
     assert signer.algorithm == "es256" and not signer.self_made
     assert "PRIVATE" not in repr(signer)
     path = tmp_path / "signed.mp4"
-    with Mp4Writer(path, 64, 64, seal=sealing(ORIGIN, "signed.mp4", signer)) as writer:
+    with VideoWriter(path, 64, 64, seal=sealing(ORIGIN, "signed.mp4", signer)) as writer:
         writer.video(np.zeros((64, 64, 3), np.uint8))
     manifest = read_manifest(path)
     assert manifest is not None and manifest["validation_state"] == "Valid"
@@ -105,7 +120,7 @@ def test_a_file_that_cannot_be_signed_is_not_written(tmp_path: Path) -> None:
         raise SealUnusable("the certificate has expired")
 
     path = tmp_path / "film.mp4"
-    with pytest.raises(SealUnusable), Mp4Writer(path, 64, 64, seal=refuse) as writer:
+    with pytest.raises(SealUnusable), VideoWriter(path, 64, 64, seal=refuse) as writer:
         writer.video(np.zeros((64, 64, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
 

@@ -62,6 +62,7 @@ class IdentityAnchor:
     contact: Contact
     texture: NDArray[np.uint32]  # packed atlas
     plate: NDArray[np.uint8]  # (H, W, 3) the picture without the person
+    outlined: bool  # whether it is without: nobody knows where people in some paintings end
     sheets: tuple[Sheet, ...]  # of trunk and head, left arm, right arm
     arms: tuple[MovingArm, ...]  # of a photograph: drawn over the mesh
     notes: tuple[str, ...]  # which parts of a photograph move, and which do not and why
@@ -92,12 +93,19 @@ def build_anchor(
     picture.
     """
     posed = pose_person(fit if parts is None else _arms_down(fit), body or bundled_body())
-    cut = cut_picture(image, alpha, posed, width, height)
+    cut = cut_picture(image, alpha, posed, width, height, _hands(parts))
     seen = view_picture(cut, posed)
     atlas = build_atlas(seen)
     table = build_table(seen, atlas)
     layers = build_layers(seen, table, parts)
     return _anchor(seen, table, layers, what_moves(posed.fit, parts, layers.still))
+
+
+def _hands(parts: PersonParts | None) -> F32 | None:
+    """Where the hands are in the picture (N, 2), px, that the frame should keep."""
+    if parts is None or not parts.arms:
+        return None
+    return np.concatenate([arm.hand[:, :2] for arm in parts.arms.values()])
 
 
 def _anchor(
@@ -122,6 +130,7 @@ def _anchor(
         contact=contact_shadows.build(posed.person, posed.surface, posed.vertices, posed.normals),
         texture=shading.pack(table.texture),
         plate=layers.background,
+        outlined=layers.outlined,
         sheets=layers.sheets,
         arms=layers.arms,
         notes=notes,

@@ -17,7 +17,11 @@ TEXELS: Final = (
     2  # of texture per output pixel: sharp wherever between pixels a surface comes to lie
 )
 
+_ABOVE: Final = 0.15  # of the frame's height over the crown
+_LEAST_ABOVE: Final = 0.06  # that stays where the frame moves towards the hands
+
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 _Box = tuple[float, float, float, float]  # left, top, right, bottom, px
 
@@ -63,20 +67,31 @@ class PictureCut:
 
 
 def cut_picture(
-    image: U8, alpha: U8 | None, posed: PosedPerson, width: int, height: int
+    image: U8,
+    alpha: U8 | None,
+    posed: PosedPerson,
+    width: int,
+    height: int,
+    hands: F32 | None = None,
 ) -> PictureCut:
-    """The largest part of the picture with the frame's proportions that keeps the head central.
+    """The largest part of the picture with the frame's proportions around the head.
 
-    ``image`` is (H, W, 3), or (H, W, 4) with the foreground in its alpha channel; ``alpha`` (H, W)
-    gives the foreground where the picture does not. Raises ``ValueError``: no picture, a mask of
-    another size, a head outside of the picture.
+    The head is central, unless ``hands`` (N, 2), px, come into the frame when it is not. ``image``
+    is (H, W, 3), or (H, W, 4) with the foreground in its alpha channel; ``alpha`` (H, W) gives the
+    foreground where the picture does not. Raises ``ValueError``: no picture, a mask of another
+    size, a head outside of the picture.
     """
     picture, alpha = _split(image, alpha)
     high, wide = picture.shape[:2]
     cut_w, cut_h = min(wide, high * width / height), min(high, wide * height / width)
-    middle, crown = _head(posed, wide, high)
-    left = float(np.clip(middle - cut_w / 2, 0, wide - cut_w))
-    top = float(np.clip(crown - 0.15 * cut_h, 0, high - cut_h))
+    first, last = _head(posed, wide, high)
+    size, whole = np.array([cut_w, cut_h]), np.array([wide, high])
+    start = np.array([(first[0] + last[0] - cut_w) / 2, first[1] - _ABOVE * cut_h])
+    if hands is not None:
+        start = _shown(start, size, hands.min(0), hands.max(0))
+        first = first - _LEAST_ABOVE * size
+        start = _shown(start, size, first, last)
+    left, top = (float(at) for at in np.clip(start, 0, whole - size))
     box = (left, top, left + cut_w, top + cut_h)
     frame = _resized(picture, box, width, height)
     mask = None
@@ -106,14 +121,23 @@ def _split(image: U8, alpha: U8 | None) -> tuple[U8, U8 | None]:
     return image[..., :3], alpha
 
 
-def _head(posed: PosedPerson, wide: int, high: int) -> tuple[np.float32, np.float32]:
-    """Where the head's middle is across the picture, and its top, px."""
+def _shown(start: F64, size: F64, first: NDArray[np.floating], last: NDArray[np.floating]) -> F64:
+    """The nearest start (x, y) of a box of ``size`` that holds what lies from ``first`` to
+    ``last``, or its middle."""
+    fits = last - first <= size
+    near = np.clip(start, np.minimum(last - size, first), first)
+    return np.asarray(np.where(fits, near, (first + last - size) / 2), np.float64)
+
+
+def _head(posed: PosedPerson, wide: int, high: int) -> tuple[F64, F64]:
+    """The head's first and last place (x, y), px; across, both lie as far from its middle."""
     upper = posed.vertices[:, 1] > posed.vertices[:, 1].max() - 0.2
     head = posed.fit.camera.project(posed.vertices[upper], wide, high)
-    middle = head[:, 0].mean()
+    middle, aside = head[:, 0].mean(), np.ptp(head[:, 0]) / 2
     if head[:, 2].min() <= 0.1 or not (0 <= middle < wide and -high < head[:, 1].mean() < high):
         raise ValueError("the fitted person's head is outside the picture")
-    return middle, head[:, 1].min()
+    top, bottom = head[:, 1].min(), head[:, 1].max()
+    return np.array([middle - aside, top], float), np.array([middle + aside, bottom], float)
 
 
 def _fine(picture: U8, box: _Box, frame: F32) -> F32:

@@ -39,6 +39,7 @@ class PictureLayers:
     """What frames are put together from, from the back to the front."""
 
     background: NDArray[np.uint8]  # (H, W, 3) the picture without the person
+    outlined: bool  # whether it is without
     sheets: tuple[Sheet, ...]  # of trunk and head, left arm, right arm
     arms: tuple[MovingArm, ...]  # of a photograph, those that are cut out
     still: Mapping[str, str]  # sides whose arm stays, with the reason
@@ -57,11 +58,18 @@ def build_layers(
         cover = photo_limits.cover(seen.posed.person, surface, moved, table.seen)
         surface = surface.only(np.asarray((cover > 0)[surface.faces].any(1)))
     if parts is None:
-        return PictureLayers(_background(seen), _sheets(seen, table), (), {}, surface, cover)
+        back, outlined = _background(seen), _outlined(seen)
+        return PictureLayers(back, outlined, _sheets(seen, table), (), {}, surface, cover)
     arms = arm_sheets.moving_arms(seen, table, parts)
     limits = arm_limits.limited(arms, _face(seen), seen.cut.width, seen.cut.height)
     sheets = (arm_sheets.body(seen, table, parts),)
-    return PictureLayers(_plate(seen.cut, parts), sheets, limits.arms, limits.still, surface, cover)
+    plate = _plate(seen.cut, parts)
+    return PictureLayers(plate, True, sheets, limits.arms, limits.still, surface, cover)
+
+
+def _outlined(seen: PictureView) -> bool:
+    """Whether the picture or its fit says where the person ends."""
+    return seen.posed.fit.exact or seen.cut.alpha is not None
 
 
 def _plate(cut: PictureCut, parts: PersonParts) -> NDArray[np.uint8]:
@@ -81,7 +89,7 @@ def _background(seen: PictureView) -> NDArray[np.uint8]:
     """The frame without the person; as it is when nobody can say where the person ends."""
     cut, exact = seen.cut, seen.posed.fit.exact
     frame = cut.frame
-    if exact or cut.alpha is not None:
+    if _outlined(seen):
         gone = seen.alpha > 0.04
         if exact:
             gone |= seen.view.covered > 0
@@ -93,6 +101,6 @@ def _background(seen: PictureView) -> NDArray[np.uint8]:
 
 def _sheets(seen: PictureView, table: VertexTable) -> tuple[Sheet, ...]:
     """What the mesh does not explain; elastic over the whole picture when no mask says more."""
-    if not seen.posed.fit.exact and seen.cut.alpha is None:
+    if not _outlined(seen):
         return (loose_parts.elastic(seen, table),)
     return loose_parts.by_part(seen, table)

@@ -15,6 +15,7 @@ from pipeline.consent import ConsentGate, ConsentGrant, ConsentRecord, Kind, Reg
 from pipeline.consent.image_fingerprint import PLAIN
 from pipeline.errors import (
     AudioNotFinite,
+    BackgroundInvalid,
     ConsentMismatch,
     ConsentRevoked,
     LandmarksInvalid,
@@ -22,6 +23,7 @@ from pipeline.errors import (
     StreamClosed,
     StreamOverrun,
 )
+from pipeline.media.background import GREEN, Background
 from pipeline.media.image_file import Picture
 from pipeline.models.mini import engine as engine_module
 from pipeline.models.mini.avatar import Avatar
@@ -263,7 +265,7 @@ def _break(stage, stream, patch):
     elif stage == "decode":
         patch.setattr(stream._decoder, "push", _fail)
     elif stage == "paint":
-        patch.setattr(stream, "_painter", SimpleNamespace(paint=_fail))
+        patch.setattr(stream._painter, "paint", _fail)
     else:
         patch.setattr(stream, "_label", SimpleNamespace(stamp=_fail))
 
@@ -435,3 +437,28 @@ def test_people_move_as_the_models_motion_says(pipeline, avatar, grant, schedule
         assert list(stream.step())
     assert set(eases) == {motion.ease}
     assert set(spreads) == {tuple(torch.tensor(motion.spread(schedule)).tolist())}
+
+
+def test_a_transparent_frame_over_a_colour_is_the_frame_before_that_colour(pipeline, avatar, grant):
+    def render(background: Background):
+        return list(pipeline.render(avatar.before(background), grant, [speech(0.5)], seed=1))
+
+    clear, green = render(Background()), render(Background(GREEN))
+    for cut, whole in zip(clear, green, strict=True):
+        assert cut.matte is not None and whole.matte is None
+        share = cut.matte[..., None] / 255
+        assert np.abs(cut.image * share + np.array(GREEN) * (1 - share) - whole.image).max() <= 3
+    assert (cut.matte == 0).mean() > 0.1 and (cut.matte == 255).mean() > 0.03
+    assert (whole.image[cut.matte == 0] == GREEN).all()
+
+
+def test_a_live_stream_has_the_background_too(pipeline, avatar, grant):
+    stream = pipeline.open(avatar.before(Background()), grant)
+    stream.push(speech(3.0))
+    assert all(frame.matte is not None for frame in stream.step())
+
+
+def test_nobody_is_cut_out_of_a_picture_without_an_outline(avatar):
+    whole = replace(avatar, anchor=replace(avatar.anchor, outlined=False))
+    with pytest.raises(BackgroundInvalid, match="no person's outline"):
+        whole.before(Background())

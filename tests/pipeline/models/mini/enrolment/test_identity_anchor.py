@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED, fit_landmarks, thin_plate
-from pipeline.models.mini.enrolment.posed_person import bundled_body
+from pipeline.models.mini.enrolment.picture_cut import cut_picture
+from pipeline.models.mini.enrolment.posed_person import bundled_body, pose_person
 from pipeline.models.mini.enrolment.surface import LAYERS
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer import shading
@@ -211,6 +212,28 @@ def test_a_wide_picture_is_cut_to_the_frame_around_the_person() -> None:
     anchor = build_anchor(wide, Fit(model.shape, rest_state(), camera, DRESSED), SIZE, SIZE)
     assert psnr(FrameRenderer(anchor).paint(rest_state()), picture) > 28
     assert anchor.camera.center_x == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("size", "hands"),
+    [((144, 256), [(0.72, 0.9), (0.81, 0.8)]), ((256, 144), [(0.4, 0.6), (0.6, 0.68)])],
+)
+def test_the_frame_is_laid_where_head_and_hands_are_in_it(
+    size: tuple[int, int], hands: list[tuple[float, float]]
+) -> None:
+    model, picture, _ = half()
+    posed = pose_person(Fit(model.shape, rest_state(), HALF, DRESSED), bundled_body())
+    points = np.array(hands, np.float32) * SIZE
+    plain = cut_picture(picture, None, posed, *size)
+    shown = cut_picture(picture, None, posed, *size, points)
+    assert not _inside(plain.places(points), size)
+    assert _inside(shown.places(points), size)
+    crown = posed.vertices[posed.vertices[:, 1] > posed.vertices[:, 1].max() - 0.2]
+    assert _inside(shown.camera.project(crown, *size)[:, :2], size), "and the head stays in"
+
+
+def _inside(points: np.ndarray, size: tuple[int, int]) -> bool:
+    return bool(((points >= -0.5) & (points <= np.array(size) + 0.5)).all())
 
 
 def test_pictures_that_cannot_be_enrolled_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Writes frames and sound as MP4 (H.264, AAC): complete, or no file at all.
+"""Writes frames and sound as a video file (MP4, WebM, MOV): complete, or no file at all.
 
 The file is written under a temporary name in the target's folder and renamed when it is complete;
 on any error it is removed. Knows nothing of where frames or samples come from.
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import av
 import numpy as np
@@ -36,19 +36,12 @@ from pipeline.errors import (
     OutputSizeInvalid,
     OutputUnwritable,
 )
+from pipeline.media.containers import container_of
 
 FPS: Final = 25
 AUDIO_RATE: Final = 48_000
-AUDIO_BIT_RATE: Final = 128_000
 MIN_SIDE: Final = 64
 MAX_SIDE: Final = 4096
-# Measured on two cores at 512x512 (docs/LOG.md): with a short look ahead and more B-frames,
-# superfast costs 30 to 40 % less than veryfast, for 0.1 dB and a tenth more bytes; bare, it
-# writes three times the bytes.
-_X264: Final = {
-    "preset": "superfast", "crf": "19.4", "bf": "5", "mbtree": "1", "rc-lookahead": "10",
-    "b_strategy": "0", "weightp": "none",
-}  # fmt: skip
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -65,11 +58,12 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-class Mp4Writer:
-    """One MP4 file, as a context manager: leaving it normally completes the file.
+class VideoWriter:
+    """One video file, as a context manager: leaving it normally completes the file.
 
-    ``layout`` is the sound's ("mono" or "stereo"), at 48 kHz; ``fps`` the model's frame rate;
-    ``seal`` signs the finished file before it takes its name. Raises ``OutputError``.
+    The name's ending chooses the container (``containers``). ``layout`` is the sound's ("mono" or
+    "stereo"), at 48 kHz; ``fps`` the model's frame rate; ``seal`` signs the finished file before it
+    takes its name; ``transparent`` files carry a matte. Raises ``OutputError``.
     """
 
     def __init__(
@@ -80,8 +74,11 @@ class Mp4Writer:
         layout: str = "mono",
         fps: int = FPS,
         seal: Callable[[Path], None] | None = None,
+        transparent: bool = False,
     ) -> None:
         check_size(width, height)
+        self._kind, self._transparent = container_of(path, transparent), transparent
+        self._pixels = (self._kind.matte if transparent else None) or self._kind.pixels
         self.fps, self._seal = fps, seal
         self.path = path
         self.width, self.height, self.layout = width, height, layout
@@ -100,13 +97,19 @@ class Mp4Writer:
             raise
         return self
 
-    def video(self, image: NDArray[np.uint8]) -> None:
-        """Appends one frame, uint8 (height, width, 3) RGB."""
+    def video(self, image: NDArray[np.uint8], matte: NDArray[np.uint8] | None = None) -> None:
+        """Appends one frame, uint8 (height, width, 3) RGB, with its matte (height, width) if the
+        file is transparent."""
         if image.shape != (self.height, self.width, 3):
             raise ValueError(f"frame is {image.shape}, file is {(self.height, self.width, 3)}")
-        shown = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="rgb24")
+        if (matte is not None) != self._transparent:
+            raise ValueError("frames have a matte exactly where the file is transparent")
+        pixels = image if matte is None else np.dstack([image, matte])
+        shown = av.VideoFrame.from_numpy_buffer(
+            np.ascontiguousarray(pixels), format="rgb24" if matte is None else "rgba"
+        )
         frame = self._reformatter.reformat(
-            shown, format="yuv420p", dst_colorspace=Colorspace.ITU709, threads=1
+            shown, format=self._pixels, dst_colorspace=Colorspace.ITU709, threads=1
         )
         frame.pts, frame.time_base = self.frames, Fraction(1, self.fps)
         self.frames += 1
@@ -137,23 +140,26 @@ class Mp4Writer:
             self._discard()
 
     def _open(self) -> None:
+        kind = self._kind
         self._container = av.open(
-            str(self._part), "w", format="mp4", options={"movflags": "+faststart"}
+            str(self._part), "w", format=kind.format, options=dict(kind.muxer)
         )
-        self._video = self._container.add_stream("libx264", rate=self.fps, options=_X264)
+        video = self._container.add_stream(kind.codec, rate=self.fps, options=dict(kind.options))
+        self._video = cast(VideoStream, video)
         self._video.width, self._video.height = self.width, self.height
-        self._video.pix_fmt = "yuv420p"
+        self._video.pix_fmt = self._pixels
+        if self._transparent:
+            self._video.metadata["alpha_mode"] = "1"  # Matroska's flag that a matte is there
         context = self._video.codec_context
         context.thread_count = 1  # the other cores belong to generation
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        self._audio = self._container.add_stream(
-            "aac",
-            rate=AUDIO_RATE,
-            layout=self.layout,
-            bit_rate=AUDIO_BIT_RATE,
-            options={"aac_coder": "fast"},  # at this rate also the closer one (docs/LOG.md)
+        audio = self._container.add_stream(
+            kind.sound, rate=AUDIO_RATE, layout=self.layout, options=dict(kind.sound_options)
         )
+        self._audio = cast(AudioStream, audio)
+        if kind.bit_rate:
+            self._audio.bit_rate = kind.bit_rate
 
     def _write(self, stream: VideoStream | AudioStream, frame: Frame | None) -> None:
         with _reported(self.path):

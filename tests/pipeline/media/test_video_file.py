@@ -1,4 +1,4 @@
-"""Writing MP4: complete and in step, or not there at all."""
+"""Writing video files: complete and in step, or not there at all."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.errors import OutputFolderMissing, OutputFull, OutputSizeInvalid, OutputUnwritable
+from pipeline.errors import (
+    BackgroundInvalid,
+    OutputFolderMissing,
+    OutputFull,
+    OutputSizeInvalid,
+    OutputUnwritable,
+)
 from pipeline.media.audio_file import blocks, open_audio
-from pipeline.media.mp4 import Mp4Writer, check_size
+from pipeline.media.video_file import VideoWriter, check_size
 
 ROOT = Path(__file__).parents[3]
 RED, GREEN = (220, 30, 40), (20, 200, 90)
@@ -29,7 +35,7 @@ def halves() -> NDArray[np.uint8]:
 def write(path: Path, frames: int = 50, flash: int | None = None, layout: str = "mono") -> None:
     """Two coloured halves; at ``flash`` one white frame with one click."""
     channels = av.AudioLayout(layout).nb_channels
-    with Mp4Writer(path, 96, 64, layout) as out:
+    with VideoWriter(path, 96, 64, layout) as out:
         for index in range(frames):
             image, sound = halves(), np.zeros((channels, 1_920), np.float32)
             if index == flash:
@@ -78,7 +84,7 @@ def test_the_file_is_h264_and_aac_and_starts_with_its_index(tmp_path: Path) -> N
 
 
 def test_nothing_stands_under_the_real_name_before_it_is_complete(tmp_path: Path) -> None:
-    with Mp4Writer(tmp_path / "a.mp4", 96, 64) as out:
+    with VideoWriter(tmp_path / "a.mp4", 96, 64) as out:
         out.video(halves())
         assert not (tmp_path / "a.mp4").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
@@ -89,7 +95,7 @@ def test_an_interrupted_file_leaves_nothing_and_spares_the_old_one(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     (tmp_path / "a.mp4").write_bytes(b"yesterday's")
-    with pytest.raises(error), Mp4Writer(tmp_path / "a.mp4", 96, 64) as out:
+    with pytest.raises(error), VideoWriter(tmp_path / "a.mp4", 96, 64) as out:
         out.video(halves())
         raise error
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
@@ -99,11 +105,11 @@ def test_an_interrupted_file_leaves_nothing_and_spares_the_old_one(
 def test_a_folder_that_is_missing_or_in_the_way_is_named(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputFolderMissing, match="nowhere"),
-        Mp4Writer(tmp_path / "nowhere" / "a.mp4", 64, 64),
+        VideoWriter(tmp_path / "nowhere" / "a.mp4", 64, 64),
     ):
         pass
     (tmp_path / "a.mp4").mkdir()
-    with pytest.raises(OutputUnwritable), Mp4Writer(tmp_path / "a.mp4", 64, 64):
+    with pytest.raises(OutputUnwritable), VideoWriter(tmp_path / "a.mp4", 64, 64):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
@@ -118,7 +124,7 @@ def test_a_full_disk_leaves_nothing(
     monkeypatch.setattr(f"av.container.OutputContainer.{step}", full, raising=True)
     with (
         pytest.raises(OutputFull, match="no space left"),
-        Mp4Writer(tmp_path / "a.mp4", 96, 64) as out,
+        VideoWriter(tmp_path / "a.mp4", 96, 64) as out,
     ):
         out.video(halves())
     assert list(tmp_path.iterdir()) == []
@@ -133,7 +139,7 @@ def test_sizes_that_h264_cannot_carry_are_refused(width: int, height: int) -> No
 def test_a_frame_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match=r"\(64, 64, 3\).*\(64, 96, 3\)"),
-        Mp4Writer(tmp_path / "a.mp4", 96, 64) as out,
+        VideoWriter(tmp_path / "a.mp4", 96, 64) as out,
     ):
         out.video(np.zeros((64, 64, 3), np.uint8))
 
@@ -145,11 +151,11 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from pipeline.errors import OutputFull
-from pipeline.media.mp4 import Mp4Writer
+from pipeline.media.video_file import VideoWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
 try:
-    with Mp4Writer(Path(sys.argv[1]), 128, 128) as out:
+    with VideoWriter(Path(sys.argv[1]), 128, 128) as out:
         for k in range(400):
             out.video(np.roll(noise, 7 * k, 0))
 except OutputFull:
@@ -158,3 +164,28 @@ except OutputFull:
     command = [sys.executable, "-c", code, str(tmp_path / "a.mp4")]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 9
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "decoder"), [("a.webm", "libvpx-vp9"), ("a.mov", "prores")])
+def test_a_matte_comes_back(tmp_path: Path, name: str, decoder: str) -> None:
+    matte = np.zeros((64, 96), np.uint8)
+    matte[:, 48:] = 255
+    with VideoWriter(tmp_path / name, 96, 64, transparent=True) as out:
+        for _ in range(5):
+            out.video(halves(), matte)
+            out.audio(np.zeros((1, 1_920), np.float32))
+    context, shown = av.CodecContext.create(decoder, "r"), []
+    with av.open(str(tmp_path / name)) as file:
+        context.extradata = file.streams.video[0].codec_context.extradata
+        context.codec_tag = file.streams.video[0].codec_context.codec_tag
+        for packet in file.demux(video=0):
+            shown += context.decode(packet)
+        assert len(file.streams.audio) == 1
+    last = shown[-1].to_ndarray(format="rgba").astype(int)
+    assert len(shown) == 5 and last[:, :40, 3].max() < 8 and last[:, 56:, 3].min() > 247
+    assert np.abs(last[32, 80, :3] - GREEN).max() <= 6
+
+
+def test_h264_carries_no_matte(tmp_path: Path) -> None:
+    with pytest.raises(BackgroundInvalid, match=r"write a.webm"):
+        VideoWriter(tmp_path / "a.mp4", 96, 64, transparent=True)
