@@ -9,29 +9,29 @@ from __future__ import annotations
 from pipeline.consent.database import Database
 from pipeline.consent.policy import Policy, examine
 from pipeline.consent.records import ConsentRecord, Scope
-from pipeline.consent.signed_settings import POLICY, Order, SignedSettings
+from pipeline.consent.signed_settings import POLICY, SignedSetting, SignedSettings
 
 
 class ActivePolicy:
     """What one process asks of the records of one registry."""
 
     def __init__(
-        self, database: Database, orders: SignedSettings, own: Policy | None = None
+        self, database: Database, settings: SignedSettings, own: Policy | None = None
     ) -> None:
-        self._database, self._orders, self.own = database, orders, own
+        self._database, self._settings, self.own = database, settings, own
         self._held: tuple[int, Policy] = (-1, Policy())  # as of a revision
 
     def in_force(self) -> Policy:
         """The registry's. Raises ``ConsentTampered`` or ``PolicyInvalid``."""
         revision = self._database.revision()
         if self._held[0] != revision:
-            order = self._orders.in_force(POLICY)
-            self._held = (revision, Policy.read(order.document) if order else Policy())
+            setting = self._settings.in_force(POLICY)
+            self._held = (revision, Policy.read(setting.document) if setting else Policy())
         return self._held[1]
 
-    def set(self, policy: Policy, *, actor: str = "operator", reason: str = "") -> Order:
+    def set(self, policy: Policy, *, actor: str = "operator", reason: str = "") -> SignedSetting:
         """Sets the registry's policy for all processes, running sessions included; audited."""
-        return self._orders.give(POLICY, policy.document(), actor=actor, reason=reason)
+        return self._settings.give(POLICY, policy.document(), actor=actor, reason=reason)
 
     def examine(self, record: ConsentRecord, scope: Scope) -> None:
         """Raises the ``ConsentError`` that names what a record lacks for this scope."""

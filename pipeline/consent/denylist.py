@@ -61,9 +61,14 @@ class Denylist:
         database: Database,
         log: AuditLog,
         clock: Callable[[], float],
-        senses: Callable[[], FaceModels],
+        face_models: Callable[[], FaceModels],
     ) -> None:
-        self._database, self._log, self._clock, self._senses = database, log, clock, senses
+        self._database, self._log, self._clock, self._face_models = (
+            database,
+            log,
+            clock,
+            face_models,
+        )
         self._names = ProtectedNames(database)
 
     # -- the list ----------------------------------------------------------------------------
@@ -247,7 +252,7 @@ class Denylist:
 
     def _likenesses(self, record: ConsentRecord, face: bytes | None) -> Iterator[Likeness]:
         for other, marks, seen in self._others(record):
-            alike = compare(self._senses(), (record.fingerprint, face), (marks, seen))
+            alike = compare(self._face_models(), (record.fingerprint, face), (marks, seen))
             if alike is not None:
                 yield Likeness(other, *alike)
 
@@ -286,7 +291,7 @@ class Denylist:
         if not marks:
             return []
         compared = (
-            (record.id, compare(self._senses(), (marks, face), (record.fingerprint, theirs)))
+            (record.id, compare(self._face_models(), (marks, face), (record.fingerprint, theirs)))
             for record, theirs in self._people()
         )
         return [(consent_id, found) for consent_id, found in compared if found is not None]
@@ -296,7 +301,7 @@ class Denylist:
     ) -> tuple[bytes | None, bytes | None]:
         if picture is None:
             return None, None
-        return fingerprint_of(picture), self._senses().embedding(picture, points)
+        return fingerprint_of(picture), self._face_models().embedding(picture, points)
 
     def _figures(self, connection: sa.Connection | None = None) -> int:
         query = sa.select(state.c.value).where(state.c.name == "figures")

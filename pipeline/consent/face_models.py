@@ -112,14 +112,14 @@ class FaceModels:
         return cosine if cosine >= self.face.card.same else None
 
 
-def load_senses(face: Path | None, age: Path | None) -> FaceModels:
+def load_face_models(face: Path | None, age: Path | None) -> FaceModels:
     """Loads what is named. Raises ``PolicyInvalid``."""
-    senses = FaceModels(FaceModel(face) if face else None, FaceModel(age) if age else None)
-    if senses.face and senses.face.card.output != "embedding":
-        raise PolicyInvalid(f"{face} answers {senses.face.card.output}, not an embedding")
-    if senses.age and senses.age.card.output == "embedding":
+    face_models = FaceModels(FaceModel(face) if face else None, FaceModel(age) if age else None)
+    if face_models.face and face_models.face.card.output != "embedding":
+        raise PolicyInvalid(f"{face} answers {face_models.face.card.output}, not an embedding")
+    if face_models.age and face_models.age.card.output == "embedding":
         raise PolicyInvalid(f"{age} answers an embedding, not years or classes")
-    return senses
+    return face_models
 
 
 def _card(path: Path) -> Card:

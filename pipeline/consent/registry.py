@@ -24,8 +24,9 @@ from pipeline.consent.database import Database
 from pipeline.consent.denylist import Denylist
 from pipeline.consent.enrolments import Enrolments
 from pipeline.consent.erasure import Erasure
-from pipeline.consent.face_models import FaceModels, Points, load_senses
-from pipeline.consent.record_rows import COLUMNS, record_of, row_of
+from pipeline.consent.face_models import FaceModels, Points, load_face_models
+from pipeline.consent.record_rows import COLUMNS, record_of
+from pipeline.consent.record_writer import RecordWriter
 from pipeline.consent.records import (
     Checks,
     ConsentRecord,
@@ -37,12 +38,10 @@ from pipeline.consent.records import (
 )
 from pipeline.consent.registry_config import RegistryOverrides, placed
 from pipeline.consent.schema import consents
-from pipeline.consent.similarity import fingerprint_of
 from pipeline.consent.steady_clock import SteadyClock
 from pipeline.consent.unlock import Unlocked, remembered, settle, unlock
 from pipeline.errors import (
     ConsentInvalid,
-    ConsentMismatch,
     ConsentMissing,
     ConsentRevoked,
     ConsentTampered,
@@ -87,14 +86,18 @@ class Registry:
 
     def _open(self) -> None:
         opened = unlock(self.database, self.clock, self.where, self.setup)
-        self.vault, self.log, self.orders = opened.vault, opened.log, opened.orders
+        self.vault, self.log, self.settings = opened.vault, opened.log, opened.settings
         common = (self.database, self.log, self.clock)
-        self.policies = ActivePolicy(self.database, self.orders, self.setup.policy)
+        self.policies = ActivePolicy(self.database, self.settings, self.setup.policy)
         self.challenges = Challenges(*common)
-        self.denials = Denylist(*common, lambda: self.senses)
+        self.denials = Denylist(*common, lambda: self.face_models)
         self.enrolments = Enrolments(self.database, self.vault, self.log, self.clock)
+        self._writer = RecordWriter(
+            self.database, self.vault, self.log, self.challenges, self.denials,
+            lambda: self.face_models,
+        )  # fmt: skip
         self._erasure = Erasure(self.database, self.vault, self.log, self.clock, self.enrolments)
-        self.premises = opened.premises
+        self.config = opened.config
         if fault := self.fault:
             log.error("consent registry %s may only be read: %s", self.database.shown, fault)
             return
@@ -108,7 +111,7 @@ class Registry:
             )
         self.denials.adopt()
         self.denials.protect_public_figures()
-        self.premises = settle(self.database, opened, self.where, self.setup)
+        self.config = settle(self.database, opened, self.where, self.setup)
         if was_kept:  # else this may be an old copy, to which files of today look like orphans
             self._erasure.sweep()
 
@@ -118,11 +121,11 @@ class Registry:
         return self.log.ledger.fault()
 
     @cached_property
-    def senses(self) -> FaceModels:
+    def face_models(self) -> FaceModels:
         """What this installation can see, loaded when first asked for. ``PolicyInvalid``."""
-        if self.setup.senses is not None:
-            return self.setup.senses
-        return load_senses(placed(self.premises.face_model), placed(self.premises.age_model))
+        if self.setup.face_models is not None:
+            return self.setup.face_models
+        return load_face_models(placed(self.config.face_model), placed(self.config.age_model))
 
     @property
     def path(self) -> Path:
@@ -222,25 +225,7 @@ class Registry:
         """
         if held := self._select(consents.c.id == record.id):
             return held[0]
-        record = replace(record, revoked_at=None, erased_at=None)
-        face: bytes | None = None
-        if picture is not None:
-            record, face = self._seen(record, picture, points, shown)
-        like = self.denials.compared(record, face)
-        with self.vault.writing():
-            blob = None if evidence is None else self.vault.put(evidence)
-            try:
-                with self.database.write() as connection:
-                    record = self._bound(connection, record, evidence)
-                    alike = self.denials.found(connection, record, face, like)
-                    self._insert(connection, record, blob, face)
-                    self._tell(
-                        connection, "consent.recorded", record, actor, alike=alike, **_hashed(face)
-                    )
-            except BaseException:
-                if blob is not None:
-                    self.vault.delete(blob)
-                raise
+        self._writer.add(record, picture, shown, evidence, points, actor)
         return self.get(record.id)
 
     def verify(
@@ -251,10 +236,11 @@ class Registry:
         if unknown := sorted(set(outcomes) - set(known)):
             raise ConsentInvalid(f"there is no check {unknown[0]!r}, only {', '.join(known)}")
         record = self._alive(consent_id)
-        self._check_untouched(record)
+        self._writer.check_untouched(record)
         checks = Checks(**(record.checks.named() | dict(outcomes)))
         changed = replace(record, checks=checks, verified_by=by)
-        return self._rewrite(record, changed, "consent.verified", actor)
+        self._writer.rewrite(record, changed, "consent.verified", actor)
+        return self.get(record.id)
 
     def complete(
         self,
@@ -271,12 +257,13 @@ class Registry:
         Raises ``ConsentTampered`` for one that was signed and is so no longer.
         """
         record = self._alive(consent_id)
-        self._check_untouched(record)
-        changed, face = self._seen(record, picture, points)
+        self._writer.check_untouched(record)
+        changed, face = self._writer.seen(record, picture, points)
         changed = replace(
             changed, adult=adult or record.adult, birth_year=birth_year or record.birth_year
         )
-        return self._rewrite(record, changed, "consent.completed", actor, face)
+        self._writer.rewrite(record, changed, "consent.completed", actor, face)
+        return self.get(record.id)
 
     def revoke(
         self, consent_id: str, *, actor: str = "operator", reason: str = ""
@@ -298,7 +285,7 @@ class Registry:
 
     def erase_due(self, *, actor: str = "retention") -> list[str]:
         """Erases evidence, picture and landmarks of consents revoked long enough ago; their ids."""
-        return self._erasure.due(remembered(self.orders).retention_s, actor)
+        return self._erasure.due(remembered(self.settings).retention_s, actor)
 
     def override(self, consent_id: str, reason: str, *, actor: str = "operator") -> None:
         """Lifts protections for a subject whose own consent was verified; audited.
@@ -307,116 +294,8 @@ class Registry:
         """
         self.denials.override(self._alive(consent_id), reason, actor=actor)
 
-    # -- how a record is written -------------------------------------------------------------
-
-    def _seen(
-        self,
-        record: ConsentRecord,
-        picture: bytes,
-        points: Points | None,
-        shown: Image.Image | None = None,
-    ) -> tuple[ConsentRecord, bytes | None]:
-        """The record with what its picture shows; raises ``ConsentMismatch``."""
-        digest = sha256_of(picture)
-        if digest != record.image_sha256:
-            raise ConsentMismatch(
-                f"the record is for picture {record.image_sha256[:12]}, this one is {digest[:12]}"
-            )
-        marks = fingerprint_of(shown or picture)
-        face = self.senses.embedding(shown or picture, points)
-        years = self.senses.years(shown or picture, points)
-        return replace(record, fingerprint=marks, estimated_age=years), face
-
-    def _bound(
-        self, connection: sa.Connection, record: ConsentRecord, evidence: bytes | None
-    ) -> ConsentRecord:
-        """With the challenge used up, the evidence's hash, and the operator's signature."""
-        if record.challenge:
-            self.challenges.redeem(connection, record.challenge, record.subject, record.id)
-        if evidence is not None:
-            record = replace(
-                record,
-                evidence_sha256=sha256_of(evidence),
-                captured_at=record.captured_at or record.created_at,
-            )
-        return self._signed(record)
-
-    def _signed(self, record: ConsentRecord) -> ConsentRecord:
-        return replace(record, signature=self.vault.sign(record.canonical()))
-
-    def _insert(
-        self, connection: sa.Connection, record: ConsentRecord, blob: str | None, face: bytes | None
-    ) -> None:
-        row = row_of(record) | {"evidence_blob": blob, "face": face}
-        connection.execute(consents.insert().values(row))
-        self.database.bump(connection)
-
-    def _rewrite(
-        self,
-        before: ConsentRecord,
-        after: ConsentRecord,
-        action: str,
-        actor: str,
-        face: bytes | None = None,
-    ) -> ConsentRecord:
-        seen = face or not before.fingerprint
-        like = self.denials.compared(after, face) if seen else None
-        after = self._signed(after)
-        row = row_of(after) | ({} if face is None else {"face": face})
-        still = (
-            (consents.c.id == after.id)
-            & consents.c.revoked_at.is_(None)
-            & (consents.c.signature == before.signature)
-        )
-        with self.database.write() as connection:
-            if not connection.execute(consents.update().where(still).values(row)).rowcount:
-                raise ConsentRevoked(
-                    f"consent {after.id} was revoked or changed meanwhile: look at it again"
-                )
-            alike = self.denials.found(connection, after, face, like)
-            self.database.bump(connection)
-            self._tell(
-                connection, action, after, actor, before=before.digest, alike=alike, **_hashed(face)
-            )
-        return self.get(after.id)
-
-    def _tell(
-        self,
-        connection: sa.Connection,
-        action: str,
-        record: ConsentRecord,
-        actor: str,
-        **more: Any,
-    ) -> None:
-        self.log.append(
-            connection,
-            action,
-            actor=actor,
-            consent_id=record.id,
-            subject=record.subject,
-            record=record.digest,
-            picture=record.image_sha256,
-            checks={name: str(outcome) for name, outcome in record.checks.named().items()},
-            **more,
-        )
-
-    def _check_untouched(self, record: ConsentRecord) -> None:
-        """Raises ``ConsentTampered``: nothing is signed anew that was changed in between.
-
-        Only records of the first releases were never signed.
-        """
-        acts = ("consent.recorded", "consent.verified", "consent.completed")
-        with self.database.read() as connection:
-            signed = any(self.log.newest(connection, act, record.id) for act in acts)
-        if signed and not self.vault.vouches(record.canonical(), record.signature):
-            raise ConsentTampered(f"consent {record.id} is not what the operator signed")
-
     def _alive(self, consent_id: str) -> ConsentRecord:
         record = self.get(consent_id)
         if record.revoked_at is not None:
             raise ConsentRevoked(f"consent {consent_id} was revoked: nothing can be added to it")
         return record
-
-
-def _hashed(face: bytes | None) -> dict[str, str]:
-    return {} if face is None else {"face": sha256_of(face)}

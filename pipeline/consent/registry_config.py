@@ -25,7 +25,7 @@ class RegistryOverrides:
     """Settings named by one process; None: as stored in the registry.
 
     ``retention_s`` is how long evidence, picture and landmarks stay after a revocation.
-    ``policy`` is checked in addition to the registry's. ``senses`` replaces the model files.
+    ``policy`` is checked in addition to the registry's. ``face_models`` replaces the model files.
     ``grace_s`` is how long running sessions continue while the registry is unreachable.
     """
 
@@ -36,7 +36,7 @@ class RegistryOverrides:
     age_model: Path | None = None
     retention_s: float | None = None
     policy: Policy | None = None
-    senses: FaceModels | None = None
+    face_models: FaceModels | None = None
     grace_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class RegistryConfig:
             return cls(**content)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise PolicyInvalid(
-                f"the registry's premises say what this release does not know ({error!r:.80})"
+                f"the registry's configuration says what this release does not know ({error!r:.80})"
             ) from error
 
     def document(self) -> str:

@@ -22,7 +22,7 @@ def fingerprint_of(picture: bytes | Image.Image) -> bytes:
 
 
 def compare(
-    senses: FaceModels,
+    face_models: FaceModels,
     one: tuple[bytes | None, bytes | None],
     other: tuple[bytes | None, bytes | None],
 ) -> tuple[str, float] | None:
@@ -33,5 +33,5 @@ def compare(
         score = likeness(one[0], bytes(other[0]))
         if score >= SAME:
             return "picture", score
-    cosine = senses.same_face(one[1], other[1])
+    cosine = face_models.same_face(one[1], other[1])
     return None if cosine is None else ("face", cosine)

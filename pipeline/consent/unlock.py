@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from pipeline.consent.audit import AuditLog
 from pipeline.consent.database import Database
 from pipeline.consent.erasure import named_files
-from pipeline.consent.face_models import load_senses
+from pipeline.consent.face_models import load_face_models
 from pipeline.consent.ownership import copied_from
 from pipeline.consent.registry_config import RegistryConfig, RegistryOverrides, placed
 from pipeline.consent.schema import state
-from pipeline.consent.signed_settings import PREMISES, SignedSettings, newest
+from pipeline.consent.signed_settings import CONFIG, SignedSettings, newest
 from pipeline.consent.steady_clock import SteadyClock
 from pipeline.consent.vault import Vault
 from pipeline.errors import RegistryUnavailable
@@ -30,12 +30,12 @@ ACTOR: Final = "registry"
 
 @dataclass(frozen=True, slots=True)
 class Unlocked:
-    """An opened registry's vault, log and orders; ``premises`` as they were found."""
+    """An opened registry's vault, log and settings; ``config`` as it was found."""
 
     vault: Vault
     log: AuditLog
-    orders: SignedSettings
-    premises: RegistryConfig
+    settings: SignedSettings
+    config: RegistryConfig
 
 
 def unlock(
@@ -43,15 +43,15 @@ def unlock(
 ) -> Unlocked:
     """Opens the vault that ``setup`` names or the registry remembers. ``RegistryUnavailable``."""
     with database.read() as connection:
-        order = newest(connection, PREMISES)  # believed once its vault is open
+        setting = newest(connection, CONFIG)  # believed once its vault is open
         name = str(connection.scalar(sa.select(state.c.value).where(state.c.name == "id")))
         begun = not str(
             connection.scalar(sa.select(state.c.value).where(state.c.name == "audit"))
         ).startswith("0:")
-    premises = RegistryConfig.read(order.document) if order else RegistryConfig()
-    premises = premises.changed(setup, where)
-    keys = placed(premises.operator_key), placed(premises.evidence_key)
-    vault = Vault(premises.folder(where), *keys, make=not begun)
+    config = RegistryConfig.read(setting.document) if setting else RegistryConfig()
+    config = config.changed(setup, where)
+    keys = placed(config.operator_key), placed(config.evidence_key)
+    vault = Vault(config.folder(where), *keys, make=not begun)
     log = AuditLog(database, vault, clock, name)
     if begun:
         _check_owned(log, vault, database)
@@ -61,7 +61,7 @@ def unlock(
             f"{where} is a copy of {owner}, whose vault this is. It opens read-only: work"
             " with the other one, or remove that one first"
         )
-    return Unlocked(vault, log, SignedSettings(database, vault, log, clock), premises)
+    return Unlocked(vault, log, SignedSettings(database, vault, log, clock), config)
 
 
 def settle(
@@ -73,22 +73,22 @@ def settle(
     for models that cannot be used.
     """
     _check_owned(opened.log, opened.vault, database)  # of two who made keys at once, one goes on
-    held = remembered(opened.orders)
+    held = remembered(opened.settings)
     wanted = held.changed(setup, where)
     if wanted == held:
         return held
     if (wanted.vault, wanted.evidence_key) != (held.vault, held.evidence_key):
         _check_opens(opened.vault, database)
     if (wanted.face_model, wanted.age_model) != (held.face_model, held.age_model):
-        load_senses(placed(wanted.face_model), placed(wanted.age_model))
-    opened.orders.give(PREMISES, wanted.document(), actor=ACTOR)
+        load_face_models(placed(wanted.face_model), placed(wanted.age_model))
+    opened.settings.give(CONFIG, wanted.document(), actor=ACTOR)
     return wanted
 
 
-def remembered(orders: SignedSettings) -> RegistryConfig:
+def remembered(settings: SignedSettings) -> RegistryConfig:
     """What the registry remembers by now. Raises ``ConsentTampered``."""
-    order = orders.in_force(PREMISES)
-    return RegistryConfig.read(order.document) if order else RegistryConfig()
+    setting = settings.in_force(CONFIG)
+    return RegistryConfig.read(setting.document) if setting else RegistryConfig()
 
 
 def _check_owned(log: AuditLog, vault: Vault, database: Database) -> None:

@@ -40,8 +40,8 @@ def put(
 
 
 @registry_command(app)
-def premises(shell: Shell) -> None:
+def registry(shell: Shell) -> None:
     """Show where the registry, its vault, keys and models are."""
-    registry = shell.registry
-    held = asdict(remembered(registry.orders)) | {"vault": str(registry.vault.folder)}
-    shell.output.fields({"registry": registry.database.shown} | held)
+    opened = shell.registry
+    held = asdict(remembered(opened.settings)) | {"vault": str(opened.vault.folder)}
+    shell.output.fields({"registry": opened.database.shown} | held)

@@ -29,7 +29,7 @@ def open_registry(settings: Settings) -> Registry:
     )
     registry = Registry(settings.registry, setup=setup)
     try:
-        registry.senses  # noqa: B018  a model that cannot be used is refused now, not when needed
+        registry.face_models  # noqa: B018  a model that cannot be used is refused now, not when needed
     except BaseException:
         registry.close()
         raise

@@ -225,7 +225,7 @@ def test_a_policy_of_another_registry_is_no_policy(office: Office, tmp_path: Pat
     other.close()
 
 
-def test_an_order_that_fails_leaves_nothing(
+def test_a_setting_that_fails_leaves_nothing(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object, **__: object) -> None:
@@ -235,7 +235,7 @@ def test_an_order_that_fails_leaves_nothing(
     with pytest.raises(ConsentError):
         office.registry.policies.set(FACE)
     monkeypatch.undo()
-    assert office.registry.orders.in_force(POLICY) is None
+    assert office.registry.settings.in_force(POLICY) is None
     assert "policy.set" not in office.actions()
 
 

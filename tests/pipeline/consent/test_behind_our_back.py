@@ -91,14 +91,14 @@ def test_two_who_check_one_record_do_not_undo_each_other(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = office.write()
-    real = office.registry._signed
+    real = office.registry._writer._signed
 
     def meanwhile(after: object) -> object:
         monkeypatch.undo()
         office.registry.verify(record.id, {"face": Outcome.FAILED}, "the first")
         return real(after)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(office.registry, "_signed", meanwhile)
+    monkeypatch.setattr(office.registry._writer, "_signed", meanwhile)
     with pytest.raises(ConsentRevoked, match="changed meanwhile"):
         office.registry.verify(record.id, {"voice": Outcome.PASSED}, "the second")
     assert office.registry.get(record.id).checks.face is Outcome.FAILED

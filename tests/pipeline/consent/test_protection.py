@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import ImageOps
 
 from pipeline.consent import Kind, Outcome, Scope
-from pipeline.consent.face_models import FaceModels, load_senses
+from pipeline.consent.face_models import FaceModels, load_face_models
 from pipeline.consent.policy import Policy, load_policy
 from pipeline.consent.records import sha256_of
 from pipeline.errors import (
@@ -230,11 +230,11 @@ def brightness_model(folder: Path, name: str, weights: list[list[float]], card: 
 
 
 @pytest.fixture
-def senses(tmp_path: Path) -> FaceModels:
+def face_models(tmp_path: Path) -> FaceModels:
     eye = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     face = brightness_model(tmp_path, "face", eye, 'output = "embedding"\nsame = 0.995\n')
     age = brightness_model(tmp_path, "age", [[30.0], [30.0], [0.0]], 'output = "years"\n')
-    return load_senses(face, age)
+    return load_face_models(face, age)
 
 
 def coloured(red: int, green: int, blue: int) -> bytes:
@@ -243,9 +243,9 @@ def coloured(red: int, green: int, blue: int) -> bytes:
 
 
 def test_a_face_model_recognises_another_picture_of_a_protected_person(
-    opened: Opened, senses: FaceModels
+    opened: Opened, face_models: FaceModels
 ) -> None:
-    office = opened(senses=senses)
+    office = opened(face_models=face_models)
     office.registry.denials.add("Somebody Else", picture=coloured(200, 40, 40))
     with pytest.raises(ConsentDenied, match="face"):
         office.ask(enrol(office, coloured(220, 44, 44)))
@@ -253,10 +253,10 @@ def test_a_face_model_recognises_another_picture_of_a_protected_person(
 
 
 def test_an_age_model_is_asked_where_the_policy_says_so(
-    opened: Opened, senses: FaceModels, tmp_path: Path
+    opened: Opened, face_models: FaceModels, tmp_path: Path
 ) -> None:
     rule = policy(tmp_path, "[live]\nleast_age = 21\n")
-    office = opened(senses=senses, policy=rule)
+    office = opened(face_models=face_models, policy=rule)
     old, young = enrol(office, coloured(240, 240, 0)), enrol(office, coloured(60, 60, 0))
     assert old.estimated_age > 25 > 18 > young.estimated_age
     office.ask(old)
@@ -272,13 +272,13 @@ def test_models_that_cannot_be_used_are_refused_when_they_are_loaded(tmp_path: P
     broken = tmp_path / "face.onnx"
     broken.write_bytes(b"no model")
     with pytest.raises(PolicyInvalid, match="card"):
-        load_senses(broken, None)
+        load_face_models(broken, None)
     (tmp_path / "face.toml").write_text('output = "embedding"\n')
     with pytest.raises(PolicyInvalid, match="loaded"):
-        load_senses(broken, None)
+        load_face_models(broken, None)
     years = brightness_model(tmp_path, "age", [[1.0]] * 3, 'output = "years"\n')
     with pytest.raises(PolicyInvalid, match="not an embedding"):
-        load_senses(years, None)
+        load_face_models(years, None)
     (tmp_path / "age.toml").write_text(json.dumps({"a": 1}))
     with pytest.raises(PolicyInvalid):
-        load_senses(None, years)
+        load_face_models(None, years)

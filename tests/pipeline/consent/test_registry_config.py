@@ -172,8 +172,8 @@ def test_models_are_asked_whoever_writes_the_record(house: Open, tmp_path: Path)
     assert record.estimated_age is not None
     with pytest.raises(ConsentDenied, match="face"):
         command.ask(record)
-    assert house(face_model=NONE, age_model=NONE).registry.senses.face is None
-    assert house().registry.senses.age is None
+    assert house(face_model=NONE, age_model=NONE).registry.face_models.face is None
+    assert house().registry.face_models.age is None
 
 
 def test_the_servers_settings_are_remembered(tmp_path: Path) -> None:
@@ -181,17 +181,17 @@ def test_the_servers_settings_are_remembered(tmp_path: Path) -> None:
     open_registry(Settings(**named, retention_days=2.0)).close()  # type: ignore[arg-type]
     bare = open_registry(Settings(registry=named["registry"]))
     held = RegistryConfig(vault=str(tmp_path / "v"), retention_s=2 * 86_400.0)
-    assert bare.premises == held
+    assert bare.config == held
     bare.close()
     broken = Settings(registry=named["registry"], face_model=str(tmp_path / "no.onnx"))
     with pytest.raises(PolicyInvalid):
         open_registry(broken)
     again = open_registry(Settings(registry=named["registry"]))
-    assert again.premises == held, "what cannot be used is not remembered"
+    assert again.config == held, "what cannot be used is not remembered"
     again.close()
 
 
-def test_premises_that_were_changed_in_the_database_open_nothing(
+def test_configuration_that_was_changed_in_the_database_open_nothing(
     house: Open, tmp_path: Path
 ) -> None:
     office = house(retention_s=1000.0)
