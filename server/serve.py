@@ -20,6 +20,7 @@ from aiohttp import web
 from server.api import tls
 from server.api.app import OpenServer, build
 from server.api.middleware import MANAGER
+from server.observability.startup import Start
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,23 +36,27 @@ HTTP: Final[dict[str, Any]] = {
 async def serve(
     settings: Settings, open_server: OpenServer, announce: Callable[[str], None]
 ) -> None:
-    """Serves until a signal. Raises ``OSError`` when the port is taken, and
-    ``SettingsError`` when it would be open to all, or the certificate cannot be used."""
+    """Serves until a signal; ``announce`` gets the URL once calls are admitted.
+
+    Raises ``OSError`` when the port is taken, and ``SettingsError`` when it would be open to all,
+    or the certificate cannot be used.
+    """
     sys.setswitchinterval(SWITCH_S)
     wrapped = tls.context(settings)
     asked = _signals()
     runner = web.AppRunner(build(settings, open_server), **HTTP)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=wrapped)
-        await site.start()
-        announce(_url(settings, runner))
-        await asked.get()
-        await _drain(runner.app[MANAGER].drain(), asked)
-    finally:
-        await runner.cleanup()
-        for number in SIGNALS:  # the process ends, and with 0
-            signal.signal(number, signal.SIG_IGN)
+    async with Start(announce) as start:
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, settings.host, settings.port, ssl_context=wrapped)
+            await site.start()
+            start.listens(runner.app[MANAGER], _url(settings, runner))
+            await asked.get()
+            await _drain(runner.app[MANAGER].drain(), asked)
+        finally:
+            await runner.cleanup()
+            for number in SIGNALS:  # the process ends, and with 0
+                signal.signal(number, signal.SIG_IGN)
 
 
 def _signals() -> asyncio.Queue[int]:

@@ -7,8 +7,9 @@ the result is cached; the grant is requested anew for every session.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -16,6 +17,8 @@ from typing import Final, Protocol
 from pipeline.consent import ConsentGrant
 from pipeline.interface import Avatar
 from server.errors import NotFound, UnknownAvatar
+
+log = logging.getLogger(__name__)
 
 READY: Final = 32  # avatars kept ready; one of ``mini`` takes 25 MB
 MAKERS: Final = 2  # that are made ready at once, on threads that nobody else waits for
@@ -150,6 +153,17 @@ class Avatars:
             elif avatar in self._ready:
                 self._ready.move_to_end(avatar)
         return ready, grant
+
+    async def prepare(self, names: Iterable[str]) -> None:
+        """Makes these ready before anybody calls, as many as are kept; who cannot be is logged."""
+        chosen = list(names)[: self._most]
+        made = await asyncio.gather(*map(self._prepared, chosen), return_exceptions=True)
+        for name, failure in zip(chosen, made, strict=True):
+            if isinstance(failure, Exception):
+                log.warning("avatar %s is not ready: %s", name, failure)
+
+    async def _prepared(self, avatar: str) -> None:
+        await self.open(avatar, "warm-up")
 
     def _keep(self, avatar: str, ready: Avatar) -> None:
         self._ready[avatar] = ready

@@ -26,6 +26,7 @@ class Backend(Protocol):
     monitor: ConsentMonitor | None
     provenance: Provenance | None
     problem: str | None
+    stage: str  # of its start
     settled: asyncio.Event
 
     def check(self) -> None:

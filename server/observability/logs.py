@@ -72,5 +72,5 @@ def configure(level: str, as_json: bool) -> None:
     handler.setFormatter(Machines() if as_json else People())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("aiohttp.server").addFilter(Malformed())
-    for name in ("aiortc", "aioice", "libav", "aiohttp.access"):
+    for name in ("aiortc", "aioice", "libav", "aiohttp.access", "alembic"):
         logging.getLogger(name).setLevel("INFO" if level == "debug" else "WARNING")

@@ -62,6 +62,7 @@ class SessionManager:
         self.timing = StreamTiming()  # the model's, once a stream has said so
         self.provenance: Provenance | None = None  # who may be recorded, how files are signed
         self.problem: str | None = None  # why warm-up failed
+        self.stage = "reading avatars"  # of warm-up
         self.h264 = ("", "not looked for yet")  # its encoder, and why that one
         self.voices: Voices = NoVoices()  # that read text; the bootstrap's, as are answers
         self.tasks, self.answers = Tasks(), Answers()
@@ -84,7 +85,11 @@ class SessionManager:
         aiortc_adapter.own_orphans(asyncio.get_running_loop())
         self.tasks.start("engine", self._engine.run, restart=True)
         await self.avatars.load()
+        self.stage = "measuring what a call costs"
         self.cost = await self._measure()
+        self.stage = "preparing avatars"
+        await self.avatars.prepare(self._first_called())
+        self.stage = "opening voices"
         total = self.settings.slots or self.cost.slots()
         self.h264 = await asyncio.to_thread(h264_encoder)
         await self.voices.open()
@@ -102,6 +107,11 @@ class SessionManager:
             total, self.timing.fps, self.timing.step_s * 1e3, self.cost.generate_s * 1e3,
             self.cost.media_s * 1e3,
         )  # fmt: skip
+
+    def _first_called(self) -> list[str]:
+        """Whose first call shall be as quick as any; measuring has prepared the default one."""
+        wanted, cards = self.settings.avatars_warm, self.avatars.cards()
+        return [c.id for c in cards if wanted == "all" or (wanted == "bundled" and c.synthetic)]
 
     async def drain(self) -> None:
         """Admits no further sessions, notifies running ones, waits up to ``drain_s``."""

@@ -66,5 +66,5 @@ def fake_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def real_server() -> Iterator[str]:
     """``run_server.py`` with the bundled model."""
-    with serving("run_server.py", "--drain-s", "1") as url:
+    with serving("run_server.py", "--drain-s", "1", "--avatars-warm", "default") as url:
         yield url

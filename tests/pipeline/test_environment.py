@@ -21,6 +21,7 @@ from pipeline import onnx_runtime
 from pipeline.models.mini import kernel_cache
 
 ROOT = Path(__file__).parents[2]
+SERVER = ("run_server.py", "--port", "0", "--avatars-warm", "default")
 NOBODY = 65_534
 # Some pythons lie in a home folder: they may be read then, and nothing may be written.
 _AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
@@ -84,7 +85,7 @@ def test_an_account_that_owns_neither_code_nor_cache_renders_and_serves(
     assert made.returncode == 0 and "Traceback" not in made.stderr, made.stderr
     assert made.stderr.count("kernels are kept in") == 1
     assert (state / "out.mp4").stat().st_uid == NOBODY
-    said = ready([*_AS_NOBODY, sys.executable, "run_server.py", "--port", "0", *registry],
+    said = ready([*_AS_NOBODY, sys.executable, *SERVER, *registry],
                  variables, state / "log")  # fmt: skip
     assert "Continuum is at" in said and "Traceback" not in said
 
@@ -120,9 +121,7 @@ def test_nothing_leaves_loopback_and_nothing_is_written_elsewhere(
                "trace=connect,sendto,sendmsg,openat,mkdir,rename", sys.executable]  # fmt: skip
     registry = ["--registry", str(state / "registry" / "consents.sqlite")]
     if what == "server":
-        said = ready(
-            [*command, "run_server.py", "--port", "0", *registry], variables, state / "log"
-        )
+        said = ready([*command, *SERVER, *registry], variables, state / "log")
         assert "Continuum is at" in said
     else:
         command += ["-m", "pipeline.render", "--avatar", "mira", "--audio", str(speech_file),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
+
 from server.avatars.catalog import Avatars, Card
+from server.errors import ConsentRequired
 from tests.fakes_server import FakeAvatar, FakeGrant, FakeSource
 
 
@@ -29,3 +34,25 @@ async def test_those_called_last_stay_ready_and_no_more_than_may_be() -> None:
         ready, grant = await avatars.open(name)
         assert ready == FakeAvatar(name) and grant == FakeGrant(name)
     assert crowd.made == ["a", "b", "c", "b"], "b was called before a when c came"
+
+
+async def test_who_is_prepared_is_not_made_ready_again_by_the_first_call() -> None:
+    crowd = Crowd()
+    avatars = Avatars(crowd, ready=3)
+    await avatars.load()
+    await avatars.prepare("abcd")
+    assert sorted(crowd.made) == ["a", "b", "c"], "as many as are kept"
+    await avatars.open("b")
+    assert len(crowd.made) == 3
+
+
+async def test_who_may_not_be_prepared_is_logged_and_stops_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    crowd = Crowd()
+    crowd.refusal = ConsentRequired("Consent was revoked.")
+    avatars = Avatars(crowd)
+    await avatars.load()
+    with caplog.at_level(logging.WARNING):
+        await avatars.prepare(["a"])
+    assert "avatar a is not ready: Consent was revoked." in caplog.text and not crowd.made
