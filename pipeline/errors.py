@@ -7,8 +7,7 @@
     │   ├── ConsentScopeDenied    the record does not cover this use
     │   ├── ConsentExpired        the record has run out
     │   ├── ConsentRevoked        the record was withdrawn
-    │   ├── ConsentInvalid        the record to be written is incomplete
-    │   ├── ConsentIncomplete     the record lacks what this release asks for
+    │   ├── ConsentInvalid, ConsentIncomplete  the record lacks what this release asks for
     │   ├── ConsentTampered       the record is not what the operator signed
     │   ├── ConsentUnverified     checks that the policy requires were not made
     │   ├── ConsentCheckFailed    a check of the evidence failed
@@ -33,24 +32,18 @@
     ├── PictureError          the reference picture
     │   ├── PictureMissing, PictureUnreadable, PictureTooSmall, PictureTooLarge,
     │   ├── PictureAnimated, PictureTooCostly, LandmarksMissing, LandmarksInvalid
-    │   ├── PersonNotFound        the picture and its landmarks show no person that can be fitted
-    │   └── SeveralPeople, FaceTooSmall, FaceTurned, FaceCovered  whom a picture may not show
+    │   └── PersonNotFound, SeveralPeople, FaceTooSmall, FaceTurned, FaceCovered
     ├── AudioError            the speech
-    │   ├── AudioMissing, AudioUnreadable, AudioEmpty, AudioTruncated
-    │   └── AudioNotFinite        NaN or infinite samples
+    │   └── AudioMissing, AudioUnreadable, AudioEmpty, AudioTruncated, AudioNotFinite
     ├── ModelError            weights and configuration
-    │   ├── ModelUnknown, ModelDamaged
-    │   ├── ModelUnsafe           a pickle that would run code
+    │   ├── ModelUnknown, ModelDamaged, ModelUnsafe (a pickle that would run code)
     │   ├── ModelMismatch         weights of another model, or used outside their training
     │   ├── ModelTooLarge         it does not fit into this memory
     │   └── BackendRefused        a fast path is absent or failed its self-check
-    ├── StreamError
-    │   ├── StreamClosed
-    │   └── StreamOverrun         more speech was pushed than a stream may hold
+    ├── StreamError: StreamClosed, StreamOverrun (more speech was pushed than it may hold)
     └── OutputError           the file to be written
-        ├── OutputFolderMissing, OutputUnwritable, OutputSizeInvalid
+        ├── OutputFolderMissing, OutputUnwritable, OutputSizeInvalid, OutputFull
         ├── BackgroundInvalid     no background of this name, or the person cannot be cut out
-        ├── OutputFull            no space left
         └── SealUnusable, LabelInvalid  its provenance cannot be signed, its mark not be left out
 
 Every leaf has a stable ``code`` for machines, says in its message what is wrong and what to do,

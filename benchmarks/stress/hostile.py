@@ -26,7 +26,7 @@ from aiortc.mediastreams import AudioStreamTrack
 from google_crc32c import value as crc32c
 
 from benchmarks import process
-from benchmarks.fuzz_doors import LINES, OFFER, SDP, TRICKLE
+from benchmarks.fuzz.inputs import LINES, OFFER, SDP, TRICKLE
 from benchmarks.live import server
 from client.caller import Caller
 from client.microphone import RATE, Microphone

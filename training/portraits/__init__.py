@@ -3,6 +3,6 @@
 The people are posed by ``pipeline.models.mini.rig.body`` and rendered by Blender's Cycles (``bpy``,
 Python 3.11), so the picture, its mask and its fit agree by construction. One file per noun:
 ``cast`` says who they are, ``figure`` poses them, ``smooth`` subdivides, ``skin``, ``eyes``,
-``hair``, ``groom`` and ``wardrobe`` dress them, ``studio`` lights and films them, ``bundle`` writes
-the avatar folder.
+``hair``, ``haircuts``, ``facial_hair`` and ``wardrobe`` dress them, ``studio`` lights and films
+them, ``bundle`` writes the avatar folder.
 """

@@ -17,7 +17,7 @@ from pipeline.models.mini.rig.state import NAMES, neutral
 from training.director.performer import rest_state
 from training.portraits.backdrop import Backdrop
 from training.portraits.cloth import Cloth
-from training.portraits.groom import Cut
+from training.portraits.hair_growth import Cut
 from training.portraits.skin import Complexion, Rgb
 from training.portraits.wardrobe import Outfit
 

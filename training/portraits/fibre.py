@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.portraits import groom
+from training.portraits import facial_hair, haircuts
 from training.portraits.blend import Graph, add_curves
 from training.portraits.figure import Figure, Surface
 from training.portraits.hair import Strands
+from training.portraits.hair_growth import Cut
 from training.portraits.skin import Rgb, linear
 
 Floats = NDArray[np.float32]
@@ -23,7 +24,7 @@ def add_all(
     rest: Figure,
     before: Surface,
     after: Surface,
-    cut: groom.Cut,
+    cut: Cut,
     rng: np.random.Generator,
     share: float = 1.0,
 ) -> None:
@@ -37,13 +38,13 @@ def add_all(
         curves = strands.follow(before, after, skull)
         add_curves(name, curves, taper(curves, width), paint, {"ring": strands.ring})
 
-    for i, strands in enumerate(groom.head_hair(rest, before, cut, rng)):
+    for i, strands in enumerate(haircuts.head_hair(rest, before, cut, rng)):
         film(f"hair-{i}", strands, HEAD, main)
-    film("brows", groom.brows(rest, before, cut, rng), BROW, brow)
-    beard = groom.beard(rest, before, cut, rng)
+    film("brows", facial_hair.brows(rest, before, cut, rng), BROW, brow)
+    beard = facial_hair.beard(rest, before, cut, rng)
     if beard is not None:
         film("beard", beard, BEARD, main)
-    curves = groom.lashes(figure, cut, rng)
+    curves = facial_hair.lashes(figure, cut, rng)
     black = material("lash", (0.07, 0.05, 0.045), 0.0)
     add_curves("lashes", curves, taper(curves, LASH), black, {"ring": rng.random(len(curves))})
 

@@ -16,7 +16,7 @@ from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import neutral, state
-from training.portraits import eyes, fibre, groom, skin, studio, wardrobe
+from training.portraits import eyes, fibre, hair_growth, skin, studio, wardrobe
 from training.portraits.blend import add_mesh
 from training.portraits.cast import Character
 from training.portraits.figure import Figure, Template
@@ -94,8 +94,8 @@ def build(character: Character, rest: Figure, figure: Figure, hair: float) -> No
     template, drop = figure.template, wardrobe.hidden(figure, character.outfit)
     before = rest.surface("body", drop=drop)
     after = figure.surface("body", drop=drop)
-    scalp = groom.scalp(template, before, cut) * (cut.style != "bald")
-    painted = skin.paint(template, after, look, scalp, groom.beard_area(template, before))
+    scalp = hair_growth.scalp(template, before, cut) * (cut.style != "bald")
+    painted = skin.paint(template, after, look, scalp, hair_growth.beard_area(template, before))
     add_mesh("skin", after.points, after.faces, skin.material(look), painted)
     mouth = figure.piece("tongue")
     add_mesh("tongue", mouth.points, mouth.faces, skin.plain("tongue", (0.66, 0.33, 0.32), 0.35))

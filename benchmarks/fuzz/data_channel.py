@@ -1,4 +1,4 @@
-"""The data channel as a door: messages over the connection of a call that goes on.
+"""The data channel as a target: messages over the connection of a call that goes on.
 
 A caller of aiortc says what was drawn, then pings; what the server sent before the pong is its
 answer. Everything that it sends must be JSON that a browser reads. After so many refusals it closes
@@ -15,7 +15,8 @@ from typing import Any, Final, NoReturn, Self
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamTrack
 
-from benchmarks.fuzz_doors import MESSAGES, SDP, WORDS, ServerDoor
+from benchmarks.fuzz.http import ServerTarget
+from benchmarks.fuzz.inputs import MESSAGES, SDP, WORDS
 
 WAIT_S: Final = 20.0
 MORE: Final = [
@@ -30,7 +31,7 @@ class Dead(Exception):
     """The call, or the server, did not outlive a message."""
 
 
-class LiveDoor(ServerDoor):
+class DataChannelTarget(ServerTarget):
     """Messages of a caller, one call after the other."""
 
     flags = ("--message-rate", "10000", "--message-burst", "100000")
@@ -148,4 +149,4 @@ def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
-DOOR: Final = LiveDoor("channel", 2, [*MESSAGES, *MORE], "", "", WORDS)
+TARGET: Final = DataChannelTarget("channel", 2, [*MESSAGES, *MORE], "", "", WORDS)

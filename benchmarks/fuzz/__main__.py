@@ -1,9 +1,10 @@
-"""``python -m benchmarks.fuzz``: feeds every door with what nobody meant to send, and counts.
+"""``python -m benchmarks.fuzz``: feeds every target with what nobody meant to send, and counts.
 
 Inputs are drawn by hypothesis: whole ones, mutated ones (bytes changed, cut, doubled, spliced) and
-pure noise. A door may refuse with its own errors; anything else that it raises, every answer of 500
-or more, and growth of memory are findings. ``--door`` names single doors, ``--inputs`` is the sum
-over all of them; the same ``--seed`` gives the same inputs. Exit status 1 when something was found.
+pure noise. A target may refuse with its own errors; anything else that it raises, every answer of
+500 or more, and growth of memory are findings. ``--target`` names single ones, ``--inputs`` is the
+sum over all of them; the same ``--seed`` gives the same inputs. Exit status 1 when something was
+found.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, given, seed, settings, strategies as st
 
-from benchmarks import fuzz_doors, fuzz_live
-from benchmarks.fuzz_doors import Door
+from benchmarks.fuzz import data_channel, http
+from benchmarks.fuzz.targets import TARGETS, Target
 from benchmarks.process import footprint
 
 BATCH: Final = 200  # draws; hypothesis remembers what it drew, a fresh run forgets it
-BUNCH: Final = 16  # inputs of one draw: drawing takes longer than most doors do
+BUNCH: Final = 16  # inputs of one draw: drawing takes longer than most targets do
 NOISE: Final = 400
-ALL: Final[list[Door]] = [*fuzz_doors.ALL, fuzz_live.DOOR]
+ALL: Final[list[Target]] = [*TARGETS, *http.TARGETS, data_channel.TARGET]
 
 
 @dataclass(slots=True)
 class Report:
-    """What came of one door."""
+    """What came of one target."""
 
-    door: str
+    target: str
     inputs: int = 0
     taken: int = 0
     refused: int = 0
     unhandled: int = 0
     server_errors: int = 0
     seconds: float = 0.0
-    grown_mb: float = 0.0  # of the process behind the door, after the first tenth
+    grown_mb: float = 0.0  # of the process behind it, after the first tenth
     kinds: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
 
@@ -93,19 +94,19 @@ def _mutate(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> 
         data[at:at] = chance.choice(tokens)
 
 
-def drive(door: Door, inputs: int, first: int) -> Report:
-    """Feeds one door."""
-    report = Report(door.name)
+def drive(target: Target, inputs: int, first: int) -> Report:
+    """Feeds one target."""
+    report = Report(target.name)
     began, tenth, early = time.perf_counter(), max(1, inputs // 10), 0.0
-    with door:
+    with target:
         while report.inputs < inputs:
             wanted = (tenth if not early else inputs) - report.inputs
-            _batch(door, report, min(BATCH, -(-wanted // BUNCH)), first + report.inputs)
+            _batch(target, report, min(BATCH, -(-wanted // BUNCH)), first + report.inputs)
             gc.collect()
             if not early:
-                early = memory_mb(door.pid)
-        report.grown_mb = round(memory_mb(door.pid) - early, 1)
-        complaints = door.complaints()
+                early = memory_mb(target.pid)
+        report.grown_mb = round(memory_mb(target.pid) - early, 1)
+        complaints = target.complaints()
         report.unhandled += len(complaints)
         report.findings += complaints[:3]
         report.taken = report.kinds["taken"]
@@ -122,7 +123,7 @@ def memory_mb(pid: int) -> float:
     return footprint(pid).memory_mb
 
 
-def _batch(door: Door, report: Report, count: int, number: int) -> None:
+def _batch(target: Target, report: Report, count: int, number: int) -> None:
     @seed(number)
     @settings(
         max_examples=count,
@@ -131,16 +132,16 @@ def _batch(door: Door, report: Report, count: int, number: int) -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(mutated(door.seeds, door.tokens))
+    @given(mutated(target.seeds, target.tokens))
     def feed(bunch: list[bytes]) -> None:
         for data in bunch:
             report.inputs += 1
-            _one(door.feed, data, report)
+            _one(target.feed, data, report)
 
     before = report.inputs
     feed()
     if report.inputs == before:
-        raise RuntimeError(f"no input was drawn for {door.name}")
+        raise RuntimeError(f"no input was drawn for {target.name}")
 
 
 def _one(feed: Callable[[bytes], str], data: bytes, report: Report) -> None:
@@ -160,19 +161,19 @@ def _one(feed: Callable[[bytes], str], data: bytes, report: Report) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    doors = {door.name: door for door in ALL}
+    targets = {target.name: target for target in ALL}
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
-    parser.add_argument("--inputs", type=int, default=20_000, help="over all doors")
-    parser.add_argument("--door", action="append", choices=sorted(doors), help="only this one")
+    parser.add_argument("--inputs", type=int, default=20_000, help="over all targets")
+    parser.add_argument("--target", action="append", choices=sorted(targets), help="only this one")
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--json", action="store_true", help="only the JSON line")
     given_ = parser.parse_args(argv)
-    chosen = [doors[name] for name in given_.door or doors]
-    whole = sum(door.weight for door in chosen)
+    chosen = [targets[name] for name in given_.target or targets]
+    whole = sum(target.weight for target in chosen)
     reports = []
-    for door in chosen:
-        count = max(20, given_.inputs * door.weight // whole)
-        reports.append(drive(door, count, given_.seed * 1_000_000))
+    for target in chosen:
+        count = max(20, given_.inputs * target.weight // whole)
+        reports.append(drive(target, count, given_.seed * 1_000_000))
         if not given_.json:
             _show(reports[-1])
     print(json.dumps([_plain(report) for report in reports]))
@@ -181,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _show(report: Report) -> None:
     print(
-        f"{report.door:<10} {report.inputs:>8} inputs, {report.taken:>7} taken,"
+        f"{report.target:<10} {report.inputs:>8} inputs, {report.taken:>7} taken,"
         f" {report.refused:>7} refused, {report.unhandled} unhandled,"
         f" {report.server_errors} x 500, {report.grown_mb:+.1f} MB, {report.seconds:.0f} s"
     )

@@ -1,0 +1,1 @@
+"""Fuzzing of everything that takes a stranger's bytes: ``python -m benchmarks.fuzz``."""
