@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.media.background import Background
 from server.avatars.catalog import Card
 
 RATE = 16_000
@@ -21,6 +22,7 @@ class FakeFrame:
     image: NDArray[np.uint8]
     index: int
     media_time: int
+    matte: NDArray[np.uint8] | None = None
 
 
 @dataclass(slots=True)
@@ -157,6 +159,9 @@ class FakeAvatar:
     def size(self) -> tuple[int, int]:
         return self.width, self.height
 
+    def before(self, background: Background) -> FakeAvatar:
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class FakeGrant:
@@ -198,8 +203,8 @@ class FakeSource:
             raise self.refusal
         return FakeGrant(avatar)
 
-    def enrol(self, avatar: str, grant: object) -> FakeAvatar:
-        return FakeAvatar(avatar, self.size, self.size)
+    def enrol(self, avatar: str, grant: object, size: tuple[int, int] | None = None) -> FakeAvatar:
+        return FakeAvatar(avatar, *(size or (self.size, self.size)))
 
 
 def _picture() -> bytes:

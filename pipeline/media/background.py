@@ -45,23 +45,30 @@ class Background:
 
 
 def read_background(text: str) -> Background:
-    """The background that ``green``, ``transparent``, a colour or a picture file names.
+    """The background that a picture file or, as for ``read_colour``, a word names.
 
-    Colours are those of CSS: names, ``#rrggbb``, ``rgb(0, 177, 64)``. Raises ``BackgroundInvalid``,
-    or a ``PictureError`` for a file that is no picture.
+    Raises ``BackgroundInvalid``, or a ``PictureError`` for a file that is no picture.
+    """
+    if (path := Path(text)).exists():
+        return Background(picture=load_picture(hash_picture(path)).pixels)
+    return read_colour(text)
+
+
+def read_colour(text: str) -> Background:
+    """The background that ``green``, ``transparent`` or a colour names; opens no file.
+
+    Colours are those of CSS: names, ``#rrggbb``, ``rgb(0, 177, 64)``. Raises ``BackgroundInvalid``.
     """
     if text == TRANSPARENT:
         return Background()
     if text == "green":
         return Background(GREEN)
-    if (path := Path(text)).exists():
-        return Background(picture=load_picture(hash_picture(path)).pixels)
     try:
         red, green, blue, *_ = ImageColor.getrgb(text)
     except ValueError as error:
         raise BackgroundInvalid(
-            f"background {text!r} is no file and no colour: name a picture, green, transparent"
-            " or a colour such as #202830"
+            f"background {text[:60]!r} is no file and no colour: name a picture, green,"
+            " transparent or a colour such as #202830"
         ) from error
     return Background((red, green, blue))
 
@@ -76,3 +83,8 @@ def cut_out(over_black: U8, over_white: U8) -> tuple[U8, U8]:
     full = np.maximum(matte, 1).astype(np.uint16)[..., None]
     colours = np.minimum((over_black * np.uint16(255) + full // 2) // full, 255)
     return np.where(matte[..., None] > 0, colours, 0).astype(np.uint8), matte
+
+
+def beside(image: U8, matte: U8) -> U8:
+    """A picture (H, 2 W, 3): the person at the left, the matte as greys at the right."""
+    return np.hstack([image, np.repeat(matte[..., None], 3, axis=2)])

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field, InstanceOf, Strict, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, Strict, WithJsonSchema
 
 from pipeline.consent import Kind, Outcome, Scope
 from server.rtc.data_channel import MAX_ID, MAX_PROMPT, MAX_TEXT
+from server.sessions.framing import BACKGROUNDS, SIZE_NAMES, check_background, check_size
 from server.speech.resampling import LEAST, MOST
 
 MAX_PAGE: Final = 1000
@@ -41,6 +42,10 @@ class NewSession:
     measure: Annotated[Switch, Field(description="true or false (in a query also 1 or 0)")] = False
     listen: Annotated[Switch, Field(description="true or false (in a query also 1 or 0)")] = False
     answers: Annotated[Switch, Field(description="true or false (in a query also 1 or 0)")] = False
+    size: Annotated[str, AfterValidator(check_size), Field(description=SIZE_NAMES)] = ""
+    background: Annotated[str, AfterValidator(check_background), Field(description=BACKGROUNDS)] = (
+        ""
+    )
 
 
 Id = Annotated[str, Field(max_length=MAX_ID, description=f"text of at most {MAX_ID} characters")]

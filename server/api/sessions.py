@@ -153,4 +153,7 @@ def own(request: web.Request) -> Session:
 
 def options_of(asked: NewSession) -> Options:
     listen = asked.listen or asked.answers
-    return Options(asked.avatar, asked.prompt, asked.seed, asked.measure, asked.answers, listen)
+    return Options(
+        asked.avatar, asked.prompt, asked.seed, asked.measure, asked.answers, listen,
+        asked.size, asked.background,
+    )  # fmt: skip

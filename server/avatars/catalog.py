@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from pipeline.consent import ConsentGrant
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 READY: Final = 32  # avatars kept ready; one of ``mini`` takes 25 MB
 MAKERS: Final = 2  # that are made ready at once, on threads that nobody else waits for
+
+
+_Key = tuple[str, tuple[int, int] | None]  # an avatar and the size of its frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,10 @@ class Source(Protocol):
     def grant(self, avatar: str, session: str = "") -> ConsentGrant:
         """A fresh consent grant for a session. Raises the pipeline's ``ConsentError``."""
 
-    def enrol(self, avatar: str, grant: ConsentGrant) -> Avatar:
-        """The avatar, ready to be opened."""
+    def enrol(
+        self, avatar: str, grant: ConsentGrant, size: tuple[int, int] | None = None
+    ) -> Avatar:
+        """The avatar at a size or the model's default, ready to be opened."""
 
 
 class Enrolment(Protocol):
@@ -92,8 +98,8 @@ class Avatars:
         self._enrolment = enrolment
         self._most = ready
         self._cards: dict[str, Card] = {}
-        self._ready: OrderedDict[str, Avatar] = OrderedDict()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._ready: OrderedDict[_Key, Avatar] = OrderedDict()
+        self._locks: dict[_Key, asyncio.Lock] = {}
         self._loading = asyncio.Lock()  # what was read first must not come last
         self._makers = ThreadPoolExecutor(MAKERS, thread_name_prefix="avatars")
 
@@ -104,7 +110,8 @@ class Avatars:
             before, self._cards = self._cards, {card.id: card for card in cards}
         for name, card in before.items():
             if self._cards.get(name) != card:
-                self._ready.pop(name, None)
+                for key in [key for key in self._ready if key[0] == name]:
+                    del self._ready[key]
 
     @property
     def enrolment(self) -> Enrolment:
@@ -139,19 +146,24 @@ class Avatars:
         held = self.card(avatar).picture
         return held if isinstance(held, bytes) else await asyncio.to_thread(held)
 
-    async def open(self, avatar: str, session: str = "") -> tuple[Avatar, ConsentGrant]:
-        """The avatar and a fresh grant for it, which is bound to the session."""
+    async def open(
+        self, avatar: str, session: str = "", size: tuple[int, int] | None = None
+    ) -> tuple[Avatar, ConsentGrant]:
+        """The avatar at a size, the model's by default, and a fresh grant for it, which is bound to
+        the session."""
         card = self.card(avatar)
         grant = await asyncio.to_thread(self._source.grant, avatar, session)
-        async with self._locks.setdefault(avatar, asyncio.Lock()):
-            ready = self._ready.get(avatar)
+        key = avatar, size
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            ready = self._ready.get(key)
             if ready is None:
                 loop = asyncio.get_running_loop()
-                ready = await loop.run_in_executor(self._makers, self._source.enrol, avatar, grant)
+                enrol = partial(self._source.enrol, avatar, grant, size)
+                ready = await loop.run_in_executor(self._makers, enrol)
                 if self._cards.get(avatar) == card:  # neither removed nor enrolled anew meanwhile
-                    self._keep(avatar, ready)
-            elif avatar in self._ready:
-                self._ready.move_to_end(avatar)
+                    self._keep(key, ready)
+            elif key in self._ready:
+                self._ready.move_to_end(key)
         return ready, grant
 
     async def prepare(self, names: Iterable[str]) -> None:
@@ -165,7 +177,7 @@ class Avatars:
     async def _prepared(self, avatar: str) -> None:
         await self.open(avatar, "warm-up")
 
-    def _keep(self, avatar: str, ready: Avatar) -> None:
-        self._ready[avatar] = ready
+    def _keep(self, key: _Key, ready: Avatar) -> None:
+        self._ready[key] = ready
         while len(self._ready) > self._most:
             self._ready.popitem(last=False)

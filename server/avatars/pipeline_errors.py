@@ -10,6 +10,7 @@ from pipeline.errors import (
     AvatarError,
     AvatarNameInvalid,
     AvatarsFull,
+    BackgroundInvalid,
     ConsentError,
     ConsentMissing,
     ContinuumError,
@@ -43,6 +44,7 @@ PROBLEMS: Final[Problems] = (
     (AvatarNameInvalid, AvatarRefused),
     (AvatarError, AvatarUnusable),
     (PictureError, PictureRefused),
+    (BackgroundInvalid, PictureRefused),
     (ModelError, ModelUnusable),
 )  # the first that fits; anything else is our own fault, and 500
 RECORD_PROBLEMS: Final[Problems] = (

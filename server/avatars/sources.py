@@ -49,10 +49,12 @@ class Bundled:
                 find_avatar(avatar), Scope.LIVE, session=session, actor="server"
             )
 
-    def enrol(self, avatar: str, grant: ConsentGrant) -> Avatar:
-        """The avatar at the model's default size."""
+    def enrol(
+        self, avatar: str, grant: ConsentGrant, size: tuple[int, int] | None = None
+    ) -> Avatar:
+        """The avatar at a size, or at the model's default."""
         with translated():
-            enrolled = GrantedAvatar(grant).prepare(self._pipeline)
+            enrolled = GrantedAvatar(grant).prepare(self._pipeline, size)
         for notice in set(self._pipeline.notices) - self._told:
             self._told.add(notice)
             log.warning("%s", notice)
@@ -103,13 +105,15 @@ class AvatarSources:
         with translated():
             return self._catalog.grant(own, Scope.LIVE, session=session, actor="server")
 
-    def enrol(self, avatar: str, grant: ConsentGrant) -> Avatar:
-        """The avatar at the model's default size."""
+    def enrol(
+        self, avatar: str, grant: ConsentGrant, size: tuple[int, int] | None = None
+    ) -> Avatar:
+        """The avatar at a size, or at the model's default."""
         own = self._own.get(avatar)
         if own is None:
-            return self._bundled.enrol(avatar, grant)
+            return self._bundled.enrol(avatar, grant, size)
         with translated():
-            return self._catalog.read(own, grant).prepare(self._pipeline)
+            return self._catalog.read(own, grant).prepare(self._pipeline, size)
 
     def _is_sound(self, avatar: Enrolled) -> bool:
         """Whether its picture can be read; looked at once."""

@@ -25,6 +25,8 @@ class Options:
     measure: bool = False
     answers: bool = False  # what the peer says and asks is answered
     listen: bool = False  # the peer's speech is not performed: utterances alone are
+    size: str = ""  # of pictures, as ``framing.size_of`` reads it
+    background: str = ""  # behind the person, as ``framing.background_of`` reads it
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from server.rtc import aiortc_adapter, udp
 from server.sessions.admission import Cost, Slots
 from server.sessions.capacity import cores, measure
 from server.sessions.engine import Engine
+from server.sessions.framing import background_of, size_of
 from server.sessions.load_monitor import LoadMonitor
 from server.sessions.options import Limits, Options, delay_limits
 from server.sessions.session import Session
@@ -244,13 +245,19 @@ class SessionManager:
     async def _stream(
         self, options: Options, session: str
     ) -> tuple[AvatarStream, tuple[int, int], ConsentGrant]:
-        avatar, grant = await self.avatars.open(options.avatar, session)
+        size, background = size_of(options.size), background_of(options.background)
+        avatar, grant = await self.avatars.open(options.avatar, session, size)
+        if background is not None:
+            with translated():
+                avatar = avatar.before(background)
 
         def opened() -> AvatarStream:
             with translated():
                 return self._model.open(avatar, grant, prompt=options.prompt, seed=options.seed)
 
-        return await self._engine.open(opened), avatar.size, grant
+        width, height = avatar.size
+        shown = (2 * width, height) if background and background.transparent else avatar.size
+        return await self._engine.open(opened), shown, grant
 
     def _limits(self) -> Limits:
         delay = delay_limits(self.settings, self.timing, self.cost)

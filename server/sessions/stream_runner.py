@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.interface import AvatarFrame, AvatarStream, Speech
+from pipeline.media.background import beside
 from server.media import frame_marker
 from server.media.clock import RATE
 from server.media.deadline_monitor import FrameTiming
@@ -170,7 +171,7 @@ class StreamRunner:
         self.made, self.needs = self.stream.media_time, self.stream.needs
 
     def _shot(self, frame: AvatarFrame, start: int, needs: int) -> FinishedFrame:
-        image = frame.image
+        image = frame.image if frame.matte is None else beside(frame.image, frame.matte)
         if self._mark is not None:
             image = image if image.flags.writeable else image.copy()
             frame_marker.draw(image, self._mark(frame.media_time))

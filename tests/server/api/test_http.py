@@ -154,6 +154,22 @@ async def test_a_huge_session_request_is_413(served: Served) -> None:
     assert (await refused(served, "/v1/sessions", "x" * 20_000, **JSON))["status"] == 413
 
 
+@pytest.mark.parametrize(
+    ("asked", "width", "height"),
+    [
+        ({}, 256, 256),
+        ({"size": "576x1024", "background": "navy"}, 576, 1024),
+        ({"size": "576x1024", "background": "transparent"}, 1152, 1024),
+    ],
+)
+async def test_a_session_has_the_size_that_was_asked_for(
+    served: Served, asked: dict[str, str], width: int, height: int
+) -> None:
+    assert (await served.http.post("/v1/sessions", json={"avatar": "mira", **asked})).status == 201
+    (session,) = served.manager.sessions
+    assert session.size == (width, height)
+
+
 async def test_a_session_answers_with_its_doors_and_needs_its_token(served: Served) -> None:
     response = await served.http.post("/v1/sessions", json={"avatar": "mira"})
     made = await response.json()
@@ -231,7 +247,9 @@ async def test_every_body_query_and_problem_is_described(served: Served) -> None
     document = await (await served.http.get("/openapi.json")).json()
     paths, schemas = document["paths"], document["components"]["schemas"]
     call = {each["name"]: each for each in paths["/v1/calls"]["post"]["parameters"]}
-    assert set(call) == {"avatar", "prompt", "seed", "measure", "listen", "answers"}
+    assert set(call) == {
+        "avatar", "prompt", "seed", "measure", "listen", "answers", "size", "background"
+    }  # fmt: skip
     assert call["avatar"]["required"]
     assert schemas["NewSession"]["properties"]["seed"]["maximum"] == 2**31 - 1
     assert schemas["NewSession"]["required"] == ["avatar"]
@@ -251,6 +269,8 @@ async def test_every_body_query_and_problem_is_described(served: Served) -> None
         ('{"avatar": 5}', "avatar must be the id of an avatar; GET /v1/avatars lists them, not 5."),
         ('{"avatar": "mira", "seed": -1}', "seed must be a whole number from 0 to 2147483647, not"),
         ('{"avatar": "mira", "measure": 1}', "measure must be true or false"),
+        ('{"avatar": "mira", "size": "4096x4096"}', "size must be one of 512x512, 576x1024"),
+        ('{"avatar": "mira", "background": "/etc/hostname"}', "background must be green, transpar"),
         ("[]", "Send one JSON object"),
     ],
 )

@@ -21,9 +21,9 @@ class Crowd(FakeSource):
     def cards(self) -> list[Card]:
         return [Card(name, name, "", b"", "image/png") for name in "abcd"]
 
-    def enrol(self, avatar: str, grant: object) -> FakeAvatar:
+    def enrol(self, avatar: str, grant: object, size: tuple[int, int] | None = None) -> FakeAvatar:
         self.made.append(avatar)
-        return super().enrol(avatar, grant)
+        return super().enrol(avatar, grant, size)
 
 
 async def test_those_called_last_stay_ready_and_no_more_than_may_be() -> None:
@@ -56,3 +56,18 @@ async def test_who_may_not_be_prepared_is_logged_and_stops_nobody(
     with caplog.at_level(logging.WARNING):
         await avatars.prepare(["a"])
     assert "avatar a is not ready: Consent was revoked." in caplog.text and not crowd.made
+
+
+async def test_each_size_is_made_ready_once_and_all_go_when_an_avatar_changes() -> None:
+    crowd = Crowd()
+    avatars = Avatars(crowd)
+    await avatars.load()
+    for size in (None, (576, 1024), None, (576, 1024)):
+        ready, _ = await avatars.open("a", size=size)
+        assert ready.size == (size or (256, 256))
+    assert crowd.made == ["a", "a"]
+    crowd.cards = lambda: [Card("a", "another", "", b"", "image/png")]
+    await avatars.load()
+    for size in (None, (576, 1024)):
+        await avatars.open("a", size=size)
+    assert crowd.made == ["a"] * 4

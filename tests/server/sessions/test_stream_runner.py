@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.interface import AvatarFrame
 from server.media.playout import FinishedFrame
 from server.sessions.stream_runner import PIECE, WAITING_S, StreamRunner
 from tests.fakes_server import RATE, Behaviour, FakeStream
@@ -138,3 +139,15 @@ def test_an_interrupt_that_waits_behind_a_full_inbox_is_not_forgotten(bench: Ben
     bench.step()
     assert bench.stream.done.count("interrupt") == 1
     assert bench.stream.samples_pushed == bench.runner.heard
+
+
+def test_a_transparent_frame_leaves_with_its_matte_beside_it() -> None:
+    seen: list[np.ndarray] = []
+    runner = StreamRunner(Noted(), lambda shot: None, lambda failure: None)
+    runner._convert = lambda image, scale: seen.append(image)
+    picture = np.full((16, 16, 3), 90, np.uint8)
+    matte = np.tile(np.arange(16, dtype=np.uint8), (16, 1))
+    runner._shot(AvatarFrame(picture, 0, 0, matte), 0, 0)
+    (shown,) = seen
+    assert shown.shape == (16, 32, 3)
+    assert (shown[:, :16] == 90).all() and (shown[:, 16:] == matte[..., None]).all()
