@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("pipeline", "server", "client", "training", "benchmarks")
+PACKAGES = ("pipeline", "server", "client", "integrations", "training", "benchmarks")
 
 
 def modules(package: str) -> Iterator[Path]:
@@ -54,6 +54,13 @@ def test_the_server_knows_nothing_of_tensors_or_training() -> None:
 
 def test_the_client_runs_without_the_model() -> None:
     assert offenders("client", {"torch", "numba", "training", "benchmarks"}) == []
+
+
+def test_integrations_run_in_an_environment_without_the_model() -> None:
+    forbidden = {"torch", "numba", "pipeline", "server", "training", "benchmarks"}
+    assert offenders("integrations", forbidden) == []
+    code = "import sys, client.live; sys.exit(not {'torch', 'pipeline'}.isdisjoint(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_only_the_servers_settings_read_the_environment() -> None:
@@ -194,7 +201,7 @@ def test_circles_are_found() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == {"b", "c"}
 
 
-@pytest.mark.parametrize("package", ["pipeline", "server", "client"])
+@pytest.mark.parametrize("package", ["pipeline", "server", "client", "integrations"])
 def test_imports_run_one_way(package: str) -> None:
     graph = import_graph(package)
     assert graph and circle(graph) == set()

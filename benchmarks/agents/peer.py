@@ -1,0 +1,87 @@
+"""A peer that notes what arrives and when, with no jitter buffer between."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+)
+from numpy.typing import NDArray
+
+from client.receive import Line, Picture, Sound
+
+LOUD = 500  # of 32768
+RATE = 48_000
+
+
+class Peer:
+    """``connection`` is to be negotiated by whoever uses it."""
+
+    def __init__(self) -> None:
+        configuration = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        self.connection = RTCPeerConnection(configuration)
+        self.connection.on("track", lambda track: self._take(track.kind))
+        self.sounds: list[Sound] = []
+        self.pictures: list[Picture] = []
+        self.more = asyncio.Event()
+        self._lines: list[Line] = []
+
+    def _take(self, kind: str) -> None:
+        transceivers = self.connection.getTransceivers()
+        receiver = next(t.receiver for t in transceivers if t.kind == kind)
+        self.tap(receiver, kind)
+
+    def tap(self, receiver: RTCRtpReceiver, kind: str) -> None:
+        """Takes what this receiver gets."""
+        self._lines.append(Line(receiver, kind, self._heard if kind == "audio" else self._seen))
+
+    def _heard(self, sound: Sound) -> None:
+        self.sounds.append(sound)
+        self.more.set()
+
+    def _seen(self, picture: Picture) -> None:
+        self.pictures.append(picture)
+        self.more.set()
+
+    def forget(self) -> None:
+        """What came before does not count."""
+        del self.sounds[:], self.pictures[:]
+
+    async def hears(self, ms: float) -> None:
+        """Waits until so much speech came, from its first loud sample to its last."""
+        while self.heard_ms < ms:
+            self.more.clear()
+            await self.more.wait()
+
+    @property
+    def pcm(self) -> NDArray[np.int16]:
+        """All sound since it was told to forget."""
+        return np.concatenate([np.zeros(0, np.int16), *(sound.pcm for sound in self.sounds)])
+
+    @property
+    def heard_ms(self) -> float:
+        """From the first loud sample to the last."""
+        loud = np.flatnonzero(np.abs(self.pcm) > LOUD)
+        return 1000 * float(loud[-1] - loud[0] + 1) / RATE if len(loud) else 0.0
+
+    @property
+    def silent_since_s(self) -> float:
+        """When the last loud packet came."""
+        return max((s.arrived_s for s in self.sounds if np.abs(s.pcm).max() > LOUD), default=0.0)
+
+    @property
+    def heard_since_s(self) -> float:
+        """When the first loud packet came."""
+        loud = (s.arrived_s for s in self.sounds if np.abs(s.pcm).max() > LOUD)
+        return min(loud, default=float("inf"))
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        await self.connection.close()
+        for line in self._lines:
+            await asyncio.to_thread(line.close)

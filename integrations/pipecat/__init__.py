@@ -1,0 +1,5 @@
+"""Pipecat: a video service that speaks what the TTS service before it makes."""
+
+from integrations.pipecat.service import ContinuumRemoteVideoService
+
+__all__ = ["ContinuumRemoteVideoService"]
