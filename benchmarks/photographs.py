@@ -26,10 +26,10 @@ from scipy import ndimage
 from benchmarks.generate import Motion
 from pipeline.consent import ConsentGate, ConsentRecord, Registry, Scope
 from pipeline.consent.records import Kind
-from pipeline.enrol import enrolment
 from pipeline.landmarkers import Tracker
 from pipeline.media.audio_file import SPEECH_RATE, blocks, open_audio
 from pipeline.media.image_file import hash_picture
+from pipeline.models.mini.enrolment.enrolment import enrolment
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.pipeline import AvatarPipeline

@@ -78,9 +78,9 @@ SEAM = (  # what the server may use of the pipeline; docs/architecture.md says w
     "pipeline.consent",
     "pipeline.errors",
     "pipeline.media",
-    "pipeline.enrol",
     "pipeline.inspect",
     "pipeline.onnx_runtime",
+    "pipeline.models.mini.enrolment.enrolment",
     "pipeline.models.mini.enrolment.landmarks_file",
 )
 
@@ -295,3 +295,17 @@ def test_tracked_files_name_no_path_of_one_machine() -> None:
 def test_the_package_imports_without_the_model() -> None:
     code = "import sys, pipeline.errors, pipeline.consent; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["render", "enrol", "calibrate"])
+def test_a_command_answers_for_its_options_without_the_model(command: str) -> None:
+    code = f"""
+import sys
+from pipeline.{command} import main
+try:
+    main(["--help"])
+finally:
+    assert not {{"torch", "numba"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()

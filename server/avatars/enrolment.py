@@ -30,14 +30,14 @@ class OwnPictures:
 
     def find(self, data: bytes) -> dict[str, object]:
         """The sidecar of a picture file. Raises a ``ServerError`` that says why there is none."""
-        from pipeline.enrol import enrolment
+        from pipeline.models.mini.enrolment.enrolment import enrolment
 
         with self._busy, translated():
             return enrolment(hashed(data, bounds=self._bounds)).sidecar()
 
     def preview(self, data: bytes, landmarks: bytes, consent: str) -> bytes:
         """A PNG of points and fit; with the id of a consent record also of test frames."""
-        from pipeline.enrol import enrolment
+        from pipeline.models.mini.enrolment.enrolment import enrolment
 
         with self._busy, translated():
             file = hashed(data, bounds=self._bounds)

@@ -88,6 +88,6 @@ def _landmarks(image: Path, named: Path | None, file: PictureFile) -> bytes:
             return bytes(path.read_bytes())
         except OSError as error:
             raise LandmarksMissing(f"cannot read landmarks {path}: {error.strerror}") from error
-    from pipeline.enrol import enrolment  # brings the detector along
+    from pipeline.models.mini.enrolment.enrolment import enrolment  # brings the detector along
 
     return json.dumps(enrolment(file).sidecar()).encode()

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pipeline.attention.cache import Reuse
-from pipeline.calibrate import Learned, learn, main, report, written
+from pipeline.calibrate import main
+from pipeline.models.mini.calibrate import Learned, learn, report, written
 from pipeline.models.mini.config import MODELS, ModelConfig, load_config, read_config
 from pipeline.models.mini.generator import Generator
 
@@ -88,7 +89,7 @@ def test_the_command_writes_only_where_it_is_told(tmp_path: Path, capsys, monkey
         file.setframerate(16_000)
         file.writeframes(np.random.default_rng(1).integers(-3000, 3000, 16_000, np.int16).tobytes())
     toml.write_text((MODELS / "mini.toml").read_text())
-    monkeypatch.setattr("pipeline.calibrate.PERFORMERS", 1)
+    monkeypatch.setattr("pipeline.models.mini.calibrate.PERFORMERS", 1)
     assert main(["--audio", str(sound), "--toml", str(toml), "--budget", "10"]) == 0
     assert read_config(toml).acceleration.attention == CONFIG.acceleration.attention
     assert main(["--audio", str(sound), "--toml", str(toml), "--budget", "10", "--write"]) == 0
