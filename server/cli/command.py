@@ -10,7 +10,7 @@ import typer
 
 from pipeline.errors import ContinuumError
 from server.auth.keys import KeyStoreError
-from server.cli import audit, avatar, consent, deny, key, model, policy
+from server.cli import audit, avatar, consent, deny, doctor, key, model, policy
 from server.settings import SettingsError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 for part in (consent, avatar, audit, deny, policy, key, model):
     app.add_typer(part.app, name=part.__name__.rpartition(".")[2])
+app.command()(doctor.doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
