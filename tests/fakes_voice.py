@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from server.errors import TextRefused, UnknownVoice, VoiceFailed
-from server.speech.voice import NoVoices, SpeechChunk, Timed
+from server.speech.voice import NoVoices, Offered, SpeechChunk, Timed
 
 WORD_S = 0.25
 
@@ -52,6 +52,9 @@ class FakeVoices(NoVoices):
     """One voice, whoever asks."""
 
     voice: FakeVoice = field(default_factory=FakeVoice)
+
+    def offered(self) -> list[Offered]:
+        return [Offered(self.voice.name, self.voice.language, True)]
 
     def choose(self, name: str, avatar: str) -> FakeVoice:
         if name not in ("", self.voice.name):

@@ -11,6 +11,7 @@ import os
 
 from server import settings
 from server.avatars.catalog import Avatars
+from server.bootstrap import answers
 from server.observability import logs
 from server.serve import serve
 from server.sessions.session_manager import SessionManager
@@ -30,6 +31,7 @@ async def main() -> None:
         manager = SessionManager(chosen, pipeline, Avatars(source, FakeOwn(source)))
         if os.environ.get("VOICE"):
             manager.voices = FakeVoices()
+        manager.answers = answers(chosen)
         return manager
 
     await serve(chosen, open_server, print)

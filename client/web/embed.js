@@ -1,15 +1,15 @@
 /**
  * The call inside an iframe. Its page gets every event as a message {avatarCall: type, detail}, and
- * says {avatarCall: "start" | "stop" | "interrupt" | "setPrompt" | "setMuted" | "setToken", value}
+ * says {avatarCall: "start" | "stop" | "say" | "ask" | "interrupt" | "setPrompt" | "setMuted" | "setToken", value}
  * itself. Where the server asks for a token, send it, or put it behind the address as #token=...
  */
 
 const call = document.getElementById("call");
-const COMMANDS = ["start", "stop", "interrupt", "setPrompt", "setMuted"];
+const COMMANDS = ["start", "stop", "say", "ask", "interrupt", "setPrompt", "setMuted"];
 
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 if (token) call.setAttribute("token", token);
-for (const name of ["avatar", "prompt", "hud"]) {
+for (const name of ["avatar", "prompt", "mode", "captions", "muted", "background", "hud"]) {
   const value = new URLSearchParams(location.search).get(name);
   if (value !== null) call.setAttribute(name, value);
 }

@@ -1,11 +1,15 @@
-/** Enrolment of a photo: find its points, correct them, preview, add it to the avatars. */
+/** Enrolment of a photo: find its points, correct them, record consent, preview, add it to the avatars. */
 
+import { Booth } from "./camera.js";
+import { consentStep } from "./consent.js";
 import { REQUIRED } from "./point-editor.js";
+import { shows as shown } from "./signaling.js";
+import { askForKey, forget, token } from "./sign-in.js";
 
 const $ = (id) => document.getElementById(id);
 const editor = $("editor");
-const token = new URLSearchParams(location.hash.slice(1)).get("token");
-const shows = token ? { Authorization: `Bearer ${token}` } : {};
+const booth = new Booth($("booth").querySelector("video"));
+const shows = shown(token);
 // Where the points of a face lie that fills the middle of a picture, for those who place them all by hand.
 const USUAL = {
   eye_outer_right: [-0.5, 0], eye_inner_right: [-0.17, 0.02], eye_inner_left: [0.17, 0.02], eye_outer_left: [0.5, 0],
@@ -25,7 +29,7 @@ async function ask(path, options) {
   const answer = await fetch(path, { method: "POST", ...options, headers: { ...shows, ...options.headers } }).catch(() => null);
   if (answer?.ok) return answer;
   const problem = await answer?.json().catch(() => null);
-  say(problem?.detail ?? "The server does not answer.", "bad");
+  say(sentence(problem?.detail ?? "the server does not answer"), "bad");
   return null;
 }
 
@@ -44,11 +48,11 @@ async function open(chosen) {
   const answer = await ask("v1/enrolments", { body: file, headers: { "Content-Type": file.type } });
   const found = await answer?.json();
   show(found?.points ?? byHand(), Boolean(found));
-  if (!found) $("status").append(". You can also place the points by hand: drag each one to its place.");
+  if (!found) $("status").append(" You can also place the points by hand: drag each one to its place.");
   else say([`${Object.keys(found.points).length} points found.`, ...found.notes.map(sentence)].join(" "));
 }
 
-const sentence = (note) => `${note[0].toUpperCase()}${note.slice(1)}.`;
+const sentence = (note) => `${note[0].toUpperCase()}${note.slice(1).replace(/\.$/, "")}.`;
 
 function byHand() {
   const { naturalWidth: width, naturalHeight: height } = image, eyes = 0.2 * Math.min(width, height);
@@ -58,14 +62,14 @@ function byHand() {
 }
 
 function show(points, close = true) {
-  $("drop").hidden = true;
+  $("drop").hidden = $("camera").hidden = $("booth").hidden = true;
   editor.hidden = $("tools").hidden = false;
   $("preview").hidden = true;
   editor.picture = image;
   editor.points = points;
   editor.close = close;
   $("zoom").setAttribute("aria-pressed", close);
-  for (const id of ["points", "look", "call"]) $(id).disabled = !Object.keys(points).length;
+  for (const id of ["points", "agreement", "look", "call"]) $(id).disabled = !Object.keys(points).length;
   list();
 }
 
@@ -107,11 +111,14 @@ async function preview() {
 async function add() {
   const body = form();
   body.append("name", $("name").value);
+  if (!$("consent").value.trim()) return say("Record the consent first (step 2).", "bad");
+  say("Making the avatar (some seconds)", "busy");
   const answer = await ask("v1/avatars", { body });
   if (!answer) return;
   const { id, name } = await answer.json();
   say(`${name} is ready: `);
-  $("status").append(Object.assign(document.createElement("a"), { href: `./?avatar=${encodeURIComponent(id)}`, textContent: "call now" }));
+  $("status").append(Object.assign(document.createElement("a"), { href: `./?avatar=${encodeURIComponent(id)}`, textContent: "call now", className: "go" }));
+  $("status").querySelector("a").focus();
 }
 
 function download() {
@@ -123,6 +130,39 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+async function photograph() {
+  try {
+    $("booth").hidden = false;
+    $("drop").hidden = $("camera").hidden = true;
+    await booth.open();
+  } catch (failure) {
+    leave();
+    say(`${failure.message}, or choose a file.`, "bad");
+  }
+}
+
+function leave() {
+  booth.close();
+  $("booth").hidden = true;
+  $("drop").hidden = $("camera").hidden = false;
+}
+
+/** Only operators enrol; on a server with keys they sign in first. */
+async function admitted() {
+  const answer = await fetch("v1/consents?subject=-", { headers: shows }).catch(() => null);
+  if (answer?.status !== 401 && answer?.status !== 403) return;
+  const { type, detail } = await answer.json();
+  if (type.endsWith("/local-only")) return say(detail, "bad");
+  if (answer.status === 401) forget();
+  $("main").classList.add("locked");
+  askForKey($("sign-in"), "operator", token && "This key may not add avatars: sign in as an operator.");
+}
+
+$("camera").onclick = photograph;
+$("shoot").onclick = async () => open(await booth.shoot());
+$("leave").onclick = leave;
+consentStep({ ask, say, picture: () => file, saved: (subject) => ($("name").value ||= subject) });
+admitted();
 $("file").onchange = ({ target }) => target.files[0] && open(target.files[0]);
 addEventListener("dragover", (event) => (event.preventDefault(), $("drop").classList.add("over")));
 addEventListener("dragleave", () => $("drop").classList.remove("over"));

@@ -1,18 +1,18 @@
-/** The page around the call: choice of avatar and style, and the lines that embed it elsewhere. */
+/** The first page: who speaks, how, what they do, and the lines that embed them elsewhere. */
 
-import { picture as shown, shows } from "./call.js";
+import { picture as shown, shows } from "./signaling.js";
+import { ask, panels } from "./panels.js";
+import { askForKey, forget, token } from "./sign-in.js";
 
 const $ = (id) => document.getElementById(id);
 const call = $("call");
 const prompt = $("prompt");
 const wanted = new URLSearchParams(location.search);
-const INVENTED = "This person does not exist: picture and motion are AI-generated. The voice is yours.";
-const REAL = "The motion is AI-generated from one picture, which is used with recorded consent. The voice is yours.";
-const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? ""; // never sent as an address
+const INVENTED = "This person does not exist: picture and motion are AI-generated.";
+const REAL = "The motion is AI-generated from one picture, which is used with recorded consent.";
 if (token) call.setAttribute("token", token);
-if (location.hash) $("own").hash = location.hash;
 if (wanted.get("avatar")) call.setAttribute("avatar", wanted.get("avatar"));
-await import("./avatar-call.js"); // the element begins when it is defined, and then needs its token
+panels(call, wanted.get("mode"), embed);
 
 function escape(text) {
   return new Option(text).innerHTML.replaceAll('"', "&quot;");
@@ -30,18 +30,30 @@ async function people() {
   const place = $("people").querySelector(".waiting");
   const answer = await fetch("v1/avatars", { headers: shows(token) }).catch(() => null);
   const listed = await answer?.json().catch(() => null);
+  if (answer?.status === 401) return locked();
   if (!listed?.avatars) {
     place.textContent = listed?.detail ?? "The server does not answer. Reload the page to try again.";
     if (listed?.retryable) setTimeout(people, 1000 * (Number(answer.headers.get("Retry-After")) || 2));
     return;
   }
+  open(listed.avatars, place);
+  ask();
+}
+
+function locked() {
+  forget();
+  $("main").classList.add("locked");
+  askForKey($("sign-in"), "application", token && "This key or token is not valid here, or not any more.");
+}
+
+function open(avatars, place) {
   const list = Object.assign(document.createElement("div"), { className: "people" });
-  list.append(...listed.avatars.map(card));
+  list.append(...avatars.map(card));
   const about = Object.assign(document.createElement("p"), { id: "about" });
   place.replaceWith(list, about);
-  const first = listed.avatars.find(({ id }) => id === wanted.get("avatar")) ?? listed.avatars[0];
+  const first = avatars.find(({ id }) => id === wanted.get("avatar")) ?? avatars[0];
   const describe = (id) => {
-    const card = listed.avatars.find((one) => one.id === id);
+    const card = avatars.find((one) => one.id === id);
     about.textContent = card.description;
     $("origin").textContent = card.synthetic ? INVENTED : REAL;
   };
@@ -66,26 +78,21 @@ async function choose(id) {
 
 function restyle(text) {
   prompt.value = text;
-  call.setPrompt(text);
+  call.setAttribute("prompt", text);
   for (const chip of $("styles").children) chip.setAttribute("aria-pressed", chip.textContent === text);
   embed();
 }
 
 function embed() {
-  const attributes = [["avatar", call.getAttribute("avatar")], ["prompt", prompt.value]];
+  const attributes = ["avatar", "mode", "prompt"].map((name) => [name, call.getAttribute(name)]);
   const shown = attributes.filter(([, value]) => value).map(([name, value]) => ` ${name}="${escape(value)}"`);
   $("snippet").textContent =
-    `<script type="module"\n  src="${new URL("avatar-call.js", document.baseURI)}"></` + `script>\n<avatar-call${shown.join("")}></avatar-call>`;
+    `<script type="module"\n  src="${new URL("avatar-call.js", document.baseURI)}"></` + `script>\n<avatar-call${shown.join("")} captions></avatar-call>`;
 }
 
 $("choices").onsubmit = (event) => {
   event.preventDefault();
   restyle(prompt.value.trim());
-};
-$("say").onsubmit = (event) => {
-  event.preventDefault();
-  call.say(event.target.elements.text.value);
-  event.target.reset();
 };
 $("styles").onclick = ({ target }) => target.matches("button") && restyle(target.textContent);
 $("copy").onclick = async ({ target }) => {
@@ -93,4 +100,5 @@ $("copy").onclick = async ({ target }) => {
   target.textContent = "Copied";
 };
 restyle(wanted.get("prompt") ?? "calm, friendly");
+await import("./avatar-call.js"); // the element begins when it is defined, and then needs its token
 people();

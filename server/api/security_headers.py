@@ -22,8 +22,8 @@ _POLICY: Final = {
     "form-action": "'none'",
 }
 _PERMISSIONS: Final = (
-    "microphone=(self), autoplay=(self), camera=(), geolocation=(), display-capture=(), usb=(),"
-    " payment=()"
+    "microphone=(self), autoplay=(self), camera={camera}, geolocation=(), display-capture=(),"
+    " usb=(), payment=()"
 )
 
 
@@ -40,8 +40,13 @@ def headers(path: str, is_page: bool, origins: Sequence[str], tls: bool) -> dict
         return always | {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
     return always | {
         "Content-Security-Policy": policy(path, origins),
-        "Permissions-Policy": _PERMISSIONS,
+        "Permissions-Policy": _PERMISSIONS.format(camera=_camera(path)),
     }
+
+
+def _camera(path: str) -> str:
+    """Photos and consent are recorded on one page."""
+    return "(self)" if path == "/enrol.html" else "()"
 
 
 def policy(path: str, origins: Sequence[str]) -> str:

@@ -59,7 +59,8 @@ def _until_ready(url: str, timeout_s: float) -> None:
 @pytest.fixture(scope="session")
 def fake_server() -> Iterator[str]:
     """The server with a fake pipeline: quick to start, cheap to run."""
-    with serving("-m", "tests.serve_fake", "--slots", "4", "--drain-s", "1", TICK_S="0.02") as url:
+    flags = ("--slots", "4", "--drain-s", "1")
+    with serving("-m", "tests.serve_fake", *flags, TICK_S="0.02", VOICE="hum") as url:
         yield url
 
 

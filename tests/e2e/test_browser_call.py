@@ -30,6 +30,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-features=LocalNetworkAccessChecks",  # a page that is not on this machine, for one
 )
+MIRROR = "/?mode=mirror"
 RECORD = """
     window.states = []; window.problems = [];
     addEventListener("statechange", ({ detail }) => states.push(detail.state));
@@ -39,6 +40,7 @@ STATUS = (
     "document.querySelector('avatar-call').shadowRoot.querySelector('[role=status]').textContent"
 )
 INTERRUPTED = "said.some((s) => s.type === 'speaking_finished' && s.interrupted)"
+CAPTIONS = "document.querySelector('avatar-call').shadowRoot.querySelector('.captions').textContent"
 WATCHED = "document.querySelector('avatar-call').stats.frames"
 
 
@@ -77,6 +79,13 @@ def browser(chromium: Any, voice: Path) -> Iterator[Any]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def mute_browser(chromium: Any) -> Iterator[Any]:
+    """A browser whose person allows no microphone."""
+    with contextlib.closing(chromium("--deny-permission-prompts")) as found:
+        yield found
+
+
 @contextlib.contextmanager
 def opened(browser: Any, url: str, **options: Any) -> Iterator[Any]:
     """A page; what it writes on the console as an error fails the test."""
@@ -106,7 +115,7 @@ def button(page: Any, name: str) -> Any:
 
 
 def test_one_click_calls_and_the_avatar_is_seen(browser: Any, fake_server: str) -> None:
-    with opened(browser, fake_server) as page:
+    with opened(browser, fake_server + MIRROR) as page:
         button(page, "Call Mira").click()
         assert page.get_by_role("radio").count() == 2
         assert "This person does not exist" in page.locator("footer").inner_text()
@@ -128,23 +137,20 @@ def test_one_click_calls_and_the_avatar_is_seen(browser: Any, fake_server: str) 
         assert not page.errors
 
 
-def test_a_typed_sentence_is_said_without_a_microphone(chromium: Any) -> None:
-    with (
-        serving("-m", "tests.serve_fake", "--drain-s", "1", VOICE="hum") as url,
-        contextlib.closing(chromium("--deny-permission-prompts")) as browser,
-        opened(browser, url) as page,
-    ):
-        button(page, "Call Mira").wait_for()
+def test_a_typed_sentence_is_said_without_a_microphone(mute_browser: Any, fake_server: str) -> None:
+    with opened(mute_browser, fake_server) as page:
+        page.get_by_role("radio").first.wait_for(state="attached")
         page.get_by_role("textbox", name="What the avatar says").fill("one two three four")
         page.keyboard.press("Enter")
         until(page, "states.includes('speaking')")
+        until(page, f"{CAPTIONS} === 'one two three four'")
         until(page, f"{WATCHED} > 5")
         assert button(page, "Mute the microphone").count() == 0
         assert not page.evaluate("problems.length") and not page.errors
 
 
 def test_controls_reach_the_server(browser: Any, fake_server: str) -> None:
-    with opened(browser, f"{fake_server}/?prompt=serious") as page:
+    with opened(browser, f"{fake_server}{MIRROR}&prompt=serious") as page:
         page.evaluate(
             "window.said = []; document.querySelector('avatar-call')"
             ".addEventListener('message', ({ detail }) => said.push(detail))"
@@ -169,7 +175,7 @@ def test_controls_reach_the_server(browser: Any, fake_server: str) -> None:
 
 
 def test_choosing_another_person_during_a_call_calls_them(browser: Any, fake_server: str) -> None:
-    with opened(browser, fake_server) as page:
+    with opened(browser, fake_server + MIRROR) as page:
         button(page, "Call Mira").click()
         until(page, f"{WATCHED} > 5")
         page.get_by_role("radio", name="Tomo").check(force=True)
@@ -180,7 +186,7 @@ def test_choosing_another_person_during_a_call_calls_them(browser: Any, fake_ser
         assert not page.errors
 
 
-@pytest.mark.parametrize("query", ["", "?avatar=tomo"])
+@pytest.mark.parametrize("query", ["", "&avatar=tomo"])
 def test_a_call_before_the_list_has_come_goes_on_when_it_comes(
     browser: Any, fake_server: str, query: str
 ) -> None:
@@ -193,7 +199,7 @@ def test_a_call_before_the_list_has_come_goes_on_when_it_comes(
                 route.continue_()
 
         page.route("**/v1/avatars", held_back)
-        page.goto(f"{fake_server}/{query}")
+        page.goto(f"{fake_server}{MIRROR}{query}")
         button(page, "Call Tomo" if query else "Call Mira").click()
         until(page, f"{WATCHED} > 5")
         lists[1].continue_()
@@ -216,7 +222,7 @@ def test_a_lost_connection_comes_back_to_the_same_session(browser: Any, fake_ser
             "window.RTCPeerConnection = class extends Peer {"
             "constructor(options) { super(options); peers.push(this); } };"
         )
-        page.goto(fake_server)
+        page.goto(fake_server + MIRROR)
         button(page, "Call Mira").click()
         until(page, f"{WATCHED} > 5")
         posted: list[str] = []
@@ -231,12 +237,9 @@ def test_a_lost_connection_comes_back_to_the_same_session(browser: Any, fake_ser
 
 
 def test_a_refused_microphone_is_explained_and_can_be_tried_again(
-    chromium: Any, fake_server: str
+    mute_browser: Any, fake_server: str
 ) -> None:
-    with (
-        contextlib.closing(chromium("--deny-permission-prompts")) as browser,
-        opened(browser, fake_server) as page,
-    ):
+    with opened(mute_browser, fake_server + MIRROR) as page:
         button(page, "Call Mira").click()
         until(page, "states.at(-1) === 'failed'")
         assert "microphone is blocked" in page.get_by_role("alert").inner_text()
@@ -247,8 +250,8 @@ def test_a_refused_microphone_is_explained_and_can_be_tried_again(
 def test_a_full_house_says_so(browser: Any) -> None:
     with (
         serving("-m", "tests.serve_fake", "--slots", "1", "--drain-s", "1") as url,
-        opened(browser, url) as first,
-        opened(browser, url) as second,
+        opened(browser, url + MIRROR) as first,
+        opened(browser, url + MIRROR) as second,
     ):
         button(first, "Call Mira").click()
         until(first, f"{WATCHED} > 2")
@@ -264,18 +267,19 @@ def test_the_page_fits_and_works_without_a_mouse(
 ) -> None:
     viewport = {"width": size[0], "height": size[1]}
     with opened(browser, fake_server, viewport=viewport) as page:
-        button(page, "Call Mira").wait_for()
+        page.get_by_role("radio").first.wait_for(state="attached")
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-        box = button(page, "Call Mira").bounding_box()
-        assert box["y"] + box["height"] <= size[1], "the call button is above the fold"
+        box = button(page, "Say it").bounding_box()
+        assert box["y"] + box["height"] <= size[1], "what is typed is above the fold"
         page.keyboard.press("Tab")
-        assert (
-            page.evaluate("document.activeElement.shadowRoot.activeElement.textContent")
-            == "Call Mira"
-        )
-        for _ in ("what it says", "say it", "people"):
-            page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.name") == "text"
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("End")  # of the tabs
+        assert button(page, "Call Mira").is_visible()
+        page.keyboard.press("Tab")
         page.keyboard.press("ArrowRight")
+        until(page, "document.querySelector('avatar-call').getAttribute('avatar') === 'tomo'")
         assert button(page, "Call Tomo").is_visible()
         assert not page.errors
 
@@ -308,7 +312,13 @@ def test_a_server_with_keys_is_called_with_a_token(browser: Any, tmp_path: Path)
     store.close()
     with serving("-m", "tests.serve_fake", "--drain-s", "1", CONTINUUM_KEYS=str(store.path)) as url:
         with opened(browser, url) as page:
-            page.get_by_text("Send an API key or a token").first.wait_for()
+            page.get_by_role("textbox", name="Key or token").fill("ck_wrong")
+            button(page, "Sign in").click()
+            page.get_by_text("not valid here").wait_for()
+            page.get_by_role("textbox", name="Key or token").fill(key)
+            button(page, "Sign in").click()
+            page.get_by_role("radio").first.wait_for(state="attached")
+            assert not page.get_by_text("Key or token").is_visible()
         asked = urllib.request.Request(
             f"{url}/v1/tokens",
             json.dumps({"origin": url}).encode(),
@@ -316,7 +326,7 @@ def test_a_server_with_keys_is_called_with_a_token(browser: Any, tmp_path: Path)
         )
         with urllib.request.urlopen(asked, timeout=10) as response:
             token = json.load(response)["token"]
-        with opened(browser, f"{url}/#token={token}") as page:
+        with opened(browser, f"{url}{MIRROR}#token={token}") as page:
             button(page, "Call Mira").click()
             until(page, f"{WATCHED} > 5")
             assert page.locator("#people img").first.evaluate("image => image.naturalWidth") > 0
@@ -337,7 +347,7 @@ def test_the_page_forbids_what_it_does_not_need(browser: Any, fake_server: str) 
 
 @pytest.mark.slow
 def test_the_bundled_model_performs_in_a_browser(browser: Any, real_server: str) -> None:
-    with opened(browser, real_server) as page:
+    with opened(browser, real_server + MIRROR) as page:
         page.get_by_role("button", name="Call").click()
         until(page, f"{WATCHED} > 50")
         until(page, "states.includes('speaking')")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.e2e.test_browser_call import CHROMIUM, FLAGS, until
+from tests.e2e.test_browser_call import CHROMIUM, FLAGS, button, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 AT = "document.querySelector('point-editor').points"
@@ -24,7 +24,9 @@ def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no chromium here")
     with api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*FLAGS, "--use-fake-ui-for-media-stream"]
+        )
         with contextlib.closing(found):
             yield found
 
@@ -121,7 +123,7 @@ def test_a_picture_without_a_person_can_be_marked_by_hand(browser: Any, fake_ser
     with opened(browser, fake_server) as page:
         dropped(page, width=500, height=400)
         said = page.get_by_role("status").text_content()
-        assert "no person was found" in said and "by hand" in said
+        assert "No person was found" in said and "by hand" in said
         assert len(page.evaluate(AT)) >= 10
 
 
@@ -130,6 +132,7 @@ def test_looking_and_calling_send_the_corrected_points(browser: Any, fake_server
         dropped(page)
         page.get_by_role("button", name="Preview").click()
         until(page, "document.querySelector('#preview').naturalHeight === 200")
+        page.get_by_text("I have a consent record").click()
         page.locator("#consent").fill("c-2")
         page.get_by_role("button", name="Preview").click()
         until(page, "document.querySelector('#status').className === 'bad'")
@@ -144,3 +147,74 @@ def test_looking_and_calling_send_the_corrected_points(browser: Any, fake_server
         until(page, "document.querySelector('input[value=own-1]')?.checked")
         assert "does not exist" not in page.locator("footer").inner_text()
         assert "used with recorded consent" in page.locator("footer").inner_text()
+
+
+def registry(page: Any, posted: list[str]) -> None:
+    """Stands in for the consent registry, which the fake server lacks."""
+
+    def answer(route: Any) -> None:
+        asked = route.request
+        if asked.method == "GET":
+            route.fulfill(json={"consents": []})
+        elif asked.url.endswith("/v1/challenges"):
+            subject = asked.post_data_json["subject"]
+            route.fulfill(status=201, json={"code": "nutmeg-garden-5100", "subject": subject})
+        else:
+            posted.append(asked.post_data_buffer.decode("latin-1"))
+            route.fulfill(status=201, json={"id": "c-1"})
+
+    page.route("**/v1/challenges", answer)
+    page.route("**/v1/consents*", answer)
+
+
+def test_from_the_camera_to_the_first_call_without_leaving_the_page(
+    browser: Any, fake_server: str
+) -> None:
+    posted: list[str] = []
+    with opened(browser, fake_server) as page:
+        registry(page, posted)
+        button(page, "Use the camera").click()
+        until(page, "document.querySelector('#booth video').videoWidth > 0")
+        button(page, "Take the photo").click()
+        until(page, "document.querySelectorAll('point-editor circle').length >= 10")
+        button(page, "Start the camera").click()
+        page.get_by_text("Enter the name of the person first").wait_for()
+        page.get_by_label("Name of the person").fill("Ada Example")
+        button(page, "Start the camera").click()
+        page.get_by_text("nutmeg garden 5100").wait_for()
+        button(page, "Stop: I have read it").click()
+        button(page, "Record again").wait_for()
+        button(page, "Save the consent").click()
+        page.get_by_text("Only adults").wait_for()
+        page.get_by_label("18 or older").check()
+        button(page, "Save the consent").click()
+        page.get_by_text("recorded as c-1").wait_for()
+        assert page.locator("#name").input_value() == "Ada Example"
+        button(page, "Add to the avatars").click()
+        page.get_by_role("link", name="call now").click()
+        until(page, "document.querySelector('input[value=own-1]')?.checked")
+    (sent,) = posted
+    assert '"challenge":"nutmeg-garden-5100"' in sent and '"kind":"self"' in sent
+    assert 'name="evidence"' in sent and "Content-Type: video/" in sent
+    assert 'filename="photo.jpg"' in sent
+
+
+def test_a_signature_takes_the_place_of_a_recording(browser: Any, fake_server: str) -> None:
+    posted: list[str] = []
+    with opened(browser, fake_server) as page:
+        registry(page, posted)
+        dropped(page)
+        page.get_by_label("Name of the person").fill("Ada Example")
+        page.get_by_label("18 or older").check()
+        page.get_by_label("Proof").select_option("signed")
+        until(page, "document.querySelector('#lines').textContent.split('\\n').length === 3")
+        lines = page.locator("#lines").text_content().split("\n")
+        assert lines[0] == "nutmeg-garden-5100" and len(lines[1]) == 64
+        button(page, "Save the consent").click()
+        page.get_by_text("Enter the signature").wait_for()
+        page.get_by_label("Signature, in hex").fill("ab" * 64)
+        pem = {"name": "ada.pem", "mimeType": "text/plain", "buffer": b"PEM"}
+        page.get_by_label("Public key (PEM)").set_input_files(pem)
+        button(page, "Save the consent").click()
+        page.get_by_text("recorded as c-1").wait_for()
+    assert 'name="signature"' in posted[0] and 'name="subject_key"' in posted[0]

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from benchmarks.relay import Sky, Weather
-from tests.e2e.test_browser_call import WATCHED, browser, button, chromium, opened, until, voice
+from tests.e2e.test_browser_call import (
+    MIRROR,
+    WATCHED,
+    browser,
+    button,
+    chromium,
+    opened,
+    until,
+    voice,
+)
 
 __all__ = ["browser", "chromium", "voice"]  # fixtures
 
@@ -67,7 +76,7 @@ def test_a_call_survives_a_black_out(
     with opened(browser, "about:blank") as page:
         page.route("**/v1/calls*", relay.answer)
         page.route("**/v1/sessions/**", relay.answer)
-        page.goto(fake_server)
+        page.goto(fake_server + MIRROR)
         button(page, "Call Mira").click()
         until(page, f"{WATCHED} > 20")
         relay.weather.sky = Sky(dark=True)

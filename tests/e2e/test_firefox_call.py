@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.marionette import Firefox
+from tests.e2e.test_browser_call import MIRROR
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -37,7 +38,7 @@ def click(firefox: Firefox, name: str) -> None:
 
 
 def test_firefox_calls_sees_frames_and_hangs_up(firefox: Firefox, fake_server: str) -> None:
-    firefox.open(fake_server)
+    firefox.open(fake_server + MIRROR)
     firefox.run(RECORD)
     click(firefox, "Call")
     firefox.until(f"{CALL}.stats?.frames > 50")

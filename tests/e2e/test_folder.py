@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.test_browser_call import (  # noqa: F401
+    MIRROR,
     WATCHED,
     browser,
     button,
@@ -25,7 +26,7 @@ def test_a_person_calls_from_the_folder_of_a_proxy(browser: Any, fake_server: st
     asked: list[str] = []
     with folder(fake_server) as url, opened(browser, "about:blank") as page:
         page.on("request", lambda request: asked.append(request.url))
-        page.goto(url)
+        page.goto(url + MIRROR[1:])
         until(page, f"{PEOPLE}.length >= 2 && {PEOPLE}.every((img) => img.naturalWidth > 0)")
         button(page, "Call Mira").click()
         until(page, f"{WATCHED} > 20")
