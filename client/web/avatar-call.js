@@ -1,5 +1,5 @@
 /**
- * A live avatar on any page: `<avatar-call server avatar prompt mode captions hud muted background>`.
+ * A live avatar on any page: `<avatar-call server avatar prompt mode captions hud muted background size>`.
  *
  *     <script type="module" src="https://avatars.example/avatar-call.js"></script>
  *     <avatar-call avatar="mira" prompt="calm, friendly" captions></avatar-call>
@@ -12,6 +12,7 @@
 import { AvatarElement, icon } from "./avatar-element.js";
 import { Call } from "./call.js";
 import { draw, HUD } from "./hud.js";
+import { background } from "./matte.js";
 import { Meter } from "./meter.js";
 import { Problem } from "./problem.js";
 import { below, picture, request, shows } from "./signaling.js";
@@ -64,6 +65,10 @@ export class AvatarCall extends AvatarElement {
     return ["text", "answers"].includes(mode) ? mode : "mirror";
   }
 
+  set mode(mode) {
+    this.setAttribute("mode", mode);
+  }
+
   /** What is sent instead of the microphone: any stream with sound. @type {MediaStream | null} */
   get source() {
     return this.#source;
@@ -93,11 +98,11 @@ export class AvatarCall extends AvatarElement {
   /** Calls. Resolves when the offer was answered or refused; `statechange` tells the rest. */
   async start({ microphone } = {}) {
     if (this.live) return;
-    const [server, token, avatar, prompt, background] = [this.server, this.token, await this.#chosen(), this.getAttribute("prompt") ?? "", this.getAttribute("background")];
+    const [server, token, avatar, prompt, size] = [this.server, this.token, await this.#chosen(), this.getAttribute("prompt") ?? "", this.getAttribute("size")];
     if (!avatar || this.live) return;
     const answers = this.mode === "answers";
     microphone ??= answers ? this.#understood : this.mode === "mirror";
-    await this.connect(new Call({ server, token, avatar, prompt, microphone, source: this.#source, background, ...(answers && { answers: 1 }) }));
+    await this.connect(new Call({ server, token, avatar, prompt, microphone, source: this.#source, size, background: background(this.background).server, ...(answers && { answers: 1 }) }));
   }
 
   interrupt() {

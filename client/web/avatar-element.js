@@ -4,7 +4,9 @@
  */
 
 import { Captions } from "./captions.js";
+import { background, Matte } from "./matte.js";
 import { Problem } from "./problem.js";
+import { style } from "./style.js";
 
 const NOTICES = {
   backlog_full: "Too much speech at once: some of it is skipped",
@@ -18,11 +20,11 @@ const LIVE = ["asking", "connecting", "listening", "speaking", "reconnecting"];
 export const icon = (path) => `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${path}"/></svg>`;
 
 const stage = (controls, below) => `
-  <link rel="stylesheet" href="${new URL("avatar-call.css", import.meta.url)}">
-  <section part="call" data-state="idle" hidden>
+  <section part="call" data-state="idle">
     <div class="stage" part="stage">
       <img class="poster" alt="">
       <video playsinline autoplay></video>
+      <canvas></canvas>
       <div class="top">
         <p class="state" part="state" role="status" aria-live="polite"></p>
         <p class="label" part="label">AI-generated</p>
@@ -40,7 +42,7 @@ const stage = (controls, below) => `
 export class AvatarElement extends HTMLElement {
   /** @type {import("./peer.js").Peer | null} */ peer = null;
   /** @type {Record<string, HTMLElement>} */ parts = {};
-  #captions = null;
+  #captions = null; #matte = null; #cut = false;
 
   get state() {
     return this.peer?.state ?? "idle";
@@ -50,6 +52,10 @@ export class AvatarElement extends HTMLElement {
   }
   get server() {
     return new URL(this.getAttribute("server") ?? "./", this.hasAttribute("server") ? document.baseURI : import.meta.url);
+  }
+
+  set server(address) {
+    this.setAttribute("server", address);
   }
 
   get token() {
@@ -71,20 +77,22 @@ export class AvatarElement extends HTMLElement {
   /** @param {string[]} names classes or tags of the subclass @param {string} controls @param {string} below */
   build(names, controls = "", below = "") {
     const root = this.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [style];
     root.innerHTML = stage(controls, below);
-    const own = ["stage", "poster", "video", "state", "help", "captions", "unblock", "section"];
+    const own = ["stage", "poster", "video", "canvas", "state", "help", "captions", "unblock", "section"];
     for (const name of [...own, ...names]) this.parts[name] = root.querySelector(`.${name}, ${name}`);
-    const { section, unblock, video, captions } = this.parts;
-    const link = root.querySelector("link");
-    link.onload = link.onerror = () => (section.hidden = false);
+    const { section, unblock, video, canvas, captions } = this.parts;
     unblock.onclick = () => this.#unblock();
     video.onplaying = () => section.classList.add("seen");
     this.#captions = new Captions(captions);
+    this.#matte = new Matte(video, canvas);
+    video.onresize = () => this.#shape();
     window.addEventListener("pagehide", () => this.stop());
   }
 
   /** Begins with a connection; the one before it is forgotten. @param {import("./peer.js").Peer} peer */
   async connect(peer) {
+    this.#stand();
     this.peer = peer;
     this.parts.help.hidden = true;
     const on = (type, act) => peer.addEventListener(type, ({ detail }) => peer === this.peer && act(detail));
@@ -110,7 +118,6 @@ export class AvatarElement extends HTMLElement {
   }
 
   hear(message) {
-    if (message.type === "ready") this.parts.stage.style.aspectRatio = `${message.width} / ${message.height}`;
     if (message.type === "notice") this.notify(NOTICES[message.code] ?? message.message);
     if (this.hasAttribute("captions")) this.#captions.hear(message);
     this.emit("message", message);
@@ -132,6 +139,29 @@ export class AvatarElement extends HTMLElement {
 
   emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
+  }
+
+  /** What the attribute `background` asks for. */
+  get background() {
+    return this.getAttribute("background") ?? "";
+  }
+  set background(asked) {
+    this.setAttribute("background", asked);
+  }
+
+  /** Puts the person before what the page wants; a size of their own gives the stage its shape. */
+  #stand() {
+    const { cut, picture } = background(this.background);
+    this.#cut = cut;
+    this.parts.section.classList.toggle("cut", cut);
+    this.parts.stage.style.backgroundImage = picture ? `url(${JSON.stringify(new URL(picture, document.baseURI).href)})` : "";
+    if (cut) this.#matte.start();
+    else this.#matte.stop();
+  }
+
+  #shape() {
+    const { videoWidth, videoHeight } = this.parts.video;
+    if (videoHeight) this.parts.stage.style.aspectRatio = `${videoWidth / (this.#cut ? 2 : 1)} / ${videoHeight}`;
   }
 
   async #play(stream) {

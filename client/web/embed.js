@@ -9,7 +9,7 @@ const COMMANDS = ["start", "stop", "say", "ask", "interrupt", "setPrompt", "setM
 
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 if (token) call.setAttribute("token", token);
-for (const name of ["avatar", "prompt", "mode", "captions", "muted", "background", "hud"]) {
+for (const name of ["avatar", "prompt", "mode", "captions", "muted", "background", "size", "hud"]) {
   const value = new URLSearchParams(location.search).get(name);
   if (value !== null) call.setAttribute(name, value);
 }

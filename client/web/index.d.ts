@@ -90,9 +90,11 @@ export interface AvatarEvents {
 declare class AvatarElement extends HTMLElement {
   readonly state: State;
   readonly live: boolean;
-  readonly server: URL;
+  get server(): URL;
+  set server(address: URL | string);
   token: string;
   muted: boolean;
+  background: string;
   start(): Promise<void>;
   stop(): Promise<void>;
   addEventListener<T extends keyof AvatarEvents>(type: T, act: (event: AvatarEvents[T]) => void): void;
@@ -100,7 +102,7 @@ declare class AvatarElement extends HTMLElement {
 }
 
 export class AvatarCall extends AvatarElement {
-  readonly mode: Mode;
+  mode: Mode;
   readonly stats: Stats;
   source: MediaStream | null;
   start(options?: { microphone?: boolean }): Promise<void>;

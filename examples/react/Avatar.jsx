@@ -22,6 +22,6 @@ export const Avatar = forwardRef(function Avatar({ source, session, ...props }, 
     if (source !== undefined) element.current.source = source;
   }, [source]);
   const attributes = Object.entries(props).filter(([name]) => !name.startsWith("on"));
-  const plain = attributes.map(([name, value]) => [name, value === true ? "" : value || undefined]);
+  const plain = attributes.map(([name, value]) => [name, value === false ? undefined : value]);
   return createElement(session ? "avatar-view" : "avatar-call", { ...Object.fromEntries(plain), session, ref: element });
 });

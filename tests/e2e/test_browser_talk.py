@@ -150,3 +150,43 @@ def test_a_program_sends_its_own_sound_instead_of_a_microphone(
         until(page, "document.querySelector('avatar-call').state !== 'failed'")
         assert float(level.get_attribute("aria-valuenow")) > 0
         assert not page.errors and not page.evaluate("problems.length")
+
+
+def test_a_matte_beside_the_person_becomes_transparency(
+    mute_browser: Any,  # noqa: F811
+    fake_server: str,
+) -> None:
+    with opened(mute_browser, fake_server) as page:
+        seen = page.evaluate(
+            """async () => {
+                const { background, Matte } = await import("./matte.js");
+                const source = document.createElement("canvas");
+                Object.assign(source, { width: 128, height: 64 });
+                const brush = source.getContext("2d");
+                const paint = () => {
+                    brush.fillStyle = "red";
+                    brush.fillRect(0, 0, 64, 64); // the person
+                    brush.fillStyle = "black";
+                    brush.fillRect(64, 0, 64, 64);
+                    brush.fillStyle = "white";
+                    brush.fillRect(64, 0, 32, 64); // the left half of them is seen
+                };
+                const video = Object.assign(document.createElement("video"), { muted: true });
+                const shown = document.createElement("canvas");
+                new Matte(video, shown).start();
+                video.srcObject = source.captureStream();
+                const painting = setInterval(paint, 40);
+                await video.play();
+                const at = (x) => [...shown.getContext("2d").getImageData(x, 32, 1, 1).data];
+                const next = () => new Promise(requestAnimationFrame);
+                while (shown.width !== 64 || at(8)[3] < 200) await next();
+                clearInterval(painting);
+                const wanted = ["", "green", "transparent", "office.jpg"];
+                const asked = wanted.map((each) => background(each).server);
+                return [at(8), at(56)[3], asked];
+            }"""
+        )
+        (red, green, _, _), hidden, asked = seen
+        assert red > 180 and green < 60 and hidden < 40
+        assert asked == [None, "green", "transparent", "transparent"]
+        assert not page.errors

@@ -1,4 +1,7 @@
-/* Inside <avatar-call>. A page changes colours and roundness through the custom properties of :host. */
+/** How the elements look. A page changes colours and roundness through the custom properties of :host. */
+
+export const style = new CSSStyleSheet();
+style.replaceSync(`
 :host {
   --accent: #0f766e;
   --danger: #c2413a;
@@ -30,13 +33,19 @@ svg { width: 22px; height: 22px; fill: currentColor; }
   pointer-events: none;
   background: linear-gradient(#0d121400 72%, #0d12148c);
 }
-.poster, video, .stage::after { border-radius: inherit; }
-.poster, video { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; }
+.poster, video, canvas, .stage::after { border-radius: inherit; }
+.poster, video, canvas { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; }
 .poster { transition: filter 0.5s; }
 .poster:not([src]) { visibility: hidden; }
 .live .poster { filter: brightness(0.8) saturate(0.85); }
-video { opacity: 0; transition: opacity 0.35s; }
-.seen video { opacity: 1; }
+canvas { display: none; }
+video, canvas { opacity: 0; transition: opacity 0.35s; }
+.seen :is(video, canvas) { opacity: 1; }
+.cut canvas { display: block; }
+.cut video { visibility: hidden; }
+.cut .stage { background: none center / cover no-repeat; }
+.cut.seen .poster { visibility: hidden; }
+.cut .stage::after { display: none; }
 
 .top, .bottom, .unblock { position: absolute; z-index: 2; margin: 0; }
 .bottom { inset: auto 16px 24px; display: grid; gap: 14px; justify-items: center; }
@@ -134,3 +143,4 @@ dd { margin: 0; font-weight: 600; }
 @media (prefers-reduced-motion: reduce) {
   * { transition: none !important; animation: none !important; }
 }
+`);
