@@ -132,6 +132,11 @@ class LiveAvatar:
             self._more.clear()
             await self._more.wait()
 
+    @property
+    def waiting(self) -> int:
+        """Moments that nobody has taken yet."""
+        return len(self._given)
+
     def begin(self, sample_rate: int, style: str = "") -> Segment:
         """Speech that follows what was begun before it."""
         segment = Segment(f"segment-{next(self._numbers)}")

@@ -11,7 +11,8 @@ import asyncio
 import json
 import logging
 import time
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,22 @@ async def measure(agent: Any, rounds: int) -> dict[str, list[float]]:
     return found
 
 
-def opened(name: str, url: str, avatar: str) -> AbstractAsyncContextManager[Any]:
+@asynccontextmanager
+async def opened(name: str, url: str, avatar: str) -> AsyncIterator[Any]:
     """The agent of an integration."""
-    from benchmarks.agents.pipecat_pipeline import PipecatPipeline
-    from integrations.pipecat import ContinuumRemoteVideoService
+    if name == "pipecat":
+        from benchmarks.agents.pipecat_pipeline import PipecatPipeline
+        from integrations.pipecat import ContinuumRemoteVideoService
 
-    return PipecatPipeline(ContinuumRemoteVideoService(url=url, avatar=avatar))
+        service = ContinuumRemoteVideoService(url=url, avatar=avatar)
+        async with PipecatPipeline(service) as pipeline:
+            yield pipeline
+    else:
+        from benchmarks.agents.livekit_room import LiveKitRoom
+
+        async with LiveKitRoom(url, avatar) as room:
+            await room.launch()
+            yield room
 
 
 async def run(name: str, url: str, avatar: str, rounds: int) -> None:
@@ -77,7 +88,7 @@ async def run(name: str, url: str, avatar: str, rounds: int) -> None:
 def main() -> None:
     """Reads the arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("integration", choices=["pipecat"])
+    parser.add_argument("integration", choices=["pipecat", "livekit"])
     parser.add_argument("--url", default="http://localhost:8080")
     parser.add_argument("--avatar", default="mira")
     parser.add_argument("--rounds", type=int, default=50)

@@ -6,10 +6,10 @@ import asyncio
 
 import numpy as np
 from aiortc import (
+    MediaStreamTrack,
     RTCBundlePolicy,
     RTCConfiguration,
     RTCPeerConnection,
-    RTCRtpReceiver,
 )
 from numpy.typing import NDArray
 
@@ -17,6 +17,7 @@ from client.receive import Line, Picture, Sound
 
 LOUD = 500  # of 32768
 RATE = 48_000
+GAP = RATE // 200  # between two loud samples of one sound
 
 
 class Peer:
@@ -25,20 +26,17 @@ class Peer:
     def __init__(self) -> None:
         configuration = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         self.connection = RTCPeerConnection(configuration)
-        self.connection.on("track", lambda track: self._take(track.kind))
+        self.connection.on("track", self._take)
         self.sounds: list[Sound] = []
         self.pictures: list[Picture] = []
         self.more = asyncio.Event()
         self._lines: list[Line] = []
 
-    def _take(self, kind: str) -> None:
+    def _take(self, track: MediaStreamTrack) -> None:
         transceivers = self.connection.getTransceivers()
-        receiver = next(t.receiver for t in transceivers if t.kind == kind)
-        self.tap(receiver, kind)
-
-    def tap(self, receiver: RTCRtpReceiver, kind: str) -> None:
-        """Takes what this receiver gets."""
-        self._lines.append(Line(receiver, kind, self._heard if kind == "audio" else self._seen))
+        receiver = next(t.receiver for t in transceivers if t.receiver.track is track)
+        deliver = self._heard if track.kind == "audio" else self._seen
+        self._lines.append(Line(receiver, track.kind, deliver))
 
     def _heard(self, sound: Sound) -> None:
         self.sounds.append(sound)
@@ -52,8 +50,14 @@ class Peer:
         """What came before does not count."""
         del self.sounds[:], self.pictures[:]
 
+    async def meets(self) -> None:
+        """Waits for the first sound and the first picture."""
+        while not (self.sounds and self.pictures):
+            self.more.clear()
+            await self.more.wait()
+
     async def hears(self, ms: float) -> None:
-        """Waits until so much speech came, from its first loud sample to its last."""
+        """Waits until so much speech came."""
         while self.heard_ms < ms:
             self.more.clear()
             await self.more.wait()
@@ -65,9 +69,9 @@ class Peer:
 
     @property
     def heard_ms(self) -> float:
-        """From the first loud sample to the last."""
-        loud = np.flatnonzero(np.abs(self.pcm) > LOUD)
-        return 1000 * float(loud[-1] - loud[0] + 1) / RATE if len(loud) else 0.0
+        """How much speech came; silence inside it, where sound was late, is not counted."""
+        steps = np.diff(np.flatnonzero(np.abs(self.pcm) > LOUD))
+        return 1000 * float(steps[steps < GAP].sum()) / RATE
 
     @property
     def silent_since_s(self) -> float:

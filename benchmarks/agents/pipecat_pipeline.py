@@ -57,9 +57,7 @@ class PipecatPipeline:
         await started.wait()
         answer = self._connection.get_answer()
         await offering.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
-        while not (self.peer.sounds and self.peer.pictures):
-            self.peer.more.clear()
-            await self.peer.more.wait()
+        await self.peer.meets()
         return self
 
     def _params(self) -> TransportParams:
