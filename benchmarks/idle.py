@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.avatars import catalogue, find_avatar
+from pipeline.interface import AvatarFrame
 from server import settings
 from server.avatars.catalog import Avatars, Card
 from server.observability import logs
@@ -24,15 +25,6 @@ from server.sessions.session_manager import SessionManager
 FRAME: Final = 640
 TICK: Final = 2 * FRAME
 SIZE: Final = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """As the pipeline's."""
-
-    image: NDArray[np.uint8]
-    index: int
-    media_time: int
 
 
 class Still:
@@ -60,13 +52,13 @@ class Still:
         """Whether they have come."""
         return self.samples_pushed >= self.needs
 
-    def step(self) -> Iterator[Frame]:
+    def step(self) -> Iterator[AvatarFrame]:
         """Two frames."""
         if self.ready:
             start, self.media_time = self.media_time, self.media_time + TICK
             for at in (start, start + FRAME):
                 index = at // FRAME
-                yield Frame(self._images[index % 4].copy(), index, at)
+                yield AvatarFrame(self._images[index % 4].copy(), index, at)
 
     def skip(self, samples: int) -> int:
         """Drops whole chunks."""
@@ -105,7 +97,7 @@ class Idle:
         """A stream."""
         return Still(avatar.image)
 
-    def step(self, streams: Sequence[Still]) -> list[list[Frame]]:
+    def step(self, streams: Sequence[Still]) -> list[list[AvatarFrame]]:
         """A tick of each."""
         return [list(stream.step()) for stream in streams]
 
@@ -129,7 +121,7 @@ class Pictures:
         """Nothing is generated, so nothing has to be granted."""
         return avatar
 
-    def enrol(self, avatar: str, grant: object) -> Enrolled:
+    def enrol(self, avatar: str, grant: object, size: object = None) -> Enrolled:
         """Reads the picture."""
         with Image.open(find_avatar(avatar).reference) as file:
             return Enrolled(np.asarray(file.convert("RGB").resize((SIZE, SIZE))))

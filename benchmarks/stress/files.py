@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PictureError
+from pipeline.interface import AvatarFrame
 from pipeline.landmarkers import hands
 from pipeline.landmarkers.crops import whole
 from pipeline.media.audio_file import AudioFile, Samples, open_audio, speech
@@ -40,11 +41,6 @@ BLOCK: Final = 400
 
 class CalledOff(Exception):
     """A performance that ends in the middle."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    image: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,11 +109,11 @@ def _render_called_off(stage: _Stage, rng: random.Random) -> None:
     """A performance raises in the middle: no file, and its sound is closed."""
     out, last = stage.folder / "out.mp4", rng.randrange(1, 20)
 
-    def perform(sound: Iterator[Samples]) -> Iterator[_Frame]:
+    def perform(sound: Iterator[Samples]) -> Iterator[AvatarFrame]:
         for number, _ in enumerate(sound):
             if number >= last:
                 break
-            yield _Frame(np.zeros((*SIZE, 3), np.uint8))
+            yield AvatarFrame(np.zeros((*SIZE, 3), np.uint8), number, 640 * number)
         raise CalledOff
 
     try:
