@@ -24,6 +24,7 @@ from pipeline.consent.face_models import FaceModels, Points
 from pipeline.consent.facts import Likeness
 from pipeline.consent.name_matching import readings
 from pipeline.consent.protected_names import ProtectedNames
+from pipeline.consent.protections import Protection, alive, proved
 from pipeline.consent.record_rows import COLUMNS, record_of
 from pipeline.consent.records import CHECKS, ConsentRecord, Kind, Outcome
 from pipeline.consent.schema import consents, denials, overrides, state
@@ -69,18 +70,15 @@ class Denylist:
             clock,
             face_models,
         )
-        self._names = ProtectedNames(database)
+        self._names = ProtectedNames(database, log.ledger)
 
     # -- the list ----------------------------------------------------------------------------
 
     def all(self) -> list[Denial]:
-        """Every protection in force, by name."""
-        query = sa.select(denials).where(denials.c.removed_at.is_(None)).order_by(denials.c.name)
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
+        """Every protection in force, by name. Raises ``ConsentTampered``."""
         return [
-            Denial(r.id, r.name, _lines(r.aliases), r.reason, bool(r.fingerprint), r.added_at)
-            for r in rows
+            Denial(p.id, p.name, p.aliases, p.reason, bool(p.fingerprint), p.added_at)
+            for p in proved(self._log.ledger)
         ]
 
     def add(
@@ -97,26 +95,27 @@ class Denylist:
         if not readings(name):
             raise ConsentInvalid(f"a protection needs a name, got {name!r}")
         marks, face = self._seen(picture, points)
-        denial = Denial(
-            f"d-{secrets.token_hex(6)}", name, tuple(aliases), reason, bool(marks), self._clock()
+        added = Protection(
+            f"d-{secrets.token_hex(6)}", name, tuple(aliases), reason, marks, face, self._clock()
         )
         revision = self._database.changes()
         alike = self._records_like(marks, face)
         with self._database.write() as connection:
             if self._database.changes(connection) != revision:  # records came in between
                 alike = self._records_like(marks, face)
-            connection.execute(denials.insert().values(_row(denial, marks, face)))
+            connection.execute(denials.insert().values(added.row()))
             self._database.bump(connection)
             self._log.append(
                 connection,
                 "denial.added",
                 actor=actor,
-                id=denial.id,
+                id=added.id,
                 name=name,
                 reason=reason,
-                alike=[(consent_id, denial.id, *found) for consent_id, found in alike],
+                rows={added.id: added.digest},
+                alike=[(consent_id, added.id, *found) for consent_id, found in alike],
             )
-        return denial
+        return Denial(added.id, name, added.aliases, reason, bool(marks), added.added_at)
 
     def remove(self, denial_id: str, *, reason: str = "", actor: str = "operator") -> None:
         """Protects this person no longer. Raises ``ConsentMissing``."""
@@ -141,19 +140,30 @@ class Denylist:
                 return
             known = set(connection.scalars(sa.select(denials.c.id)))
             rows = [
-                _row(Denial(f"d-{key}", person["name"], tuple(person.get("aliases", ())), "public "
-                            "figure", False, self._clock()), None, None)
+                Protection(f"d-{key}", person["name"], tuple(person.get("aliases", ())),
+                           "public figure", None, None, self._clock())
                 for key, person in content["people"].items()
                 if f"d-{key}" not in known
             ]  # fmt: skip
             if rows:
-                connection.execute(denials.insert(), rows)
+                connection.execute(denials.insert(), [row.row() for row in rows])
             seen = state.update().where(state.c.name == "figures")
             connection.execute(seen.values(value=str(version)))
             self._database.bump(connection)
             self._log.append(
-                connection, "denial.seeded", actor="registry", version=version, people=len(rows)
-            )
+                connection, "denial.seeded", actor="registry", version=version, people=len(rows),
+                rows={row.id: row.digest for row in rows},
+            )  # fmt: skip
+
+    def vouch(self) -> None:
+        """Enters the protections of an older release's registry into the log, once."""
+        if self._log.ledger.follow().protected_told:
+            return
+        with self._database.write() as connection:
+            if self._log.ledger.facts.protected_told:
+                return
+            rows = {row.id: row.digest for row in alive(connection)}
+            self._log.append(connection, "denial.kept", actor="registry", rows=rows)
 
     # -- what the gate asks ------------------------------------------------------------------
 
@@ -257,9 +267,7 @@ class Denylist:
                 yield Likeness(other, *alike)
 
     def _others(self, record: ConsentRecord) -> list[tuple[str, bytes | None, bytes | None]]:
-        query = sa.select(denials.c.id, denials.c.fingerprint, denials.c.face)
-        with self._database.read() as connection:
-            denied = connection.execute(query.where(denials.c.removed_at.is_(None))).all()
+        denied = proved(self._log.ledger)
         others = [(row.id, row.fingerprint, row.face) for row in denied]
         copies = self._log.ledger.facts.copies()
         for other, face in self._people():
@@ -313,20 +321,3 @@ class Denylist:
 
 def _same_subject(one: str, other: str) -> bool:
     return one == other or bool(readings(one) & readings(other))
-
-
-def _row(denial: Denial, marks: bytes | None, face: bytes | None) -> dict[str, object]:
-    return {
-        "id": denial.id,
-        "name": denial.name,
-        "aliases": "\n".join(denial.aliases),
-        "reason": denial.reason,
-        "fingerprint": marks,
-        "face": face,
-        "added_at": denial.added_at,
-        "removed_at": None,
-    }
-
-
-def _lines(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split("\n")))

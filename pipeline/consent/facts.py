@@ -37,6 +37,8 @@ class Facts:
     lifted: set[str] = field(default_factory=set)  # records with an override
     faces: dict[str, str] = field(default_factory=dict)  # hashes of what a face model saw, by id
     alike: dict[str, dict[str, Likeness]] = field(default_factory=dict)  # by record and other
+    protections: dict[str, str] = field(default_factory=dict)  # digests of protected people, by id
+    protected_told: bool = False  # whether the log tells of every protection
 
     def take(self, entry: Entry) -> None:
         """Adds what an entry tells. It follows the one before, and is what was written."""
@@ -51,6 +53,7 @@ class Facts:
             number = int(_detail(entry).get("number", 0))
             self.orders[family] = max(number, self.orders.get(family, 0))
         elif family in ("denial", "likeness"):
+            self._take_protections(_detail(entry), act)
             self._take_likeness(_detail(entry), act)
 
     def _take_consent(self, entry: Entry, act: str) -> None:
@@ -64,6 +67,13 @@ class Facts:
             if face := detail.get("face"):
                 self.faces[entry.consent_id] = str(face)
             self._add((entry.consent_id, *found) for found in detail.get("alike", ()))
+
+    def _take_protections(self, detail: dict[str, Any], act: str) -> None:
+        if act == "removed":
+            self.protections.pop(str(detail.get("id")), None)
+        elif rows := detail.get("rows"):
+            self.protections.update(rows)
+            self.protected_told |= act in ("seeded", "kept")
 
     def _take_likeness(self, detail: dict[str, Any], act: str) -> None:
         self._add(detail.get("alike", ()))

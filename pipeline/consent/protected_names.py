@@ -5,19 +5,21 @@ The gate asks at the start of every session, so answers are cached until a prote
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import sqlalchemy as sa
 
 from pipeline.consent.database import Database
+from pipeline.consent.ledger import Ledger
 from pipeline.consent.name_matching import Name, means, readings
+from pipeline.consent.protections import Protection, alive, check
 from pipeline.consent.schema import denials
 
 _EXTENT: Final = sa.select(  # protections are added and removed, never changed
     sa.func.count(), sa.func.count(denials.c.removed_at), sa.func.max(denials.c.added_at)
 )
-_LISTED: Final = sa.select(denials.c.id, denials.c.name, denials.c.aliases)
 _ASKED: Final = 10_000
 
 
@@ -34,12 +36,12 @@ class _List:
 class ProtectedNames:
     """The protected names of one registry."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, ledger: Ledger) -> None:
+        self._database, self._ledger = database, ledger
         self._list = _List()
 
     def named(self, texts: tuple[str, ...]) -> str | None:
-        """The id of the protection whose name one of the texts is."""
+        """The id of the protection whose name one of the texts is. Raises ``ConsentTampered``."""
         held = self._current()
         if texts in held.answers:
             return held.answers[texts]
@@ -51,22 +53,23 @@ class ProtectedNames:
     def _current(self) -> _List:
         revision = self._database.revision()
         if self._list.revision != revision:
-            with self._database.read() as connection:
-                extent = tuple(connection.execute(_EXTENT).one())
+            with self._ledger.snapshot() as (connection, facts):
+                told = frozenset(facts.protections.items())
+                extent = (*connection.execute(_EXTENT).one(), hash(told))
                 if extent == self._list.extent:
                     self._list = replace(self._list, revision=revision)
                 else:
-                    self._list = _List(revision, extent, _read(connection))
+                    rows = alive(connection)
+                    check(facts.protections, rows)
+                    self._list = _List(revision, extent, _names(rows))
         return self._list
 
 
-def _read(connection: sa.Connection) -> tuple[tuple[str, frozenset[Name]], ...]:
-    rows = connection.execute(_LISTED.where(denials.c.removed_at.is_(None)).order_by(denials.c.id))
+def _names(rows: Sequence[Protection]) -> tuple[tuple[str, frozenset[Name]], ...]:
     return tuple(
-        (row.id, frozenset(name for text in (row.name, *row.aliases.split("\n"))
-                           for name in readings(text)))
-        for row in rows
-    )  # fmt: skip
+        (row.id, frozenset(name for text in (row.name, *row.aliases) for name in readings(text)))
+        for row in sorted(rows, key=lambda row: row.id)
+    )
 
 
 def _found(held: _List, texts: tuple[str, ...]) -> str | None:

@@ -111,6 +111,7 @@ class Registry:
             )
         self.denials.adopt()
         self.denials.protect_public_figures()
+        self.denials.vouch()
         self.config = settle(self.database, opened, self.where, self.setup)
         if was_kept:  # else this may be an old copy, to which files of today look like orphans
             self._erasure.sweep()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pipeline.consent import Outcome
 from pipeline.consent.chain import Entry
 from pipeline.consent.records import sha256_of
-from pipeline.consent.schema import audit, consents, overrides
+from pipeline.consent.schema import audit, consents, denials, overrides
 from pipeline.errors import (
     AuditBroken,
     ConsentDenied,
@@ -69,6 +69,51 @@ def test_an_override_that_was_withdrawn_stays_withdrawn(office: Office) -> None:
         office.ask(record)
     office.registry.override(record.id, "seen again")
     office.ask(record).check()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        denials.delete().where(denials.c.name == "Ada Example"),
+        denials.update().where(denials.c.name == "Ada Example").values(removed_at=1.0),
+        denials.delete().where(denials.c.id == "d-barack-obama"),
+    ],
+)
+def test_a_protection_that_is_taken_away_stops_grants(
+    office: Office, act: sa.sql.Executable
+) -> None:
+    record = office.verified()
+    office.ask(record)
+    office.registry.denials.add("Ada Example")
+    change(office, act)
+    with pytest.raises(ConsentTampered, match="was removed in the database"):
+        office.ask(record)
+
+
+@pytest.mark.parametrize("values", [{"name": "Eve"}, {"fingerprint": None}, {"face": b"x"}])
+def test_a_protection_that_is_changed_stops_pictures_from_being_enrolled(
+    office: Office, values: dict[str, object]
+) -> None:
+    other = png(photo(2))
+    draft = replace(office.draft(), image_sha256=sha256_of(other), fingerprint=b"")
+    added = office.registry.denials.add("Somebody Else", picture=png(photo(1)))
+    change(office, denials.update().where(denials.c.id == added.id).values(**values))
+    with pytest.raises(ConsentTampered, match=f"{added.id} was changed"):
+        office.registry.add(draft, picture=other)
+    office.registry.denials.remove(added.id)
+    office.registry.denials.add("Somebody Else", picture=png(photo(1)))
+    office.registry.add(draft, picture=other)
+
+
+def test_protections_of_an_older_release_are_entered_into_the_log_once(office: Office) -> None:
+    facts = office.registry.log.ledger.facts
+    whole = dict(facts.protections)
+    facts.protections.clear()
+    facts.protected_told = False
+    office.registry.denials.vouch()
+    office.registry.denials.vouch()
+    assert facts.protections == whole and "d-barack-obama" in whole
+    assert [e.action for e in office.registry.log.entries()].count("denial.kept") == 1
 
 
 @pytest.mark.parametrize("values", [{"subject": "Eve"}, {"signature": b"", "fingerprint": b""}])
