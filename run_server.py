@@ -41,11 +41,11 @@ def _run(chosen: settings.Settings) -> int:
 
 
 async def _serve(chosen: settings.Settings) -> None:
-    from server.bootstrap import open_server
+    from server.bootstrap import open_front, open_server
     from server.serve import serve
 
     async def opening(chosen: settings.Settings) -> Backend:
-        return await asyncio.to_thread(open_server, chosen)
+        return await asyncio.to_thread(open_front if chosen.cluster else open_server, chosen)
 
     await serve(chosen, opening, _announce)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any, Never
 
 from pipeline.avatar_catalog import AvatarCatalog
-from pipeline.consent import ConsentGate
+from pipeline.consent import ConsentGate, Registry
 from pipeline.errors import ContinuumError
 from pipeline.media.image_file import Bounds
 from server.avatars.catalog import Avatars
 from server.avatars.enrolment import OwnPictures
 from server.avatars.sources import AvatarSources, Bundled, presents
+from server.cluster.fleet import Fleet
+from server.cluster.front import Front
 from server.consent.monitor import ConsentMonitor
 from server.consent.registry import open_registry
 from server.errors import ChatFailed, RecognitionFailed, UnknownVoice
@@ -46,11 +49,7 @@ def open_server(settings: Settings) -> SessionManager:
     _share_cores()
     from pipeline.loader import load_pipeline
 
-    voices = _voices(settings)
-    try:
-        registry = open_registry(settings)
-    except ContinuumError as failure:
-        raise CannotStart(str(failure)) from failure
+    voices, registry = _voices(settings), _registry(settings)
     try:
         pipeline = load_pipeline(
             settings.model,
@@ -65,15 +64,42 @@ def open_server(settings: Settings) -> SessionManager:
         registry.close()
         raise CannotStart(str(failure)) from failure
     log.info("model: %s", pipeline.reason)
-    bounds = Bounds(*settings.bounds())
-    catalog = AvatarCatalog(ConsentGate(registry), bounds)
-    sources = AvatarSources(Bundled(pipeline, catalog), pipeline, catalog)
-    enrolment = OwnPictures(catalog, bounds, settings.avatars_max)
-    avatars = Avatars(sources, enrolment, settings.avatars_ready)
+    avatars = _avatars(settings, registry, pipeline)
     manager = SessionManager(settings, pipeline, avatars, ConsentMonitor(registry))
     manager.provenance = RecordingProvenance(settings, pipeline, registry)
     manager.voices, manager.answers = voices, answers(settings)
     return manager
+
+
+def open_front(settings: Settings) -> Front:
+    """HTTP's side of a cluster, without a model; blocking. Raises ``CannotStart``."""
+    voices, registry = _voices(settings), _registry(settings)
+    avatars = _avatars(settings, registry, _NoModel())
+    front = Front(settings, avatars, Fleet(settings, open_server), ConsentMonitor(registry))
+    front.voices, front.answers = voices, answers(settings)
+    return front
+
+
+class _NoModel:
+    """A front shows avatars and never opens one."""
+
+    def __getattr__(self, name: str) -> Never:
+        raise CannotStart(f"a front has no model, and was asked for its {name}")
+
+
+def _registry(settings: Settings) -> Registry:
+    try:
+        return open_registry(settings)
+    except ContinuumError as failure:
+        raise CannotStart(str(failure)) from failure
+
+
+def _avatars(settings: Settings, registry: Registry, model: Any) -> Avatars:
+    bounds = Bounds(*settings.bounds())
+    catalog = AvatarCatalog(ConsentGate(registry), bounds)
+    sources = AvatarSources(Bundled(model, catalog), model, catalog)
+    enrolment = OwnPictures(catalog, bounds, settings.avatars_max)
+    return Avatars(sources, enrolment, settings.avatars_ready)
 
 
 def _voices(settings: Settings) -> VoiceCatalog:

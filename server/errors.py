@@ -9,6 +9,7 @@
     │   ├── LocalOnly, OriginRefused, RecordingRefused
     ├── NotFound                404
     │   ├── UnknownAvatar, UnknownSession, UnknownPeer, UnknownConsent, UnknownRecording
+    ├── SessionMoved            410   its worker ended; ``resume`` calls it again
     ├── SourceTaken             409   retryable, with Retry-After
     ├── AvatarBundled           409   it came with the model and cannot be removed
     ├── AvatarsTaken            409   as many avatars are enrolled as may be
@@ -21,6 +22,7 @@
     │   ├── SoundRefused        a body that holds no sound that can be read
     │   ├── TextRefused         text that a voice cannot speak
     │   ├── UnknownVoice, NoVoice, NoAnswers
+    │   ├── ResumeRefused       no session goes on by this token
     │   ├── ConsentRefused      a record, challenge or check that cannot be written
     │   └── PictureRefused      the picture or its landmarks; ``code`` says which way
     ├── RateLimited             429   retryable, with Retry-After
@@ -28,6 +30,7 @@
     │   └── QueueFull           as many utterances, or senders of them, as may wait
     └── Unavailable             503   retryable, with Retry-After
         ├── NoSlot, PortsTaken, NotReady, Draining, RegistryDown
+        ├── WorkerLost          the process that was asked has ended
         ├── ServiceFailed       a service that another machine may run
         │   ├── VoiceFailed     the voice, or the service behind it, gave no speech
         │   ├── ChatFailed, RecognitionFailed   no answer, or no words, came
@@ -127,6 +130,10 @@ class UnknownPeer(NotFound):
     type, title = "/problems/unknown-peer", "No such peer"
 
 
+class SessionMoved(ServerError):
+    status, type, title = 410, "/problems/session-moved", "The session goes on elsewhere"
+
+
 class SourceTaken(ServerError):
     status, type, title = 409, "/problems/source-taken", "The session has a source already"
     retryable = True
@@ -192,6 +199,10 @@ class NoAnswers(Unprocessable):
     type, title = "/problems/no-answers", "This server answers nothing"
 
 
+class ResumeRefused(Unprocessable):
+    type, title = "/problems/resume-refused", "No session goes on by this token"
+
+
 class CannotMeasure(Unprocessable):
     type, title = "/problems/cannot-measure", "Frames are too narrow for the measuring strip"
 
@@ -244,6 +255,10 @@ class NotReady(Unavailable):
 
 class Draining(Unavailable):
     type, title = "/problems/draining", "The server is shutting down"
+
+
+class WorkerLost(Unavailable):
+    type, title = "/problems/worker-lost", "The worker has ended"
 
 
 class RegistryDown(Unavailable):

@@ -114,6 +114,24 @@ class SessionState:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A running session. ``worker`` is empty in a server by itself."""
+
+    id: str
+    avatar: str
+    state: str
+    media_time: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionList:
+    """Running sessions."""
+
+    sessions: list[SessionRow]
+
+
+@dataclass(frozen=True, slots=True)
 class UtteranceFinished:
     """How an utterance ended, and how much of it was played to the peers."""
 
@@ -267,6 +285,7 @@ class Health:
     cost_ms: dict[str, float] | None
     quality_level: int
     h264: dict[str, str]
+    workers: list[dict[str, Any]]
     versions: dict[str, str]
 
 

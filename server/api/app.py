@@ -47,6 +47,7 @@ from server.auth.keys import KeyStore
 from server.auth.quota import Quota
 from server.background.pool import Pool
 from server.cluster.backend import Backend
+from server.cluster.front import Front
 from server.cluster.local import LocalSignalling
 from server.errors import NotFound
 from server.recordings.recordings import Recordings
@@ -151,10 +152,12 @@ async def _open_recordings(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _signalling(app: web.Application) -> AsyncIterator[None]:
-    manager = app[MANAGER]
-    assert isinstance(manager, SessionManager)
-    quota = Quota(app[SETTINGS].sessions_per_key)
-    app[SIGNALLING] = app[LOCAL] = LocalSignalling(manager, quota, app[RECORDINGS])
+    backend = app[MANAGER]
+    if isinstance(backend, Front):
+        app[SIGNALLING] = backend
+    elif isinstance(backend, SessionManager):
+        quota = Quota(app[SETTINGS].sessions_per_key)
+        app[SIGNALLING] = app[LOCAL] = LocalSignalling(backend, quota, app[RECORDINGS])
     yield
 
 

@@ -15,7 +15,7 @@ from server.api.links import link
 from server.api.middleware import SETTINGS, SIGNALLING, respond
 from server.api.requests import NewSession
 from server.api.routes import Content, RouteTable
-from server.api.sessions import BEGUN, GRANTED, SESSION, asked, options_of, order
+from server.api.sessions import BEGUN, GRANTED, SESSION, asked, order
 from server.api.validation import parse_query
 from server.auth.access import May
 from server.cluster.signalling import Answered
@@ -58,7 +58,7 @@ TRICKLED: Final = (UnknownSession, UnknownPeer, *GRANTED, IceRestart)
 async def call(request: web.Request) -> web.Response:
     """Call an avatar: a session and its caller in one request."""
     body = await read_text(request, SDP, request.app[SETTINGS].sdp_bytes, "Accept-Post")
-    wanted = order(request, options_of(parse_query(NewSession, request.query)))
+    wanted = order(request, parse_query(NewSession, request.query))
     answered = await request.app[SIGNALLING].call(wanted, body)
     response = _answered(request, answered, f"/v1/sessions/{answered.session}")
     response.headers["Session-Token"] = answered.token
@@ -95,7 +95,7 @@ async def call(request: web.Request) -> web.Response:
 async def join(request: web.Request) -> web.Response:
     """A peer joins: a caller (or comes back), a feeder by WHIP, a viewer by WHEP."""
     who, signalling = asked(request), request.app[SIGNALLING]
-    await signalling.check(who)
+    await signalling.check_session(who)
     role = Part(request.path.rsplit("/", 1)[-1])
     body = await read_text(request, SDP, request.app[SETTINGS].sdp_bytes, "Accept-Post")
     answered = await signalling.offer(who, role, body)
@@ -148,7 +148,7 @@ async def leave(request: web.Request) -> web.Response:
 
 async def _trickle(request: web.Request, role: Part | None, peer: str) -> web.Response:
     who, signalling = asked(request), request.app[SIGNALLING]
-    await signalling.check(who)
+    await signalling.check_session(who)
     body = await read_text(request, FRAGMENT, request.app[SETTINGS].sdp_bytes, "Accept-Patch")
     await signalling.trickle(who, role, peer, body)
     return web.Response(status=204)
@@ -166,4 +166,7 @@ def _answered(request: web.Request, answered: Answered, location: str) -> web.Re
     headers = CIMultiDict({"Location": link(request, location)})
     for each in ice.links(_servers(request, answered.session)):
         headers.add("Link", each)
+    if request.app[SETTINGS].cluster:  # which may lose the worker, and says so there
+        path = link(request, f"/v1/sessions/{answered.session}/events")
+        headers.add("Link", f'<{path}>; rel="events"')
     return web.Response(text=answered.sdp, status=201, content_type=SDP, headers=headers)

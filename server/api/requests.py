@@ -22,6 +22,7 @@ Number = Annotated[float, Strict()]
 Switch = Annotated[bool, Strict()]
 Text = InstanceOf[str]  # any at all, also with halves of characters: who reads it refuses those
 File = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
+MAX_RESUME: Final = 8192
 _SECONDS: Final = "seconds since the epoch, from 0 to 1e12"
 
 
@@ -46,6 +47,9 @@ class NewSession:
     background: Annotated[str, AfterValidator(check_background), Field(description=BACKGROUNDS)] = (
         ""
     )
+    resume: Annotated[
+        str, Field(max_length=MAX_RESUME, description="the token of a session that has moved")
+    ] = ""
 
 
 Id = Annotated[str, Field(max_length=MAX_ID, description=f"text of at most {MAX_ID} characters")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing, suppress
 from typing import Final
 
 from aiohttp import web
@@ -27,6 +28,8 @@ from server.errors import (
     RecordingRefused,
     RecordingState,
     RegistryDown,
+    ResumeRefused,
+    SessionMoved,
     TooManySessions,
     Unavailable,
     UnknownAvatar,
@@ -48,9 +51,11 @@ BEGUN: Final = (
     TooManySessions,
     NoSlot,
     NotReady,
+    ResumeRefused,
     Draining,
     AvatarUnusable,
     ModelUnusable,
+    ResumeRefused,
 )
 RECORDED: Final = (UnknownSession, RecordingState)
 
@@ -66,13 +71,41 @@ RECORDED: Final = (UnknownSession, RecordingState)
 )
 async def create(request: web.Request) -> web.Response:
     """Make a session that peers join later."""
-    wanted = order(request, options_of(await read_json(request, NewSession)))
+    wanted = order(request, await read_json(request, NewSession))
     made = await request.app[SIGNALLING].create(wanted)
     path = f"/v1/sessions/{made.id}"
     doors = {role.value: link(request, f"{path}/{role.value}") for role in Part}
     doors["speech"] = link(request, f"{path}/speech")
     answer = answers.SessionMade(made.id, made.token, made.avatar, **doors)
     return respond(answer, 201, {"Location": link(request, path)})
+
+
+@routes("GET", "/v1/sessions", May.KEEP, answer=Content(answers.SessionList))
+async def listing(request: web.Request) -> web.Response:
+    """Running sessions: an operator's view has all, a key's its own."""
+    rows = await request.app[SIGNALLING].listing(request[CALLER])
+    return respond({"sessions": rows})
+
+
+@routes(
+    "GET",
+    SESSION + "/events",
+    May.OWN,
+    answer=Content(str, "text/event-stream"),
+    errors=(UnknownSession, SessionMoved),
+)
+async def events(request: web.Request) -> web.StreamResponse:
+    """What happens in the session, also when its worker ends (server-sent events)."""
+    async with aclosing(request.app[SIGNALLING].events(asked(request))) as told:
+        first = await anext(told)  # a refusal is a problem, not an empty stream
+        stream = web.StreamResponse(headers={"Cache-Control": "no-store"})
+        stream.content_type = "text/event-stream"
+        await stream.prepare(request)
+        with suppress(ConnectionError):
+            await stream.write(f"data: {first}\n\n".encode())
+            async for event in told:
+                await stream.write(f"data: {event}\n\n".encode())
+    return stream
 
 
 @routes(
@@ -135,9 +168,10 @@ async def unrecord(request: web.Request) -> web.Response:
     return respond(await request.app[LOCAL].recordings.stop(own(request)))
 
 
-def order(request: web.Request, options: Options) -> Order:
+def order(request: web.Request, wanted: NewSession) -> Order:
     """A session for whoever sent the request."""
-    return Order(options, request[CALLER], request.app[ACCESS].address(request), trace.get())
+    address = request.app[ACCESS].address(request)
+    return Order(_options(wanted), request[CALLER], address, trace.get(), wanted.resume)
 
 
 def asked(request: web.Request) -> Asked:
@@ -151,7 +185,7 @@ def own(request: web.Request) -> Session:
     return request.app[LOCAL].own(asked(request))
 
 
-def options_of(asked: NewSession) -> Options:
+def _options(asked: NewSession) -> Options:
     listen = asked.listen or asked.answers
     return Options(
         asked.avatar, asked.prompt, asked.seed, asked.measure, asked.answers, listen,

@@ -59,7 +59,7 @@ SECOND: Final = RATE  # samples that a decoder is asked for at a time
 async def speak(request: web.Request) -> web.Response:
     """Say something: a text, or sound as it is uploaded."""
     who, signalling = asked(request), request.app[SIGNALLING]
-    await signalling.check(who)
+    await signalling.check_session(who)
     query = parse_query(SpeechQuery, request.query)
     if request.content_type == JSON:
         text = await read_json(request, NewText)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from server.auth.access import Caller
 from server.auth.keys import KeyRole
@@ -62,6 +63,22 @@ class Quota:
         if waiting and self._taken[waits] >= waiting:
             raise TooManySessions(f"{waiting} sessions of yours wait to be joined; join one first.")
         return Claim(self._taken, limits, waits)
+
+    def counts(self) -> dict[str, int]:
+        """What all claims count for, by name."""
+        return dict(self._taken)
+
+    @contextmanager
+    def beside(self, counts: Mapping[str, int]) -> Iterator[None]:
+        """Within the block, sessions of other processes count too."""
+        self._taken.update(counts)
+        try:
+            yield
+        finally:
+            for name, count in counts.items():
+                self._taken[name] -= count
+                if self._taken[name] <= 0:
+                    del self._taken[name]
 
     def owns(self, session: str, caller: Caller) -> None:
         """Remembers who began a session."""

@@ -12,9 +12,9 @@ from server.errors import Unauthorized
 SUBPROTOCOL: Final = "bearer."
 
 
-def new_id() -> str:
-    """A session id that cannot be guessed."""
-    return "s-" + secrets.token_hex(12)
+def new_id(worker: str = "") -> str:
+    """A session id that cannot be guessed; one of a cluster names its worker."""
+    return f"s-{worker}-{secrets.token_hex(12)}" if worker else f"s-{secrets.token_hex(12)}"
 
 
 def new_token() -> str:

@@ -128,6 +128,11 @@ class Avatars:
         """Every card, the default first."""
         return list(self._cards.values())
 
+    @property
+    def ready(self) -> tuple[str, ...]:
+        """Ids of the avatars in memory."""
+        return tuple(self._ready)
+
     def __contains__(self, avatar: str) -> bool:
         return avatar in self._cards
 

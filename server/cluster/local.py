@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 from server.auth import session_tokens
 from server.auth.access import Caller
 from server.auth.quota import Quota
 from server.cluster.signalling import Answered, Asked, Made, Order
-from server.errors import Forbidden, NotReady, UnknownPeer
+from server.errors import Forbidden, NotReady, ResumeRefused, UnknownPeer
 from server.recordings.recordings import Recordings
 from server.rtc import ice, sdp_offer
 from server.rtc.data_channel import Say
@@ -30,6 +30,8 @@ class LocalSignalling:
 
     def __init__(self, manager: SessionManager, quota: Quota, recordings: Recordings) -> None:
         self.manager, self.quota, self.recordings = manager, quota, recordings
+        self.most_waiting: Callable[[], int] = lambda: manager.most_waiting
+        self.on_changed: Callable[[], None] = lambda: None  # sessions came, joined or went
 
     # -- life --------------------------------------------------------------------------------
 
@@ -62,9 +64,11 @@ class LocalSignalling:
     async def _created(self, order: Order) -> Session:
         """A session that counts as its caller's until it ends."""
         caller, manager = order.caller, self.manager
+        if order.resume:
+            raise ResumeRefused("Sessions of this server end with it. Call without the token.")
         if caller.avatar and caller.avatar != order.options.avatar:
             raise Forbidden(f"This token is for the avatar {caller.avatar!r}.")
-        claim = self.quota.take(caller, order.address, manager.most_waiting)
+        claim = self.quota.take(caller, order.address, self.most_waiting())
         try:
             session = await manager.create(order.options)
         except BaseException:
@@ -76,14 +80,17 @@ class LocalSignalling:
         def came() -> None:
             claim.joined()
             joined()
+            self.on_changed()
 
         def over(session: Session) -> None:
             claim.give_back()
             self.quota.forget(session.id)
             self.recordings.ended(session)
             ended(session)
+            self.on_changed()
 
         session.on_joined, session.on_ended = came, over
+        self.on_changed()
         return session
 
     # -- peers -------------------------------------------------------------------------------
@@ -124,7 +131,7 @@ class LocalSignalling:
             session_tokens.require(asked.bearer, session.token)
         return session
 
-    async def check(self, asked: Asked) -> None:
+    async def check_session(self, asked: Asked) -> None:
         """Whether the session is there, and is the asker's."""
         self.own(asked)
 
@@ -182,6 +189,7 @@ class LocalSignalling:
             "cost_ms": manager.cost.describe() if manager.cost else None,
             "quality_level": manager.load.governor.level,
             "h264": {"encoder": name, "reason": why},
+            "workers": [],
         }
 
     async def ready(self) -> int:

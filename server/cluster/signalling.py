@@ -24,6 +24,7 @@ class Order:
     caller: Caller
     address: str = ""
     trace: str = ""  # the request's id, in every log line that it causes
+    resume: str = ""  # a token by which a session goes on that has moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Signalling(Protocol):
     async def call(self, order: Order, sdp: str) -> Answered:
         """A session and its caller; nothing is left of it where the offer cannot be answered."""
 
-    async def check(self, asked: Asked) -> None:
+    async def check_session(self, asked: Asked) -> None:
         """Whether the session is there, and is the asker's."""
 
     async def offer(self, asked: Asked, role: PeerRole, sdp: str) -> Answered:

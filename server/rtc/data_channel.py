@@ -118,6 +118,16 @@ def build(kind: str, **fields: object) -> str:
     return json.dumps({"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False)
 
 
+def shifted(message: str, since: int) -> str:
+    """An event whose ``media_time``, if it has one, counts from so many samples earlier."""
+    if not since:
+        return message
+    fields = json.loads(message)
+    if isinstance(fields.get("media_time"), int):
+        fields["media_time"] += since
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+
+
 def error(code: str, message: str, retryable: bool = False, **more: object) -> str:
     """An ``error`` message."""
     return build("error", code=code, message=message, retryable=retryable, **more)

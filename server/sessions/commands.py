@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def obey(session: Session, command: data_channel.Command, answer: Callable[[str], None]) -> None:
     """Does what a message says; ``answer`` sends to whoever sent it."""
     if isinstance(command, data_channel.Ping):
-        answer(data_channel.build("pong", id=command.id, media_time=session.played))
+        answer(data_channel.build("pong", id=command.id, media_time=session.media_time))
         return
     session.lifetime.active_s = session.monotonic()
     if isinstance(command, data_channel.Interrupt):

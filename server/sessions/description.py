@@ -22,7 +22,7 @@ def describe(session: Session) -> dict[str, object]:
         "id": session.id,
         "avatar": session.options.avatar,
         "state": session.state.value,
-        "media_time": session.played,
+        "media_time": session.media_time,
         "measure": session.options.measure,
         "peers": [
             {"id": peer.name, "role": peer.role.value, "connected": peer.connected}
@@ -45,7 +45,8 @@ def row(session: Session) -> dict[str, object]:
         "id": session.id,
         "avatar": session.options.avatar,
         "state": session.state.value,
-        "media_time": session.played,
+        "media_time": session.media_time,
+        "worker": session.limits.worker,
     }
 
 
@@ -70,5 +71,5 @@ def ready(session: Session) -> str:
         fps=float(session.timing.fps),
         sample_rate=RATE,
         measure=session.options.measure,
-        media_time=session.played,
+        media_time=session.media_time,
     )

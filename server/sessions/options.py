@@ -27,6 +27,8 @@ class Options:
     listen: bool = False  # the peer's speech is not performed: utterances alone are
     size: str = ""  # of pictures, as ``framing.size_of`` reads it
     background: str = ""  # behind the person, as ``framing.background_of`` reads it
+    since: int = 0  # media time at which it goes on, having moved
+    before: str = ""  # the id that it had before it moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,12 @@ class Limits:
     messages: tuple[float, float] = (MESSAGES_PER_S, MESSAGES_AT_ONCE)
     return_s: float = 0.0  # the grace of peers whose network is away; 0 is no other
     network: Network = ANY
+    worker: str = ""  # that its id names
 
     @classmethod
-    def of(cls, settings: Settings, delay: DelayLimits, network: Network) -> Limits:
+    def of(
+        cls, settings: Settings, delay: DelayLimits, network: Network, worker: str = ""
+    ) -> Limits:
         """What ``settings`` grant."""
         return cls(
             settings.grace_s,
@@ -58,6 +63,7 @@ class Limits:
             messages=(settings.message_rate, settings.message_burst),
             return_s=max(settings.grace_s, settings.return_s),
             network=network,
+            worker=worker,
         )
 
 

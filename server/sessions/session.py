@@ -65,7 +65,7 @@ class Session:
         metrics: Metrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.id, self.token = session_tokens.new_id(), session_tokens.new_token()
+        self.id, self.token = session_tokens.new_id(limits.worker), session_tokens.new_token()
         self.options, self.limits = options, limits
         self.state = State.OPENING
         self.monotonic = monotonic
@@ -169,6 +169,11 @@ class Session:
         if state not in ALLOWED[self.state]:
             raise ValueError(f"a session that is {self.state.value} cannot become {state.value}")
         self.state = state
+
+    @property
+    def media_time(self) -> int:
+        """That has left, with what left before the session moved."""
+        return self.options.since + self.played
 
     @property
     def running(self) -> bool:
@@ -313,6 +318,7 @@ class Session:
 
     def tell(self, message: str) -> None:
         """Sends an event to every peer."""
+        message = data_channel.shifted(message, self.options.since)
         for participant in self.participants:
             participant.send(message)
         for listen in list(self.listeners):

@@ -69,6 +69,7 @@ class SessionManager:
         self.tasks, self.answers = Tasks(), Answers()
         self._model = model
         self.monitor = monitor
+        self.worker = ""  # its name in a cluster
         self._monotonic = monotonic
         self._collecting: asyncio.TimerHandle | None = None
         self._engine = Engine(model.engine, self.load.stepped)
@@ -261,7 +262,7 @@ class SessionManager:
 
     def _limits(self) -> Limits:
         delay = delay_limits(self.settings, self.timing, self.cost)
-        return Limits.of(self.settings, delay, self._network)
+        return Limits.of(self.settings, delay, self._network, self.worker)
 
     def _ended(self, session: Session) -> None:
         self._sessions.pop(session.id, None)
@@ -307,6 +308,6 @@ class SessionManager:
         stream, *_ = await self._stream(Options(default), "warm-up")
         self.timing = StreamTiming.of(stream)
         try:
-            return await self._engine.call(lambda: measure(stream, cores()))
+            return await self._engine.call(lambda: measure(stream, self.settings.cores or cores()))
         finally:
             await self._engine.call(stream.close)

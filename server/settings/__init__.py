@@ -5,6 +5,6 @@ The only part of the server that reads flags, environment and settings files.
 
 from server.settings.checks import SettingsError
 from server.settings.settings import Settings
-from server.settings.sources import load
+from server.settings.sources import load, of_node
 
-__all__ = ["Settings", "SettingsError", "load"]
+__all__ = ["Settings", "SettingsError", "load", "of_node"]

@@ -54,6 +54,11 @@ class Settings:
     avatars_ready: int = _help(32, "most avatars in memory; one of mini takes 25 MB", 1, 1_000_000)
     avatars_warm: str = _help("bundled", "prepared before the first call: default, bundled, all")
     slots: int = _help(0, "sessions at a time; 0 measures what this machine can carry", 0, 10_000)
+    cores: int = _help(0, "processors that one process may use; 0 is all, in a cluster 2", 0, 4096)
+    # Many machines: docs/cluster.md.
+    cluster: str = _help("", "Ray cluster: auto or its address; empty is this process alone")
+    workers: int = _help(0, "workers; 0 is as many as GPUs, or processors, suffice for", 0, 100_000)
+    spare_slots: int = _help(0, "free slots below which a cluster asks for a worker", 0, 100_000)
     grace_s: float = _help(9.0, "how long a session stays open without a peer", 0.5, 3600)
     return_s: float = _help(20.0, "the same when its network failed; the slot is free", 0.5, 3600)
     drain_s: float = _help(30.0, "how long a shutdown waits for running sessions", 0, 3600)
@@ -148,6 +153,8 @@ class Settings:
         checks.web_url("public_url", self.public_url, "https://example.net/avatar")
         for name in ("voice_url", "chat_url", "transcribe_url"):
             checks.web_url(name, getattr(self, name), "https://example.net/v1")
+        if self.cluster and self.recordings:
+            raise checks.SettingsError("a cluster keeps no recordings: leave out one of both")
         self.udp_range()
         checks.addresses("udp_bind", self.udp_bind)
         checks.addresses("udp_announced", self.udp_announced)

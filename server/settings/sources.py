@@ -12,7 +12,7 @@ import argparse
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
@@ -21,6 +21,7 @@ from server.settings.settings import SECRETS, Settings
 from server.settings.values import cast
 
 PREFIX: Final = "CONTINUUM_"
+NODE: Final = ("udp_ports", "udp_bind", "udp_announced", "cores")  # each machine's own
 
 
 def load(
@@ -39,6 +40,14 @@ def load(
     merged.update({name: _secret(name, merged[name]) for name in SECRETS if name in merged})
     types = get_type_hints(Settings)
     return Settings(**{name: cast(name, v, types[name]) for name, v in merged.items()}), show
+
+
+def of_node(settings: Settings, environ: Mapping[str, str] | None = None) -> Settings:
+    """As a worker uses them: what its machine's environment says of its network comes first."""
+    given = _environment(os.environ if environ is None else environ)
+    types = get_type_hints(Settings)
+    here = {name: cast(name, given[name], types[name]) for name in NODE if name in given}
+    return replace(settings, **here)
 
 
 def _parser() -> argparse.ArgumentParser:

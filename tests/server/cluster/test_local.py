@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_one_machine_does_not_import_ray() -> None:
-    code = "import sys, run_server, server.serve, server.bootstrap\nsys.exit('ray' in sys.modules)"
+    modules = "run_server, server.serve, server.bootstrap, server.cluster.front"
+    code = f"import sys, {modules}; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -47,5 +48,5 @@ async def test_events_begin_with_ready_and_end_with_the_session(
     await signalling.delete(asked)
     assert any("session_ended" in event for event in [event async for event in events])
     with pytest.raises(UnknownSession):
-        await signalling.check(asked)
+        await signalling.check_session(asked)
     assert await signalling.listing(LOCAL) == []
