@@ -45,7 +45,9 @@ async def _serve(chosen: settings.Settings) -> None:
     from server.serve import serve
 
     async def opening(chosen: settings.Settings) -> Backend:
-        return await asyncio.to_thread(open_front if chosen.cluster else open_server, chosen)
+        if chosen.cluster:
+            return await asyncio.to_thread(open_front, chosen)
+        return await asyncio.to_thread(open_server, chosen)
 
     await serve(chosen, opening, _announce)
 

@@ -131,7 +131,7 @@ class Avatars:
     @property
     def ready(self) -> tuple[str, ...]:
         """Ids of the avatars in memory."""
-        return tuple(self._ready)
+        return tuple(dict.fromkeys(name for name, _ in self._ready))
 
     def __contains__(self, avatar: str) -> bool:
         return avatar in self._cards

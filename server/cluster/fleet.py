@@ -69,7 +69,7 @@ class Fleet:
         wanted = self._settings.workers or await asyncio.to_thread(actors.fit, self._settings)
         free = sum(room.free for room in self.rooms.values())
         starting = any(name not in self.rooms for name in self._actors)
-        warming = any(room.door == "warming" for room in self.rooms.values())
+        warming = not all(room.settled for room in self.rooms.values())
         if free < self._settings.spare_slots and not starting and not warming:
             wanted = max(wanted, len(self._actors) + 1)
         names = (f"w{number}" for number in range(wanted + len(self._actors)))

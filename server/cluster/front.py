@@ -22,7 +22,7 @@ from server.avatars.catalog import Avatars
 from server.background.tasks import Tasks
 from server.cluster import resume, worker_metrics
 from server.cluster.fleet import Fleet
-from server.cluster.room import Room, Seat, best, counted, retry_after_s, worker_of
+from server.cluster.room import OPEN, Room, Seat, best, counted, retry_after_s, worker_of
 from server.cluster.signalling import Answered, Asked, Made, Order
 from server.consent.monitor import ConsentMonitor
 from server.errors import (
@@ -74,13 +74,16 @@ class Front:
     # -- life --------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Joins the cluster."""
-        await self._fleet.open()
+        """Joins the cluster, and waits until a worker is ready, or has failed to be."""
         await self.avatars.load()
         await self.voices.open()
+        await self._fleet.open()
         if (monitor := self.monitor) is not None:
             watch = lambda: monitor.watch(list, self.renew)  # noqa: E731
             self.tasks.start("consent", watch, restart=True)
+        await self._fleet.until(lambda: any(room.settled for room in self.rooms))
+        if not any(room.door == OPEN for room in self.rooms):
+            self.problem = next(room.problem for room in self.rooms if room.settled)
 
     async def renew(self) -> None:
         """Reads the avatars again; each worker hears of it by itself."""
@@ -111,7 +114,7 @@ class Front:
         """Raises ``Draining``, ``NotReady`` or ``RegistryDown`` unless sessions are admitted."""
         if self._draining:
             raise Draining("This server is shutting down; ask another one.", retry_after_s=10)
-        if not any(room.door == "open" for room in self.rooms):
+        if not any(room.door == OPEN for room in self.rooms):
             raise NotReady("No worker is ready yet. Try again in a few seconds.", retry_after_s=2)
         if self.monitor is not None:
             self.monitor.check()

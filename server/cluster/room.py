@@ -11,6 +11,8 @@ from typing import Final
 from server.sessions.options import Options
 
 OPEN: Final = "open"
+WARMING: Final = "warming"
+FAILED: Final = "failed"
 RETRY_S: Final = (1, 60)  # the least and the most that a refused caller is told to wait
 
 
@@ -44,7 +46,7 @@ class Room:
     node: str = ""
     pid: int = 0
     model: str = ""
-    door: str = "warming"  # ``AdmissionState``
+    door: str = WARMING  # ``AdmissionState``
     problem: str = ""  # why its warm-up failed
     total: int = 0
     taken: int = 0
@@ -53,6 +55,11 @@ class Room:
     counts: Mapping[str, int] = field(default_factory=dict)  # of ``Quota``
     mean_s: float = 0.0  # length of the sessions that ended last; 0 before the first
     revision: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether its warm-up has ended, well or not."""
+        return self.door != WARMING
 
     @property
     def free(self) -> int:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from server.auth.quota import Quota
 from server.cluster import resume
 from server.cluster.local import LocalSignalling
-from server.cluster.room import Room, Seat
+from server.cluster.room import FAILED, WARMING, Room, Seat
 from server.cluster.signalling import Asked, Order
 from server.errors import ServerError
 from server.observability.trace import trace
@@ -109,13 +109,13 @@ class Worker:
         """This worker, now."""
         empty = Room(self.name, socket.gethostname(), os.getpid(), revision=self._revision)
         if self._here is None:
-            return replace(empty, problem=self._problem)
+            return replace(empty, door=FAILED if self._problem else WARMING, problem=self._problem)
         manager, now = self._here.manager, time.time()
         self._count_lengths(manager)
         return replace(
             empty,
             model=self._settings.model,
-            door="failed" if self._problem else manager.slots.door.value,
+            door=FAILED if self._problem else manager.slots.door.value,
             problem=self._problem,
             total=manager.slots.total,
             taken=manager.slots.taken,
