@@ -64,6 +64,7 @@ class Front:
         self.answers, self.tasks = Answers(), Tasks()
         self.provenance: Provenance | None = None
         self.problem: str | None = None
+        self.stage = "waiting for a worker to be ready"
         self.settled = asyncio.Event()
         self.metrics_here = Metrics()
         self._fleet, self._draining = fleet, False
