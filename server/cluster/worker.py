@@ -25,6 +25,7 @@ from server.errors import ServerError
 from server.observability.trace import trace
 from server.recordings.recordings import Recordings
 from server.rtc import data_channel
+from server.sessions import description
 from server.sessions.session import Session
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings, of_node
@@ -128,7 +129,7 @@ class Worker:
     def _seat(self, session: Session, now: float) -> Seat:
         assert self._here is not None
         owner = self._here.quota.owner(session.id)
-        state, played = session.state.value, session.media_time
+        state, played = session.state.value, description.media_time(session)
         return Seat(session.id, session.options, state, played, now, owner)
 
     def _count_lengths(self, manager: SessionManager) -> None:

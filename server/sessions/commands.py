@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from server.errors import NoAnswers, ServerError
 from server.rtc import data_channel
+from server.sessions import description
 
 if TYPE_CHECKING:
     from server.sessions.session import Session
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 def obey(session: Session, command: data_channel.Command, answer: Callable[[str], None]) -> None:
     """Does what a message says; ``answer`` sends to whoever sent it."""
     if isinstance(command, data_channel.Ping):
-        answer(data_channel.build("pong", id=command.id, media_time=session.media_time))
+        answer(
+            data_channel.build("pong", id=command.id, media_time=description.media_time(session))
+        )
         return
     session.lifetime.active_s = session.monotonic()
     if isinstance(command, data_channel.Interrupt):

@@ -171,11 +171,6 @@ class Session:
         self.state = state
 
     @property
-    def media_time(self) -> int:
-        """That has left, with what left before the session moved."""
-        return self.options.since + self.played
-
-    @property
     def running(self) -> bool:
         """Whether it performs, and has not begun to end."""
         return self._ending is None and self.state in (State.WAITING, State.LIVE)
