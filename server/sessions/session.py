@@ -75,9 +75,7 @@ class Session:
         self.on_parked: Callable[[Session], None] = lambda session: None  # its slot may be taken
         self.on_joined: Callable[[], None] = lambda: None  # somebody is connected
         self.on_ended: Callable[[Session], None] = lambda session: None
-        self.grant: ConsentGrant | None = (
-            None  # of the consent gate; asked again while the session runs
-        )
+        self.grant: ConsentGrant | None = None  # of consent; asked again while it runs
         self.ended_because = ("", "")  # code and reason
         self.size = (0, 0)
         self.level = 0  # the governor's
