@@ -21,6 +21,7 @@ $(VENV)/.serve-$(WHEELS): pyproject.toml constraints.txt tools/install.py
 
 $(VENV)/.ready: $(VENV)/.serve-$(WHEELS)
 	@$(BIN)/python tools/install.py --wheels $(WHEELS) --extras dev
+	@$(BIN)/python $(PIP) --constraint constraints.txt --no-deps pipecat-ai  # asks for protobuf < 7
 	@touch $@
 
 setup: $(VENV)/.ready  ## builds .venv with everything that testing and development need

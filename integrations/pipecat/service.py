@@ -9,12 +9,15 @@ utterances pictures alone come, so what piled up in the output during a stall is
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pipecat.frames.frames import (
+    BotStartedSpeakingFrame,
     CancelFrame,
     EndFrame,
     Frame,
@@ -32,6 +35,7 @@ from client.errors import CallError
 from client.live import LiveAvatar, Segment
 from client.moments import RATE, Moment
 
+PIECE_S: Final = 0.04  # of sound in one frame
 END_S: Final = 60.0  # that an ``EndFrame`` waits for what is being spoken
 
 
@@ -45,6 +49,16 @@ class _Speech:
     whole: bool = False
     stops: list[TTSStoppedFrame] = field(default_factory=list)  # held back until it was heard
     heard: bool = False
+    given: int = 0  # pieces of sound that went to the output
+    plays_since_s: float | None = None  # the output said so; monotonic clock
+
+    def unheard_s(self, now_s: float) -> float:
+        """How much of what was given the output will not play. What it has begun to play of a
+        piece, it plays to its end."""
+        if self.plays_since_s is None:
+            return 0.0
+        played = min(self.given, ceil((now_s - self.plays_since_s) / PIECE_S))
+        return (self.given - played) * PIECE_S
 
     def takes(self, frame: TTSAudioRawFrame) -> bool:
         """Whether the frame belongs to it."""
@@ -55,18 +69,14 @@ class _Speech:
 class ContinuumRemoteVideoService(AIService):
     """An avatar on a Continuum server, reached by WebSocket and WHEP.
 
-    ``unheard_ms`` is how much sound the output transport holds: it is not counted as heard when an
-    utterance is interrupted. The event ``on_speech_finished`` gets ``context_id`` and
-    ``client.avatar.Heard``. Without the server an ``ErrorFrame`` goes upstream, and sound passes
-    through unchanged.
+    The event ``on_speech_finished`` gets ``context_id`` and ``client.avatar.Heard``, in which sound
+    that the output transport still held at an interruption does not count. Without the server an
+    ``ErrorFrame`` goes upstream, and sound passes through unchanged.
     """
 
-    def __init__(
-        self, *, url: str, avatar: str, key: str = "", unheard_ms: int = 40, **options: Any
-    ) -> None:
+    def __init__(self, *, url: str, avatar: str, key: str = "", **options: Any) -> None:
         super().__init__(settings=ServiceSettings(model=None), **options)
         self._live = LiveAvatar(url, avatar, key)
-        self._unheard_s = unheard_ms / 1000
         self._open = False
         self._failure: CallError | None = None
         self._speeches: list[_Speech] = []
@@ -134,7 +144,11 @@ class ContinuumRemoteVideoService(AIService):
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Takes sound and its end; passes everything else on."""
         await super().process_frame(frame, direction)
+        if isinstance(frame, BotStartedSpeakingFrame) and (speech := self._speaking) is not None:
+            speech.plays_since_s = speech.plays_since_s or time.monotonic()
         if self._failure is not None or direction is FrameDirection.UPSTREAM:
+            if isinstance(frame, InterruptionFrame) and self._failure is None:
+                self._interrupt()
             await self.push_frame(frame, direction)
         elif isinstance(frame, TTSAudioRawFrame):
             await self._hear(frame)
@@ -160,14 +174,16 @@ class ContinuumRemoteVideoService(AIService):
             await self._speeches[-1].segment.end()
 
     def _interrupt(self) -> None:
+        speaking = self._speaking
+        unheard_s = 0.0 if speaking is None else speaking.unheard_s(time.monotonic())
         speeches, self._speeches = self._speeches, []
-        task = self.create_task(self._clear(speeches))
+        task = self.create_task(self._clear(speeches, unheard_s))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _clear(self, speeches: list[_Speech]) -> None:
+    async def _clear(self, speeches: list[_Speech], unheard_s: float) -> None:
         try:
-            await self._live.interrupt(self._unheard_s)
+            await self._live.interrupt(unheard_s)
         except CallError as failure:
             await self._fail(failure)
         for speech in speeches:
@@ -190,9 +206,16 @@ class ContinuumRemoteVideoService(AIService):
         shown = OutputImageRawFrame(image, (picture.width, picture.height), "RGB")
         shown.sync_with_audio = True
         await self.push_frame(shown)
+        if speaking is not None and not speaking.given:
+            await self._sound(speaking, np.zeros_like(moment.pcm))  # a late piece leaves no hole
         if speaking is not None:
-            sound = TTSAudioRawFrame(moment.pcm.tobytes(), RATE, 1, context_id=speaking.context_id)
-            await self.push_frame(sound)
+            await self._sound(speaking, moment.pcm)
+
+    async def _sound(self, speaking: _Speech, pcm: NDArray[np.int16]) -> None:
+        speaking.given += 1
+        await self.push_frame(
+            TTSAudioRawFrame(pcm.tobytes(), RATE, 1, context_id=speaking.context_id)
+        )
 
     @property
     def _speaking(self) -> _Speech | None:
