@@ -15,6 +15,7 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ from benchmarks.generate import Motion
 from pipeline.consent import ConsentGate, ConsentRecord, Registry, Scope
 from pipeline.consent.records import Kind
 from pipeline.landmarkers import Tracker
-from pipeline.media.audio_file import SPEECH_RATE, blocks, open_audio
+from pipeline.media.audio_file import BLOCK, SPEECH_RATE, open_audio, speech
 from pipeline.media.image_file import hash_picture
 from pipeline.models.mini.enrolment.enrolment import enrolment
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor
@@ -59,12 +60,6 @@ def enrolled(path: Path, folder: Path, model: AvatarPipeline) -> IdentityAnchor:
     avatar = model.enrol(found.picture, grant, landmarks=found.points)
     registry.close()
     return avatar.anchor
-
-
-def speech(path: Path) -> NDArray[np.float32]:
-    """The first seconds of a sound file, 16 kHz mono."""
-    heard = np.concatenate([b[0] for b in blocks(open_audio(path), SPEECH_RATE, "mono")])
-    return np.asarray(heard[: LONGEST_S * SPEECH_RATE], np.float32)
 
 
 def measured(anchor: IdentityAnchor, states: NDArray[np.float32]) -> tuple[Row, Frames]:
@@ -141,7 +136,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
     parser.add_argument("--json", action="store_true", help="the JSON line alone")
     arguments = parser.parse_args(argv)
-    model, motion, heard = AvatarPipeline.load("mini"), Motion(), speech(arguments.audio)
+    model, motion = AvatarPipeline.load("mini"), Motion()
+    blocks = islice(speech(open_audio(arguments.audio)), LONGEST_S * SPEECH_RATE // BLOCK)
+    heard = np.concatenate(list(blocks))
     rows: dict[str, Row] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for path in arguments.pictures:

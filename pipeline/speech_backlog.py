@@ -16,6 +16,15 @@ from pipeline.interface import SAMPLE_RATE, Speech
 BACKLOG_S: Final = 30
 
 
+def rows_of(pcm: Speech, row: tuple[int, ...]) -> Speech:
+    """Speech as float32 (N, *row). Raises ``ValueError`` for samples of another shape."""
+    samples = np.asarray(pcm, np.float32)
+    if samples.shape[1:] != row or not samples.ndim:
+        wanted = "(N,)" if not row else f"(N, {row[0]})"
+        raise ValueError(f"speech is {wanted} here, not {samples.shape}")
+    return samples
+
+
 class SpeechBacklog:
     """Waiting speech, and counts of what was taken or skipped before it. With ``persons`` > 1 a
     sample is a row of so many."""
@@ -44,11 +53,12 @@ class SpeechBacklog:
         """Adds float32 speech in [-1, 1], (N,), any length; of several persons (N, persons).
 
         Raises ``StreamOverrun`` if more than 30 s would wait (nothing is taken), ``StreamClosed``,
-        or ``AudioNotFinite`` for NaN or infinite samples.
+        ``AudioNotFinite`` for NaN or infinite samples, or ``ValueError`` for speech of another
+        number of persons.
         """
         if self._closed:
             raise StreamClosed("this stream is closed: open another one")
-        samples = np.asarray(pcm, np.float32).reshape(-1, *self._row)
+        samples = rows_of(pcm, self._row)
         if len(self) + len(samples) > BACKLOG_S * SAMPLE_RATE:
             raise StreamOverrun(
                 f"{len(samples)} samples on top of {len(self)} waiting exceed {BACKLOG_S} s: "

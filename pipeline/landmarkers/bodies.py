@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.landmarkers.boxes import Detection, detect
 from pipeline.landmarkers.crops import Square
-from pipeline.landmarkers.networks import network
+from pipeline.landmarkers.networks import network, sigmoid
 from pipeline.landmarkers.people import Body, Mask, Side
 
 F32 = NDArray[np.float32]
@@ -66,11 +66,11 @@ def look(picture: U8, square: Square) -> Seen:
     body = Body(
         points=np.concatenate([flat, square.side * places[:, 2:]], 1, dtype=np.float32)[:COUNT],
         world=_turned(answer["world"].reshape(-1, 3)[:COUNT], square),
-        visibility=_likelihood(points[:COUNT, 3]),
-        presence=_likelihood(points[:COUNT, 4]),
+        visibility=sigmoid(points[:COUNT, 3]),
+        presence=sigmoid(points[:COUNT, 4]),
         score=float(answer["flag"].reshape(())),
     )
-    mask = Mask(_likelihood(answer["mask"][0, :, :, 0]), square)
+    mask = Mask(sigmoid(answer["mask"][0, :, :, 0]), square)
     return Seen(body, mask, _circled(flat[_MIDDLE], flat[_RIM]))
 
 
@@ -82,7 +82,7 @@ def _refined(places: F32, heat: F32) -> F32:
         if not (0 <= x < wide and 0 <= y < high):
             continue
         left, top = max(int(x) - _WINDOW, 0), max(int(y) - _WINDOW, 0)
-        warm = _likelihood(heat[top : int(y) + _WINDOW + 1, left : int(x) + _WINDOW + 1, i])
+        warm = sigmoid(heat[top : int(y) + _WINDOW + 1, left : int(x) + _WINDOW + 1, i])
         if warm.max() >= _WARM:
             rows, columns = warm.sum(1), warm.sum(0)
             across = columns @ np.arange(left, left + len(columns))
@@ -96,10 +96,6 @@ def _turned(world: F32, square: Square) -> F32:
     out = world.copy()
     out[:, :2] = world[:, :2] @ square.axes()
     return out
-
-
-def _likelihood(logits: F32) -> F32:
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))), np.float32)
 
 
 def shoulder_width(body: Body) -> float:

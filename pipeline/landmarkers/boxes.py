@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.landmarkers.crops import Square
-from pipeline.landmarkers.networks import network
+from pipeline.landmarkers.networks import network, sigmoid
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -60,8 +60,7 @@ def detect(name: str, picture: U8, square: Square, least: float) -> list[Detecti
     """What a detector finds in an upright square of a picture, the surest first."""
     net = network(name)
     answer = net(square.cut(picture, net.size))
-    logits = np.clip(answer["scores"][0, :, 0], -80, 80)
-    scores = np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    scores = sigmoid(answer["scores"][0, :, 0])
     kept = scores >= least
     raw = answer["boxes"][0, kept] / net.size
     middles, sizes = raw[:, :2] + _anchors(name)[kept], raw[:, 2:4]

@@ -19,7 +19,6 @@ U8 = NDArray[np.uint8]
 
 LEAST: Final = 0.5  # scores below are no face
 _ROOM: Final = 1.5  # how much wider than a face's points its crop is
-_PITCH: Final = 0.0  # radians that the line from forehead to chin leans in a face that looks ahead
 
 
 def detect_faces(picture: U8) -> list[Detection]:
@@ -77,7 +76,7 @@ def _turn(points: F32) -> tuple[float, float, float]:
     yaw = float(np.arctan2(across[2], np.hypot(across[0], across[1])))
     down = points[mesh.CHIN] - points[mesh.FOREHEAD]
     upright = float(down[:2] @ (-np.sin(roll), np.cos(roll)))
-    return yaw, float(np.arctan2(-down[2], upright)) - _PITCH, roll
+    return yaw, float(np.arctan2(-down[2], upright)), roll
 
 
 def _eyes(points: F32) -> float:

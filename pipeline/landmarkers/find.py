@@ -30,7 +30,7 @@ def find_people(picture: U8) -> list[Person]:
     detected = faces.detect_faces(picture)
     if not detected:
         return []
-    found_bodies = bodies.detect_bodies(picture, whole(picture))
+    found_bodies = _bodies(picture, whole(picture))
     palms = hands.detect_palms(picture)
     people: list[Person] = []
     for detection in detected:
@@ -41,7 +41,7 @@ def find_people(picture: U8) -> list[Person]:
 
 
 def _person(
-    picture: U8, detection: Detection, found: list[Detection], palms: list[Detection]
+    picture: U8, detection: Detection, found: list[bodies.Seen], palms: list[Detection]
 ) -> Person | None:
     square = faces.square_of(detection)
     for _ in range(_PASSES):
@@ -56,26 +56,35 @@ def _person(
     return Person(face, seen.body, both.get("left"), both.get("right"), seen.mask)
 
 
-def _body(picture: U8, face: Detection, found: list[Detection]) -> bodies.Seen | None:
+def _body(picture: U8, face: Detection, found: list[bodies.Seen]) -> bodies.Seen | None:
     """The body of a face: among those of the whole picture, or else from closer up."""
-    best = _agreeing(picture, face, found)
+    best = _agreeing(face, found)
     if best is not None:
         return best
     x, y = face.middle.tolist()
     close = Square(x, y + _BELOW * face.side, _AROUND * face.side)
-    return _agreeing(picture, face, bodies.detect_bodies(picture, close))
+    return _agreeing(face, _bodies(picture, close))
 
 
-def _agreeing(picture: U8, face: Detection, found: list[Detection]) -> bodies.Seen | None:
+def _bodies(picture: U8, square: Square) -> list[bodies.Seen]:
+    """The bodies in a square of the picture, each looked at from where it was last seen."""
+    out = []
+    for detection in bodies.detect_bodies(picture, square):
+        around = bodies.square_of(detection)
+        for _ in range(_PASSES):
+            seen = bodies.look(picture, around)
+            around = seen.next_square
+        if seen.body.score >= bodies.LEAST:
+            out.append(seen)
+    return out
+
+
+def _agreeing(face: Detection, found: list[bodies.Seen]) -> bodies.Seen | None:
     """The body whose nose is nearest to the middle of a face, if it is near."""
     best, nearest = None, _NOSE * face.side
-    for detection in found:
-        square = bodies.square_of(detection)
-        for _ in range(_PASSES):
-            seen = bodies.look(picture, square)
-            square = seen.next_square
+    for seen in found:
         gap = float(np.linalg.norm(seen.body.points[bodies.NOSE, :2] - face.middle))
-        if seen.body.score >= bodies.LEAST and gap < nearest:
+        if gap < nearest:
             best, nearest = seen, gap
     return best
 

@@ -44,6 +44,11 @@ class Network:
         return dict(zip(self._outputs, self._session.run(None, {"image": image}), strict=True))
 
 
+def sigmoid(logits: F32) -> F32:
+    """Scores as likelihoods, 0..1."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))), np.float32)
+
+
 @cache
 def network(name: str) -> Network:
     """The network of this name, loaded at its first use. Raises ``ModelDamaged``."""

@@ -2,10 +2,12 @@
 
     python -m training.landmarkers.parity [--wheel FILE] [--record FILE.npz]
 
-Runs the TFLite files on LiteRT, and the attention mesh, whose custom operators LiteRT lacks, on
-MediaPipe itself where it is installed (it wants numpy 1: use an environment of its own). Prints the
-largest difference of each output; ``--record`` adds what the published networks answer to the file
-that a test compares the shipped ones with.
+Runs the published TFLite files on LiteRT, and the attention mesh, whose custom operators LiteRT
+lacks, on MediaPipe itself, where each is installed (they want another numpy than we do: use an
+environment of its own, with this repository on its path). The same pictures go through the shipped
+ONNX files on ONNX Runtime. Prints, for each output and picture, the largest difference between the
+two and the largest published value. ``--record`` writes what the published networks answer, every
+so many-th value, to the file that a test compares the shipped ones with.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.landmarkers.networks import network
 from training.landmarkers.names import OUTPUTS, SIGNED
 from training.landmarkers.wheel import MODULES, read_networks
 
@@ -111,32 +114,31 @@ def main() -> None:
     known = dict(np.load(path))
     pictures = [known[key] for key in sorted(known) if key.startswith("picture")]
     for name, content in read_networks(arguments.wheel).items():
-        if find_spec("mediapipe" if name == _MESH else "ai_edge_litert") is None:
+        runtime = "mediapipe" if name == _MESH else "ai_edge_litert"
+        if find_spec(runtime) is None:
+            print(f"{name}: not compared, {runtime} is not installed")
             continue
         for i, picture in enumerate(pictures):
-            size = _size(name)
-            if name == _MESH:
-                answers = mesh_on_mediapipe(enlarged(picture, size))
-            else:
-                answers = on_litert(content)(tensor(name, enlarged(picture, size)))
-            for output, answer in zip(OUTPUTS[name], answers, strict=True):
-                _compare(known, f"{name}/{output}/{i}", answer.reshape(-1))
+            crop = enlarged(picture, network(name).size)
+            for output, (theirs, ours) in both(name, content, crop).items():
+                print(f"{name}/{output}/{i}: {np.abs(ours - theirs).max():.2g}"
+                      f" of {np.abs(theirs).max():.3g}")  # fmt: skip
+                known[f"{name}/{output}/{i}"] = theirs[:: max(1, len(theirs) // 400)]
     if arguments.record:
         np.savez_compressed(path, **known)
 
 
-def _size(name: str) -> int:
-    return {"face_mesh": 192, "face_detector": 192, "palm_detector": 192, "pose": 256}.get(
-        name, 224
-    )
-
-
-def _compare(known: dict[str, F32], key: str, answer: F32) -> None:
-    """One output of the published network beside what is recorded of it."""
-    part = answer[:: max(1, len(answer) // 400)]
-    if key in known:
-        print(f"{key}: {np.abs(known[key] - part).max():.2g} of {np.abs(part).max():.3g}")
-    known[key] = part.astype(np.float32)
+def both(name: str, content: bytes, crop: NDArray[np.uint8]) -> dict[str, tuple[F32, F32]]:
+    """Every output of a network as published and as shipped, flat."""
+    if name == _MESH:
+        published = mesh_on_mediapipe(crop)
+    else:
+        published = on_litert(content)(tensor(name, crop))
+    shipped = network(name)(crop)
+    return {
+        output: (answer.reshape(-1).astype(np.float32), shipped[output].reshape(-1))
+        for output, answer in zip(OUTPUTS[name], published, strict=True)
+    }
 
 
 if __name__ == "__main__":

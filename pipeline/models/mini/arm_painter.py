@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,23 +33,26 @@ class ArmPainter:
         out: NDArray[np.uint8],
     ) -> None:  # fmt: skip
         """Draw the arms of a state over ``out``, as ``vertices`` carry the trunk."""
+        if not self._arms:
+            return
+        gestures = self._reader.read(state)
         for arm, moved in zip(self._arms, self._moved, strict=True):
-            self.place(arm, moved, state, vertices)
+            _place(arm, moved, self._gesture(arm, gestures), vertices)
             for limb, nodes in zip(arm.limbs, moved, strict=True):
                 layer_warp.draw(limb.sheet, nodes, settled, tables, out)
 
-    def _gesture(self, arm: MovingArm, state: F32) -> Gesture:
+    def _gesture(self, arm: MovingArm, gestures: Mapping[str, Gesture]) -> Gesture:
         if not arm.moves:
             return CALM
         if arm.joined:
-            return together([self._reader.read(state, each.side) for each in self._arms])
-        return self._reader.read(state, arm.side)
+            return together([gestures[each.side] for each in self._arms])
+        return gestures[arm.side]
 
-    def place(self, arm: MovingArm, moved: list[F32], state: F32, vertices: F32) -> None:
-        """Move the nodes of an arm's layers."""
-        for limb, nodes in zip(arm.limbs, moved, strict=True):
-            layer_warp.move(limb.sheet, vertices, nodes)
-        gesture = self._gesture(arm, state)
-        bones = transforms(arm.bones, gesture, arm.reach, moved[0][-1].copy())
-        for limb, nodes in zip(arm.limbs, moved, strict=True):
-            bend(limb.sheet.nodes, limb.weights, bones, nodes)
+
+def _place(arm: MovingArm, moved: list[F32], gesture: Gesture, vertices: F32) -> None:
+    """Move the nodes of an arm's layers."""
+    for limb, nodes in zip(arm.limbs, moved, strict=True):
+        layer_warp.move(limb.sheet, vertices, nodes)
+    bones = transforms(arm.bones, gesture, arm.reach, moved[0][-1].copy())
+    for limb, nodes in zip(arm.limbs, moved, strict=True):
+        bend(limb.sheet.nodes, limb.weights, bones, nodes)

@@ -83,7 +83,7 @@ class FrameRenderer:
             self._vertices, surface.faces, surface.face_layer, surface.two_sided, anchor.texture,
             out, canvas, anchor.tolerance,
         )  # fmt: skip
-        for each, moved in zip(anchor.sheets, self._moved, strict=False):
+        for each, moved in zip(anchor.sheets, self._moved, strict=True):
             layer_warp.move(each, self._vertices, moved)
             layer_warp.draw(each, moved, canvas.settled, self._tables, out)
         finish(self._vertices, self._looks, surface.faces, anchor.texture, out, canvas)

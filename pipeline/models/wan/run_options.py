@@ -7,7 +7,7 @@ from typing import Final
 
 from pipeline.errors import ModelMismatch
 from pipeline.models.wan.model_cards import Card, all_cards
-from pipeline.models.wan.network.speakers import PERSONS, Box
+from pipeline.models.wan.network.speakers import PERSONS, Box, written
 
 CARRIES: Final = ("latents", "frames")
 
@@ -36,8 +36,8 @@ class RunOptions:
         if self.negative not in ("continuum", "published"):
             raise ValueError(f"negative must be continuum or published, not {self.negative!r}")
         if self.boxes and (len(self.boxes) != PERSONS or not all(map(_inside, self.boxes))):
-            raise ValueError(f"two boxes within the picture are needed, left,top,right,bottom as "
-                             f"shares of it, not {self.boxes}")  # fmt: skip
+            raise ValueError(f"two boxes within the picture are needed, left:top:right:bottom as "
+                             f"shares of it, not {' '.join(map(written, self.boxes))}")  # fmt: skip
         if self.carry == "frames" and self.window != 1:
             raise ValueError(f"chunks that carry frames follow one another: window "
                              f"{self.window} must be 1")  # fmt: skip

@@ -86,13 +86,17 @@ def test_nobody_is_found_where_nobody_is() -> None:
         assert find_people(nothing) == []
 
 
-def test_two_people_are_two_the_larger_face_first() -> None:
+def test_two_people_are_two_the_larger_face_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    plain = bodies.look
+    monkeypatch.setattr(bodies, "look", lambda *a: (looks.append(1), plain(*a))[1])
     canvas = np.full((512, 900, 3), 120, np.uint8)
     canvas[:, :512] = picture("mira")
     canvas[150:512, 530:892] = picture("jonas", 362)
     first, second = find_people(canvas)
     assert first.face.eyes > second.face.eyes
     assert first.face.points[1, 0] < 512 < second.face.points[1, 0]
+    assert len(looks) == 4, "each body is looked at twice, whatever the faces"
 
 
 def test_hands_out_of_the_picture_are_not_claimed() -> None:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.landmarkers import Side
 from pipeline.models.mini.enrolment import (
     completion,
     hand_shapes,
@@ -22,14 +23,14 @@ from pipeline.models.mini.enrolment import (
     matting,
 )
 from pipeline.models.mini.enrolment.arm_regions import ArmBones
-from pipeline.models.mini.enrolment.person_parts import ArmLayer, Layer, Side
+from pipeline.models.mini.enrolment.person_parts import ArmLayer, Layer
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 _BETWEEN: Final = 0.0025  # of the longer side: the soft border's width between an arm's parts
-_MIXED: Final = 0.003  # of the longer side: pixels that near to a border are not copied from
+MIXED: Final = 0.003  # of the longer side: pixels that near to a border are not copied from
 _JOINED: Final = 0.4  # of the girth: further from the forearm an elbow is not its
 _PAD: Final = 8  # px around a layer
 _OTHER: Final = 25.0  # levels of Lab between sleeve and forearm that are two stuffs
@@ -75,7 +76,7 @@ def cut_arm(picture: U8, matte: F32, side: Side, bones: ArmBones, whole: F32, be
 
 def arm_layer(picture: U8, colours: U8, matte: F32, cut: ArmCut) -> ArmLayer:
     """The arm's layers in their colours."""
-    mixed = _MIXED * max(matte.shape)
+    mixed = MIXED * max(matte.shape)
     solid = masks.shrunk(cut.seen & (matte > 0.97), mixed)
     hole = masks.grown(cut.hidden, 2 * mixed) & ~solid
     filled = _forearm_beyond(colours, completion.complete(colours, hole, solid), solid, hole, cut)

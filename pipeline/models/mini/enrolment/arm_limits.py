@@ -91,6 +91,9 @@ class _Sweep:
         self._tables, self._free = tables(), np.zeros((height, width), np.bool_)
         self._rest = self._drawn(_STILL)
         self._own = self._drawn(_STILL, self._limbs[-1:])
+        self._within_at_rest = self._within(arm.bones.outline)
+        self._largest_at_rest = _largest(self._rest)
+        self._bridged_at_rest = self._bridged(self._rest, _STILL)
 
     def reach(self) -> tuple[F32, Counter[str]]:
         """Px in every direction, smoothed, and what stopped the arm how often."""
@@ -110,11 +113,7 @@ class _Sweep:
         """Why the arm may not go there, if it may not."""
         maps = self._maps(shift)
         hand = self._hand(maps)
-        edge = _EDGE * self._height
-        inside = (hand >= edge).all(1) & (hand <= np.array([self._width, self._height]) - edge).all(
-            1
-        )
-        if (self._inside_at_rest & ~inside).any():
+        if (self._within_at_rest & ~self._within(hand)).any():
             return "the hand would leave the picture"
         if self._on_face(hand):
             return "the hand would cover the face"
@@ -124,9 +123,9 @@ class _Sweep:
 
     def _fault_as_drawn(self, shift: F32) -> str | None:
         now = self._drawn(shift)
-        if _largest(now) < _PIECE * _largest(self._rest) * now.sum() / max(self._rest.sum(), 1):
+        if _largest(now) < _PIECE * self._largest_at_rest * now.sum() / max(self._rest.sum(), 1):
             return "the arm would come apart"
-        if self._bridged(now, shift) < min(self._bridged(self._rest, _STILL), _BRIDGE):
+        if self._bridged(now, shift) < min(self._bridged_at_rest, _BRIDGE):
             return "the arm would come apart"
         if (_border(self._rest) & ~_border(now)).sum() > _SLIPS:
             return "the picture cuts the arm off at its border"
@@ -143,9 +142,9 @@ class _Sweep:
         inside = (column >= 0) & (row >= 0) & (column < drawn.shape[1]) & (row < drawn.shape[0])
         return float(drawn[row[inside], column[inside]].mean()) if inside.any() else 1.0
 
-    @property
-    def _inside_at_rest(self) -> NDArray[np.bool_]:
-        hand, edge = self._arm.bones.outline, _EDGE * self._height
+    def _within(self, hand: F32) -> NDArray[np.bool_]:
+        """Which of a hand's places keep their distance from the frame's border."""
+        edge = _EDGE * self._height
         most = np.array([self._width, self._height]) - edge
         return np.asarray((hand >= edge).all(1) & (hand <= most).all(1))
 

@@ -6,14 +6,14 @@ the trunk; the forearm begins with the upper arm; around the hand's points all i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from pipeline.models.mini.enrolment import loose_parts
+from pipeline.models.mini.enrolment import loose_parts, masks
 from pipeline.models.mini.enrolment.person_parts import ArmLayer, Layer, PersonParts
 from pipeline.models.mini.enrolment.picture_cut import TEXELS, PictureCut
 from pipeline.models.mini.enrolment.picture_view import PictureView
@@ -60,12 +60,14 @@ def bones_of(cut: PictureCut, arm: ArmLayer, metre: float) -> ArmBones:
 
 
 def moving_arms(seen: PictureView, table: VertexTable, parts: PersonParts) -> tuple[MovingArm, ...]:
-    """The arms on their bones, in the order in which they are drawn, their reach still unknown."""
+    """The arms on their bones, in the order in which they are drawn, their reach still unknown.
+
+    An arm of whose forearm and hand the frame shows nothing is none.
+    """
     shape = parts.matte.shape
     metre = _metre(seen)
-    return tuple(
-        _moving(seen, table, arm, (shape[0], shape[1]), metre) for arm in parts.arms.values()
-    )
+    arms = (_moving(seen, table, arm, (shape[0], shape[1]), metre) for arm in parts.arms.values())
+    return tuple(arm for arm in arms if arm is not None)
 
 
 def _metre(seen: PictureView) -> float:
@@ -75,33 +77,35 @@ def _metre(seen: PictureView) -> float:
 
 def _moving(
     seen: PictureView, table: VertexTable, arm: ArmLayer, shape: tuple[int, int], metre: float
-) -> MovingArm:
+) -> MovingArm | None:
     """One arm; ``shape`` is the picture's."""
     bones = bones_of(seen.cut, arm, metre)
-    limbs = tuple(
-        _limb(seen, table, layer, shape, bones, lower)
-        for layer, lower in ((arm.upper, False), (arm.lower, True))
-    )
+    lower = _limb(seen, table, arm.lower, shape, bones, lower_weights)
+    if lower is None:
+        return None
+    upper = _limb(seen, table, arm.upper, shape, bones, upper_weights)
+    limbs = (lower,) if upper is None else (upper, lower)
     return MovingArm(arm.side, bones, limbs, np.zeros(DIRECTIONS, np.float32))
 
 
 def _limb(
     seen: PictureView, table: VertexTable, layer: Layer, shape: tuple[int, int], bones: ArmBones,
-    lower: bool,
-) -> Limb:  # fmt: skip
+    weigh: Callable[[F32, ArmBones], F32],
+) -> Limb | None:  # fmt: skip
     (x, y), (high, wide) = layer.origin, layer.pixels.shape[:2]
     whole = np.zeros((*shape, 4), np.uint8)
     whole[y : y + high, x : x + wide] = layer.pixels
     texture = seen.cut.taken(whole)
     alpha = _alpha(texture)
-    box = ndimage.find_objects((alpha > 0).astype(np.int8))[0]
+    if not (alpha > 0).any():
+        return None
+    box = masks.box(alpha > 0, 0)
     sheet = _sheet(seen, table, texture[..., :3], alpha, _CELL, bones.shoulder)
     sheet = replace(
         sheet,
         texture=np.ascontiguousarray(sheet.texture[box]),
         corner=(box[1].start / TEXELS, box[0].start / TEXELS),
     )
-    weigh = lower_weights if lower else upper_weights
     return Limb(sheet, weigh(sheet.nodes, bones))
 
 
@@ -177,5 +181,4 @@ def _distance(nodes: F32, a: F32, b: F32) -> F32:
 
 
 def _smooth(value: F32, low: float, high: float) -> F32:
-    part = np.clip((value - low) / (high - low), 0, 1)
-    return np.asarray(part * part * (3 - 2 * part), np.float32)
+    return masks.smoothstep((value - low) / (high - low))

@@ -48,7 +48,8 @@ class _Filled:
 def complete(picture: U8, hole: Mask, source: Mask) -> U8:
     """The picture (H, W, 3) with its ``hole`` filled by what ``source`` shows (both (H, W)).
 
-    Only ``source`` is copied and only the hole is changed; what is neither is not looked at.
+    Only ``source`` is copied and only the hole is changed; what is neither is not looked at. Where
+    ``source`` shows nothing outside of the hole, all around the hole may be copied.
     Raises ``ValueError`` when nothing of the picture is known.
     """
     if not hole.any():

@@ -98,7 +98,8 @@ def build_anchor(
     atlas = build_atlas(seen)
     table = build_table(seen, atlas)
     layers = build_layers(seen, table, parts)
-    return _anchor(seen, table, layers, what_moves(posed.fit, parts, layers.still))
+    cut_out = None if parts is None else [arm.side for arm in layers.arms]
+    return _anchor(seen, table, layers, what_moves(posed.fit, cut_out, layers.still))
 
 
 def _hands(parts: PersonParts | None) -> F32 | None:

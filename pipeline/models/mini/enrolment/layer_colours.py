@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -23,7 +24,7 @@ def own_colours(picture: U8, colours: U8, alpha: F32) -> U8:
     if not (alpha > 0.01).any():
         return colours
     box = masks.box(alpha > 0.01, 24)
-    own = pure_colours.pure_colours(masks.unit(picture[box]), alpha[box])[0]
+    own = pure_colours.pure_colours(masks.unit(picture[box]), alpha[box])
     out = colours.copy()
     out[box] = masks.byte(own)
     return out
@@ -31,25 +32,28 @@ def own_colours(picture: U8, colours: U8, alpha: F32) -> U8:
 
 def settled(picture: U8, parts: PersonParts) -> PersonParts:
     """The parts with colours at borders such that, in their own places, they are the picture."""
-    above = np.zeros(picture.shape[:2], np.float32)
+    stack = [Layer(parts.body, (0, 0))]
     for arm in parts.arms.values():
-        above = np.maximum(above, np.maximum(_spread(arm.upper, above), _spread(arm.lower, above)))
-    body = _settled(picture, Layer(parts.body, (0, 0)), parts.plate.astype(np.float32), above)
-    below = body.over(parts.plate.astype(np.float32))
-    arms = {}
-    for side, arm in parts.arms.items():
-        upper = _settled(picture, arm.upper, below, _spread(arm.lower, above))
-        below = upper.over(below)
-        lower = _settled(picture, arm.lower, below, np.zeros_like(above))
-        below = lower.over(below)
-        arms[side] = replace(arm, upper=upper, lower=lower)
+        stack += arm.upper, arm.lower
+    below, above = parts.plate.astype(np.float32), _above(stack, picture.shape[:2])
+    for number, layer in enumerate(stack):
+        stack[number] = _settled(picture, layer, below, above[number])
+        below = stack[number].over(below)
+    body, *limbs = stack
+    arms = {
+        side: replace(arm, upper=limbs[2 * n], lower=limbs[2 * n + 1])
+        for n, (side, arm) in enumerate(parts.arms.items())
+    }
     return replace(parts, body=body.pixels, arms=arms)
 
 
-def _spread(layer: Layer, like: F32) -> F32:
-    """A layer's alpha in the whole picture."""
-    out = np.zeros_like(like)
-    out[layer.box] = layer.pixels[..., 3] / np.float32(255)
+def _above(stack: Sequence[Layer], shape: tuple[int, ...]) -> list[F32]:
+    """For each layer how far (H, W) those before it cover the picture."""
+    out = [np.zeros(shape, np.float32)]
+    for layer in reversed(stack[1:]):
+        covered = out[0].copy()
+        covered[layer.box] = np.maximum(covered[layer.box], layer.pixels[..., 3] / np.float32(255))
+        out.insert(0, covered)
     return out
 
 

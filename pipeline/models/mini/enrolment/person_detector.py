@@ -132,9 +132,11 @@ def notes_of(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
     notes = []
     if not {"shoulder_left", "shoulder_right"} <= points.keys():
         notes.append("shoulders are not shown: the head moves alone")
-    hands_shown = {"wrist_left", "wrist_right"} <= points.keys()
-    why = "arms stay as the picture shows them" if hands_shown else "hands are cut off or hidden"
-    notes.append(f"{why}: gestures are limited to head and shoulders")
+    missing = [side for side in SIDES if f"wrist_{side}" not in points]
+    if len(missing) == 1:
+        notes.append(f"the {missing[0]} hand is cut off or hidden: its arm stays")
+    elif missing:
+        notes.append("both hands are cut off or hidden: arms stay")
     return tuple(notes)
 
 

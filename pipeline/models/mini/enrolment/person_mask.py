@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.landmarkers import Side
 from pipeline.models.mini.enrolment import colour_model, hand_shapes, masks, random_walk
-from pipeline.models.mini.enrolment.person_parts import Side
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.landmarkers import Side
+
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
-Side = Literal["left", "right"]  # the person's own
-
-SIDES: Final[tuple[Side, Side]] = ("left", "right")
 
 
 @dataclass(frozen=True, slots=True)

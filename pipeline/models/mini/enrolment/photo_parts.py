@@ -18,15 +18,15 @@ U8 = NDArray[np.uint8]
 def photo_parts(picture: U8, landmarks: Landmarks, alpha: U8 | None = None) -> PersonParts | None:
     """The layers of the person with these landmarks in a picture (H, W, 3 or 4).
 
-    ``alpha`` (H, W) is the person's outline where somebody has drawn it. None where the networks
-    see nobody, as in a painting.
+    ``alpha`` (H, W) is the person's outline, unless it is opaque everywhere. None where the
+    networks see nobody, as in a painting.
     """
     picture = picture[..., :3]
     person = _nearest(find_people(picture), landmarks)
     if person is None:
         return None
     mask = person.mask.at(*picture.shape[:2])
-    if alpha is not None:
+    if alpha is not None and alpha.min() < 255:
         mask = np.asarray(alpha / np.float32(255), np.float32)
     return take_apart(picture, points_of(person, mask))
 

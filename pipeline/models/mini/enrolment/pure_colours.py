@@ -1,4 +1,4 @@
-"""The colours of foreground and background where a pixel is a mix of both.
+"""The colours of a foreground where a pixel is a mix of it and a background.
 
 For each pixel a foreground and a background are sought that mix to what is seen and change as
 little as alpha does from pixel to pixel, from a coarse level to the finest (after Germer and
@@ -23,8 +23,8 @@ _COARSE_SWEEPS: Final = 8
 _FINE_SWEEPS: Final = 2
 
 
-def pure_colours(picture: F32, alpha: F32) -> tuple[F32, F32]:
-    """Foreground and background (H, W, 3) of a picture in 0..1 with its alpha (H, W)."""
+def pure_colours(picture: F32, alpha: F32) -> F32:
+    """The foreground (H, W, 3) of a picture in 0..1 with its alpha (H, W)."""
     high, wide = alpha.shape
     front, back = np.zeros((1, 1, 3), np.float32), np.zeros((1, 1, 3), np.float32)
     front[:], back[:] = picture.mean((0, 1)), picture.mean((0, 1))
@@ -38,7 +38,7 @@ def pure_colours(picture: F32, alpha: F32) -> tuple[F32, F32]:
         front, back = _nearest(front, h, w), _nearest(back, h, w)
         for _ in range(_COARSE_SWEEPS if max(h, w) <= 64 else _FINE_SWEEPS):
             front, back = _sweep(small, a, front, back)
-    return front, back
+    return front
 
 
 def _nearest(picture: F32, high: int, wide: int) -> F32:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.landmarkers import SIDES, Side
 from pipeline.models.mini.enrolment import (
     arm_layers,
     arm_regions,
@@ -26,14 +27,10 @@ from pipeline.models.mini.enrolment import (
     person_mask,
     pure_colours,
 )
-from pipeline.models.mini.enrolment.arm_layers import ArmCut
+from pipeline.models.mini.enrolment.arm_layers import MIXED, ArmCut
 from pipeline.models.mini.enrolment.arm_regions import ArmBones
 from pipeline.models.mini.enrolment.layer_colours import settled
-from pipeline.models.mini.enrolment.person_parts import (
-    SIDES,
-    PersonParts,
-    Side,
-)
+from pipeline.models.mini.enrolment.person_parts import PersonParts
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -42,7 +39,6 @@ Mask = NDArray[np.bool_]
 _INNER: Final = 0.004  # of the longer side: the soft border's width inside the outline ...
 _OUTER: Final = 0.004  # ... and outside of it ...
 _HAIR: Final = 0.010  # ... and around the head
-_MIXED: Final = 0.003  # of the longer side: pixels that near to a border are not copied from
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +62,7 @@ def take_apart(picture: U8, points: PersonPoints) -> PersonParts:
     if not (matte > 0.5).any():
         raise ValueError("no person is seen in the picture")
     cuts = small.cuts(picture, matte)
-    pure = pure_colours.pure_colours(masks.unit(picture), matte)[0]
-    colours = masks.byte(pure)
+    colours = masks.byte(pure_colours.pure_colours(masks.unit(picture), matte))
     with ThreadPoolExecutor(2, "parts") as pool:  # their kernels hold no lock
         plate = pool.submit(_plate, picture, matte)
         drawn = [pool.submit(arm_layers.arm_layer, picture, colours, matte, cut) for cut in cuts]
@@ -115,7 +110,7 @@ class _Small:
         return np.asarray(wide, np.float32)
 
     def cuts(self, picture: U8, matte: F32) -> list[ArmCut]:
-        """The arms cut out, the one further back first."""
+        """The arms cut out, the left one first."""
         factor = self.full[1] / self.person.shape[1]
         out = []
         for number, (side, bones) in enumerate(self.arms.items()):
@@ -152,7 +147,9 @@ def _border(shape: tuple[int, ...], body: F32) -> F32:
 
 
 def _plate(picture: U8, matte: F32) -> U8:
-    gone = masks.grown(matte > 0.005, 2 * _MIXED * max(matte.shape))
+    gone = masks.grown(matte > 0.005, 2 * MIXED * max(matte.shape))
+    if gone.all():
+        return picture.copy()
     return completion.complete(picture, gone, ~gone)
 
 
@@ -161,7 +158,7 @@ def _body(colours: U8, matte: F32, cuts: list[ArmCut], small: _Small) -> U8:
     if not cuts:
         return np.dstack([colours, masks.byte(matte)])
     reach, own, hidden = small.trunk(cuts)
-    mixed = _MIXED * max(matte.shape)
+    mixed = MIXED * max(matte.shape)
     rim = masks.grown(np.any([cut.lower > 0.1 for cut in cuts], axis=0), 2 * mixed)
     hole = (masks.grown(hidden, 2 * mixed) & ~masks.shrunk(own, 2 * mixed)) | (rim & (reach > 0))
     below = np.arange(len(matte))[:, None] > cuts[0].bones.shoulder[1] - cuts[0].bones.girth

@@ -25,6 +25,11 @@ READY: Final[dict[str, float]] = {
     "index_curl": 0.22, "middle_curl": 0.28, "ring_curl": 0.33, "little_curl": 0.36,
     "thumb_curl": 0.15, "thumb_oppose": 0.25,
 }  # fmt: skip
+_SIDES: Final = ("left", "right")
+_WRISTS, _SHOULDERS = (
+    [BONES.index(f"{bone}.{mark}") for mark in "LR"] for bone in ("wrist", "upperarm01")
+)
+_CURLS: Final = {side: [INDEX[f"{side}_{name}_curl"] for name in FINGERS] for side in _SIDES}
 _WRIST_TURNS: Final = 0.5  # of a hand's sideways bend, and ...
 _ROLL_TURNS: Final = 0.12  # ... of a forearm's roll, that show as a turn in the frame
 
@@ -44,23 +49,26 @@ class GestureReader:
 
     def __init__(self, person: Person, rest: F32) -> None:
         self._person, self._rest = person, rest
-        self._home = {side: self._wrist(rest, side) for side in ("left", "right")}
+        self._home = self._wrists(rest)
 
-    def read(self, state: F32, side: str) -> Gesture:
-        """What the arm of this side does in a state (STATE_DIM,)."""
-        shift = self._wrist(state, side) - self._home[side]
-        more = state - self._rest
-        outwards = 1.0 if side == "left" else -1.0  # the person's left is the frame's right
-        turn = _WRIST_TURNS * more[INDEX[f"{side}_wrist_dev"]]
-        turn += _ROLL_TURNS * more[INDEX[f"{side}_forearm"]]
-        curls = np.array([more[INDEX[f"{side}_{name}_curl"]] for name in FINGERS], np.float32)
-        curls[1:] = curls[1:].mean()  # beside each other in the frame: they flex as one
-        return Gesture(np.array([shift[0], -shift[1]], np.float32), -outwards * float(turn), curls)
+    def read(self, state: F32) -> dict[str, Gesture]:
+        """What both arms do in a state (STATE_DIM,)."""
+        shifts, more = self._wrists(state) - self._home, state - self._rest
+        return {
+            side: _gesture(side, shift, more) for side, shift in zip(_SIDES, shifts, strict=True)
+        }
 
-    def _wrist(self, state: F32, side: str) -> NDArray[np.float64]:
-        """Where the wrist is, seen from its shoulder, metres."""
+    def _wrists(self, state: F32) -> NDArray[np.float64]:
+        """Where both wrists are (2, 3), each seen from its shoulder, metres."""
         at = self._person.joint_places(state)
-        mark = side[0].upper()
-        return np.asarray(
-            at[BONES.index(f"wrist.{mark}")] - at[BONES.index(f"upperarm01.{mark}")], np.float64
-        )
+        return np.asarray(at[_WRISTS] - at[_SHOULDERS], np.float64)
+
+
+def _gesture(side: str, shift: NDArray[np.float64], more: F32) -> Gesture:
+    """By how far the wrist went and how much "more" the state is than its rest."""
+    outwards = 1.0 if side == "left" else -1.0  # the person's left is the frame's right
+    turn = _WRIST_TURNS * more[INDEX[f"{side}_wrist_dev"]]
+    turn += _ROLL_TURNS * more[INDEX[f"{side}_forearm"]]
+    curls = more[_CURLS[side]]
+    curls[1:] = curls[1:].mean()  # beside each other in the frame: they flex as one
+    return Gesture(np.array([shift[0], -shift[1]], np.float32), -outwards * float(turn), curls)

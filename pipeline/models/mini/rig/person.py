@@ -57,6 +57,7 @@ class Person:
         self.rest = rest[:count]
         joints = rest[count:].astype(np.float64)
         self.joints = dict(zip(body.joint_names, joints, strict=True))
+        self._begins = np.stack([self.joints[name] for name in BONES])
         self._lift_cloth()
         self._seal_lips()
         self._sway = np.ones(count, np.float32)
@@ -91,8 +92,7 @@ class Person:
     def joint_places(self, state: NDArray[np.floating]) -> NDArray[np.float64]:
         """Where bones begin (B, 3) in a state, in the order of BONES, without the root's way."""
         turns = self._transforms(np.ascontiguousarray(state, np.float32)).reshape(-1, 3, 4)
-        rest = np.array([self.joints[name] for name in BONES])
-        return np.asarray((turns[:, :, :3] @ rest[:, :, None])[..., 0] + turns[:, :, 3])
+        return np.asarray((turns[:, :, :3] @ self._begins[:, :, None])[..., 0] + turns[:, :, 3])
 
     def _transforms(self, state: Floats) -> Floats:
         """Every bone's way from the rest surface (B, 12)."""

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from pipeline.errors import ModelUnknown
 from pipeline.models.wan.encoders.pretrained import UNUSED, pretrained
+from pipeline.speech_backlog import rows_of
 from pipeline.weights.files import Source
 from pipeline.weights.loading import differences, expected_shapes
 
@@ -142,9 +143,11 @@ class SpeechWindow:
         return self._start + len(self._kept) // self._size
 
     def push(self, pcm: NDArray[np.float32]) -> None:
-        """Add samples (N,), any length; of several persons (N, persons)."""
-        fresh = np.asarray(pcm, np.float32).reshape(-1, *self._row)
-        self._kept = np.concatenate([self._kept, fresh])
+        """Add samples (N,), any length; of several persons (N, persons).
+
+        Raises ``ValueError`` for another number of persons.
+        """
+        self._kept = np.concatenate([self._kept, rows_of(pcm, self._row)])
 
     def read(self, start: int, stop: int) -> Tensor:
         """Features (stop - start, C), of several persons (persons, stop - start, C), of the frames

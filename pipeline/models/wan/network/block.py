@@ -66,8 +66,11 @@ class SelfAttention(nn.Module):
                 for _ in range(2)
             )
 
-    def forward(self, x: Tensor, reach: Reach, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
-        """x (B, N, D); returns the output, and own keys (not rotated) and values."""
+    def forward(
+        self, x: Tensor, reach: Reach, past: KeyValue | None, areas: Tensor | None = None
+    ) -> tuple[Tensor, KeyValue, Tensor | None]:
+        """x (B, N, D); returns the output, own keys (not rotated) and values, and where each token
+        listens, (B, N), of two people whose ``areas`` (B, 3, S) are given."""
         q, k, v = self.norm_q(self.q(x)), self.norm_k(self.k(x)), self.v(x)
         q, k, v = (split_heads(y, self.heads) for y in (q, k, v))
         own = (k, v)
@@ -75,18 +78,14 @@ class SelfAttention(nn.Module):
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
         newest = (reach.table[0][-q.shape[2] :], reach.table[1][-q.shape[2] :])
         q, k = rotate_pairs(q, newest), rotate_pairs(k, reach.table)
+        places = None
+        if areas is not None:
+            first = k[:, :, k.shape[2] - q.shape[2] :][:, :, : q.shape[2] // reach.frames]
+            places = speakers.places(speakers.likeness(q, first, areas))
         if reach.causal is None:
-            return self.o(join_heads(reach.attend(q, k, v))), own
-        return self.o(join_heads(_block_causal(q, k, v, reach.frames, reach.causal))), own
-
-    def places(self, x: Tensor, reach: Reach, areas: Tensor) -> Tensor:
-        """Where each token listens, (B, N), of two people whose ``areas`` (B, 3, S) are known."""
-        first = x.shape[1] // reach.frames
-        q = split_heads(self.norm_q(self.q(x)), self.heads)
-        k = split_heads(self.norm_k(self.k(x[:, :first])), self.heads)
-        cos, sin = (table[-x.shape[1] :] for table in reach.table)
-        q, k = rotate_pairs(q, (cos, sin)), rotate_pairs(k, (cos[:first], sin[:first]))
-        return speakers.places(speakers.likeness(q, k, areas))
+            return self.o(join_heads(reach.attend(q, k, v))), own, places
+        out = _block_causal(q, k, v, reach.frames, reach.causal)
+        return self.o(join_heads(out)), own, places
 
 
 def _block_causal(q: Tensor, k: Tensor, v: Tensor, frames: int, causal: Causal) -> Tensor:
@@ -184,8 +183,7 @@ class Block(nn.Module):
         own = places = None
         if attended is None:
             h = modulate(x, self.norm1, shift1, scale1)
-            attended, own = self.self_attn(h, reach, past)
-            places = None if hint.areas is None else self.self_attn.places(h, reach, hint.areas)
+            attended, own, places = self.self_attn(h, reach, past, hint.areas)
         x = gated(x, attended, gate1)
         x = x + self.cross_attn(self.norm3(x), hint.text, hint.image)
         if hint.audio is not None:

@@ -17,6 +17,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from pipeline.errors import ModelMismatch
 from pipeline.models.wan.network.layers import Table
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
@@ -44,13 +45,25 @@ def regions(boxes: Sequence[Box], rows: int, columns: int) -> Tensor:
     return torch.cat([persons, ~persons.any(0, keepdim=True)]).float()
 
 
+def written(box: Box) -> str:
+    """A box as it is given on the command line."""
+    return ":".join(f"{side:g}" for side in box)
+
+
 def areas(boxes: Sequence[Box], latent: Tensor, patch: Sequence[int]) -> Tensor | None:
     """``regions`` of the boxes in pictures whose latents are like ``latent`` (1, 16, 1, h, w), on
-    its device; none without boxes."""
+    its device; none without boxes. Raises ``ModelMismatch`` for a box that holds no token."""
     if not boxes:
         return None
     rows, columns = latent.shape[3] // patch[1], latent.shape[4] // patch[2]
-    return regions(boxes, rows, columns).to(latent.device)
+    shown = regions(boxes, rows, columns)
+    for box, person in zip(boxes, shown[:-1], strict=True):
+        if not person.any():
+            raise ModelMismatch(
+                f"the box {written(box)} is too small: this picture has {columns} x {rows} places, "
+                "and none begins in it"
+            )
+    return shown.to(latent.device)
 
 
 def likeness(q: Tensor, k: Tensor, shown: Tensor) -> Tensor:

@@ -86,8 +86,10 @@ def test_two_people_in_one_picture_speak_each_with_its_own_voice(
     grant: ConsentGrant, name: str, window: int
 ) -> None:
     schedule = replace(card(name).schedule, steps=2)
-    pipeline = WanPipeline(model(name, schedule=schedule), RunOptions(window=window, boxes=HALVES))
-    avatar = pipeline.enrol(picture(), grant)
+    size = (64, 32)  # four places across: one begins in each half
+    parts = model(name, schedule=schedule, sizes=(size,))
+    pipeline = WanPipeline(parts, RunOptions(window=window, boxes=HALVES))
+    avatar = pipeline.enrol(picture(), grant, size=size)
     voices = np.stack([speech(1.3), speech(1.3, seed=1)], 1)
 
     def images(both: np.ndarray) -> np.ndarray:
@@ -106,7 +108,7 @@ def test_who_takes_two_speakers_is_said_before_anything_is_rendered() -> None:
     with pytest.raises(ModelMismatch, match="one speaker: InfiniteTalk 14B and MultiTalk 14B"):
         WanPipeline(model("flashtalk-14b"), RunOptions(boxes=HALVES))
     for boxes in (HALVES[:1], ((0, 0, 0.5, 1), (0.5, 0, 1.2, 1)), ((0, 0, 0, 1), (0.5, 0, 1, 1))):
-        with pytest.raises(ValueError, match="two boxes within the picture"):
+        with pytest.raises(ValueError, match="two boxes within the picture.*left:top:right:bottom"):
             RunOptions(boxes=boxes)
     reuse = AccelerationPlan(reuse=Reuse.of(2, 4))
     parts = model("multitalk-14b", schedule=Schedule(2, 5.0, "euler", "float32"))

@@ -74,7 +74,7 @@ def test_colours_of_a_border_are_the_things_own() -> None:
     alpha = _disc(8.0)
     colour = np.array([0.8, 0.6, 0.5])
     picture = alpha[..., None] * colour + (1 - alpha[..., None]) * (0.1, 0.4, 0.1)
-    front, _ = pure_colours.pure_colours(picture.astype(np.float32), alpha)
+    front = pure_colours.pure_colours(picture.astype(np.float32), alpha)
     assert np.abs(front[alpha > 0.15] - colour).max() < 0.06
 
 

@@ -15,7 +15,12 @@ from pipeline.errors import FaceCovered, FaceTooSmall, FaceTurned, PersonNotFoun
 from pipeline.landmarkers import Person as Somebody, find_people
 from pipeline.models.mini.enrolment import person_detector
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED, check_landmarks, steadied
-from pipeline.models.mini.enrolment.person_detector import Found, find_person, only_person
+from pipeline.models.mini.enrolment.person_detector import (
+    Found,
+    find_person,
+    notes_of,
+    only_person,
+)
 from pipeline.models.mini.enrolment.posed_person import bundled_body
 from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.person import Person
@@ -93,9 +98,18 @@ def test_what_the_frame_cuts_off_is_said() -> None:
     reach = int(2 * eyes)
     head = np.ascontiguousarray(picture[max(0, y - reach) : y + reach, x - reach : x + reach])
     found = find_person(head)
-    assert any("cut off" in note for note in found.notes)
+    assert "both hands are cut off or hidden: arms stay" in found.notes
     assert any("shoulders" in note for note in found.notes)
     assert not {"wrist_left", "wrist_right"} & set(found.points)
+
+
+def test_only_hands_that_are_missing_are_spoken_of() -> None:
+    shown = dict.fromkeys(
+        ("shoulder_left", "shoulder_right", "wrist_left", "wrist_right"), (9.0, 9.0)
+    )
+    assert notes_of(shown) == ()
+    del shown["wrist_left"]
+    assert notes_of(shown) == ("the left hand is cut off or hidden: its arm stays",)
 
 
 def test_pictures_of_nobody_and_of_several_are_refused() -> None:

@@ -6,10 +6,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.avatars import find_avatar
 from pipeline.landmarkers import find_people
+from pipeline.models.mini.enrolment import photo_parts as photo
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.landmark_fit import REQUIRED
 from pipeline.models.mini.enrolment.photo_parts import photo_parts
@@ -58,6 +60,20 @@ def test_a_hand_that_moves_is_still_a_hand() -> None:
     before, after = (find_people(painter.paint(s))[0].hands[side] for s in (anchor.told, state))
     assert after.presence > 0.9 * before.presence
     assert before.points[:, 1].mean() - after.points[:, 1].mean() > 0.015 * SIZE
+
+
+def test_an_opaque_alpha_channel_is_no_outline(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, _ = enrolled()
+    (person,) = find_people(picture)
+    nose = {"nose_tip": tuple(map(float, person.face.points[1, :2]))}
+    masks: list[NDArray[np.float32]] = []
+    monkeypatch.setattr(photo, "take_apart", lambda _, points: masks.append(points.mask))
+    photo.photo_parts(picture, nose, np.full(picture.shape[:2], 255, np.uint8))
+    drawn = np.zeros(picture.shape[:2], np.uint8)
+    drawn[100:, 100:400] = 255
+    photo.photo_parts(picture, nose, drawn)
+    assert (masks[0] == person.mask.at(*picture.shape[:2])).all()
+    assert (masks[1] == drawn / np.float32(255)).all()
 
 
 def test_landmarks_that_no_found_person_has_give_no_layers() -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.landmarkers import Side
 from pipeline.models.mini.enrolment import arm_regions
-from pipeline.models.mini.enrolment.person_parts import Layer, PersonParts
+from pipeline.models.mini.enrolment.layer_colours import settled
+from pipeline.models.mini.enrolment.person_parts import ArmLayer, Layer, PersonParts
 from pipeline.models.mini.enrolment.take_apart import take_apart
 from tests.pipeline.models.mini.enrolment.figure import SIDE, SKIN, WALL, Figure, painted
 
@@ -105,6 +107,34 @@ def test_a_trunk_that_an_arm_cuts_in_two_stays_the_trunk(figure: Figure) -> None
     assert (found[60:195, 130:190] == arm_regions.TRUNK).all()
     assert (found[202:228, 130:190] == 2).all()
     assert (found[235:, 130:190] == arm_regions.TRUNK).all()
+
+
+def test_a_person_who_fills_the_picture_leaves_it_as_its_own_plate(figure: Figure) -> None:
+    everywhere = replace(figure.points, mask=np.ones((SIDE, SIDE), np.float32), hands={})
+    parts = take_apart(figure.picture, everywhere)
+    assert parts.matte.min() > 0.9
+    assert (parts.plate == figure.picture).all()
+
+
+def test_borders_before_which_a_later_arm_lies_keep_their_own_colours() -> None:
+    """Of the first arm's soft border the picture shows only what the second arm covers."""
+    size, hand = 64, np.zeros((21, 2), np.float32)
+    plate = np.full((size, size, 3), 90, np.uint8)
+    none = np.zeros((size, size, 4), np.uint8)
+
+    def arm(side: Side, colour: tuple[int, int, int], alpha: int, columns: slice) -> ArmLayer:
+        pixels = none.copy()
+        pixels[:, columns] = *colour, alpha
+        empty, at = Layer(none[:1, :1], (0, 0)), (0.0, 0.0)
+        return ArmLayer(side, empty, Layer(pixels, (0, 0)), at, at, at, hand)
+
+    arms: dict[Side, ArmLayer] = {
+        "left": arm("left", (20, 200, 20), 128, slice(10, 40)),
+        "right": arm("right", (220, 40, 200), 255, slice(20, 60)),
+    }
+    parts = PersonParts(plate, none, arms, np.ones((size, size), np.float32))
+    first = settled(parts.composed(), parts).arms["left"].lower
+    assert np.abs(first.pixels[:, 10:40, :3].astype(int) - (20, 200, 20)).max() <= 2
 
 
 def test_a_mask_of_another_size_is_refused(figure: Figure) -> None:

@@ -93,14 +93,14 @@ def test_gestures_are_read_against_the_rest_that_was_told() -> None:
     person, rest = Person(body, body.shape()), told(neutral(), ("left",))
     assert rest[INDEX["left_elbow"]] > 1 and rest[INDEX["right_elbow"]] == 0
     reader = GestureReader(person, rest)
-    assert np.allclose(reader.read(rest, "left").wrist, 0, atol=1e-6)
+    assert np.allclose(reader.read(rest)["left"].wrist, 0, atol=1e-6)
     raised = rest.copy()
     raised[INDEX["left_elbow"]] += 0.5
     raised[INDEX["left_index_curl"]] += 0.4
-    gesture = reader.read(raised, "left")
+    gesture = reader.read(raised)["left"]
     assert gesture.wrist[1] < -0.05, "up is up in the frame"
     assert gesture.curls[1] == pytest.approx(0.1, abs=1e-4)
-    assert np.allclose(reader.read(raised, "right").wrist, 0, atol=1e-6)
+    assert np.allclose(reader.read(raised)["right"].wrist, 0, atol=1e-6)
 
 
 def test_joints_are_where_the_posed_surface_has_them() -> None:

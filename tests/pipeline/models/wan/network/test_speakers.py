@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from pipeline.models.wan.network.speakers import HALVES, likeness, places, regions, rotary
+from pipeline.errors import ModelMismatch
+from pipeline.models.wan.network.speakers import (
+    HALVES,
+    areas,
+    likeness,
+    places,
+    regions,
+    rotary,
+)
 
 
 def test_boxes_become_areas_of_tokens_and_the_rest_is_background() -> None:
@@ -12,6 +21,13 @@ def test_boxes_become_areas_of_tokens_and_the_rest_is_background() -> None:
     assert first.tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
     assert second.tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
     assert torch.equal(first + second + rest, torch.ones(8))
+
+
+def test_a_box_in_which_no_token_begins_is_refused() -> None:
+    latent = torch.zeros(1, 16, 1, 8, 8)
+    assert areas(HALVES, latent, (1, 2, 2)) is not None
+    with pytest.raises(ModelMismatch, match=r"the box 0\.3:0\.3:0\.4:0\.4 is too small.* 4 x 4"):
+        areas((HALVES[0], (0.3, 0.3, 0.4, 0.4)), latent, (1, 2, 2))
 
 
 def test_halves_leave_a_margin_and_no_token_to_both() -> None:
