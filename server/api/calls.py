@@ -37,6 +37,8 @@ MAX_BODY = 1024 * 1024
 
 
 routes = RouteTable()
+PEERS: Final = tuple(f"{SESSION}/{role.value}" for role in Part)
+ONE_PEER: Final = tuple(f"{SESSION}/{kind}/{{peer}}" for kind in ("whip", "whep"))
 SDP_BODY: Final = Content(str, SDP)
 FRAGMENT_BODY: Final = Content(str, FRAGMENT)
 OFFERED: Final = (BadSdp, UnusableOffer, PortsTaken)
@@ -67,25 +69,7 @@ async def call(request: web.Request) -> web.Response:
 
 @routes(
     "POST",
-    SESSION + "/call",
-    May.OWN,
-    body=SDP_BODY,
-    answer=SDP_BODY,
-    status=201,
-    errors=JOINED,
-)
-@routes(
-    "POST",
-    SESSION + "/whip",
-    May.OWN,
-    body=SDP_BODY,
-    answer=SDP_BODY,
-    status=201,
-    errors=JOINED,
-)
-@routes(
-    "POST",
-    SESSION + "/whep",
+    PEERS,
     May.OWN,
     body=SDP_BODY,
     answer=SDP_BODY,
@@ -105,9 +89,7 @@ async def join(request: web.Request) -> web.Response:
 
 
 @routes("OPTIONS", "/v1/calls", May.PERFORM, status=204)
-@routes("OPTIONS", SESSION + "/call", May.OWN, status=204)
-@routes("OPTIONS", SESSION + "/whip", May.OWN, status=204)
-@routes("OPTIONS", SESSION + "/whep", May.OWN, status=204)
+@routes("OPTIONS", PEERS, May.OWN, status=204)
 async def options(request: web.Request) -> web.Response:
     """What an offer is sent as, and which ICE servers there are."""
     headers = CIMultiDict({"Accept-Post": SDP, "Allow": "OPTIONS, POST"})
@@ -116,8 +98,7 @@ async def options(request: web.Request) -> web.Response:
     return web.Response(status=204, headers=headers)
 
 
-@routes("OPTIONS", SESSION + "/whip/{peer}", May.OWN, status=204)
-@routes("OPTIONS", SESSION + "/whep/{peer}", May.OWN, status=204)
+@routes("OPTIONS", ONE_PEER, May.OWN, status=204)
 async def peer_options(request: web.Request) -> web.Response:
     """What a peer's own URL takes (RFC 9725, section 4.3)."""
     headers = {"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"}
@@ -130,15 +111,13 @@ async def trickle_source(request: web.Request) -> web.Response:
     return await _trickle(request, None, "")
 
 
-@routes("PATCH", SESSION + "/whip/{peer}", May.OWN, body=FRAGMENT_BODY, status=204, errors=TRICKLED)
-@routes("PATCH", SESSION + "/whep/{peer}", May.OWN, body=FRAGMENT_BODY, status=204, errors=TRICKLED)
+@routes("PATCH", ONE_PEER, May.OWN, body=FRAGMENT_BODY, status=204, errors=TRICKLED)
 async def trickle(request: web.Request) -> web.Response:
     """A peer's ICE candidates, as they are found."""
     return await _trickle(request, _role(request), request.match_info["peer"])
 
 
-@routes("DELETE", SESSION + "/whip/{peer}", May.OWN, answer=Content(answers.Done), errors=LEFT)
-@routes("DELETE", SESSION + "/whep/{peer}", May.OWN, answer=Content(answers.Done), errors=LEFT)
+@routes("DELETE", ONE_PEER, May.OWN, answer=Content(answers.Done), errors=LEFT)
 async def leave(request: web.Request) -> web.Response:
     """The peer leaves."""
     who, peer = asked(request), request.match_info["peer"]

@@ -87,11 +87,15 @@ class RouteTable:
     def __init__(self) -> None:
         self.routes: list[Route] = []
 
-    def __call__(self, method: str, path: str, may: May, **about: Any) -> Callable[[H], H]:
-        """Lists the handler under this method and path; ``about`` is the rest of ``Route``."""
+    def __call__(
+        self, method: str, path: str | tuple[str, ...], may: May, **about: Any
+    ) -> Callable[[H], H]:
+        """Lists the handler under this method and path, or paths; ``about`` is the rest of
+        ``Route``."""
+        paths = (path,) if isinstance(path, str) else path
 
         def listed(handler: H) -> H:
-            self.routes.append(Route(method, path, handler, may, **about))
+            self.routes += [Route(method, each, handler, may, **about) for each in paths]
             return handler
 
         return listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 
 from tests.e2e.conftest import ROOT
 
@@ -35,7 +37,9 @@ def test_a_wrong_setting_is_one_line_and_status_2() -> None:
     assert "99999" in refused.stderr and "Traceback" not in refused.stderr
 
 
-def test_a_server_that_was_told_to_stop_exits_with_0() -> None:
+@contextlib.contextmanager
+def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server with a fake model, and its URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.serve_fake", "--port", "0"],
         cwd=ROOT,
@@ -45,22 +49,18 @@ def test_a_server_that_was_told_to_stop_exits_with_0() -> None:
     )
     assert process.stdout is not None
     with process.stdout:
-        assert "http://" in process.stdout.readline()
+        yield process, process.stdout.readline().split()[-1]
+
+
+def test_a_server_that_was_told_to_stop_exits_with_0() -> None:
+    with serving() as (process, url):
+        assert url.startswith("http://")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 
 
 def test_more_signals_than_needed_end_it_in_order_all_the_same() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.serve_fake", "--port", "0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process.stdout:
-        url = process.stdout.readline().split()[-1]
+    with serving() as (process, url):
         _wait_until_ready(url)
         body = json.dumps({"avatar": "mira"}).encode()
         asked = urllib.request.Request(

@@ -53,13 +53,21 @@ class Reach:
     attend: Attend = attend  # how they do it
 
 
-class SelfAttention(nn.Module):
+class Attention(nn.Module):
+    """The layers of attention whose queries and keys are normalised."""
+
     def __init__(self, config: WanConfig) -> None:
         super().__init__()
         dim = config.dim
         self.heads = config.heads
         self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = RmsNorm(dim, config.eps), RmsNorm(dim, config.eps)
+
+
+class SelfAttention(Attention):
+    def __init__(self, config: WanConfig) -> None:
+        super().__init__(config)
+        dim = config.dim
         if config.memory is not None:
             self.memory_proj_k, self.memory_proj_v = (
                 nn.Conv1d(dim, dim, config.memory, config.memory, groups=dim, bias=False)
@@ -101,15 +109,12 @@ def _block_causal(q: Tensor, k: Tensor, v: Tensor, frames: int, causal: Causal) 
     return torch.cat(out, dim=2)
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(Attention):
     """Attention to the text and, where there is one, to the image; one query, one sum."""
 
     def __init__(self, config: WanConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         dim = config.dim
-        self.heads = config.heads
-        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
-        self.norm_q, self.norm_k = RmsNorm(dim, config.eps), RmsNorm(dim, config.eps)
         if config.image_dim is not None:
             self.k_img, self.v_img = nn.Linear(dim, dim), nn.Linear(dim, dim)
             self.norm_k_img = RmsNorm(dim, config.eps)
