@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from server.api.security_headers import policy
+from server.api.security_headers import headers, policy
 from server.auth.access import Caller
 from server.auth.keys import Key, KeyRole, KeyStore, KeyStoreError, parse, verify
 from server.auth.quota import Quota
@@ -226,6 +226,14 @@ def test_only_listed_origins_may_frame_the_call_and_nobody_the_page() -> None:
     origins = ("https://shop.example",)
     assert "frame-ancestors 'self' https://shop.example" in policy("/embed.html", origins)
     assert "frame-ancestors 'none'" in policy("/", origins)
+
+
+def test_a_camera_may_be_used_on_the_page_that_enrols_and_nowhere_else() -> None:
+    allowed = {
+        path: "camera=(self)" in headers(path, True, (), False)["Permissions-Policy"]
+        for path in ("/", "/enrol.html", "/embed.html")
+    }
+    assert allowed == {"/": False, "/enrol.html": True, "/embed.html": False}
 
 
 # -- sessions ----------------------------------------------------------------------------------
