@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline.avatars import AVATARS
 from pipeline.landmarkers import Person, Tracker, bodies, boxes, find_people
+from pipeline.landmarkers.crops import whole
 
 Pixels = np.ndarray
 NAMES = sorted(path.name for path in AVATARS.iterdir() if (path / "fit.json").is_file())
@@ -86,14 +87,33 @@ def test_nobody_is_found_where_nobody_is() -> None:
         assert find_people(nothing) == []
 
 
-def test_two_people_are_two_the_larger_face_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[int] = []
-    plain = bodies.look
-    monkeypatch.setattr(bodies, "look", lambda *a: (looks.append(1), plain(*a))[1])
+@pytest.fixture
+def couple() -> Pixels:
     canvas = np.full((512, 900, 3), 120, np.uint8)
     canvas[:, :512] = picture("mira")
     canvas[150:512, 530:892] = picture("jonas", 362)
-    first, second = find_people(canvas)
+    return canvas
+
+
+def test_a_face_that_has_no_body_of_its_own_is_nobody(
+    couple: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = bodies.detect_bodies
+    monkeypatch.setattr(  # the larger body alone, wherever one looks
+        bodies, "detect_bodies",
+        lambda picture, square: [b for b in plain(picture, whole(picture)) if b.middle[0] < 512],
+    )  # fmt: skip
+    (mira,) = find_people(couple)
+    assert mira.face.points[1, 0] < 512
+
+
+def test_two_people_are_two_the_larger_face_first(
+    couple: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    plain = bodies.look
+    monkeypatch.setattr(bodies, "look", lambda *a: (looks.append(1), plain(*a))[1])
+    first, second = find_people(couple)
     assert first.face.eyes > second.face.eyes
     assert first.face.points[1, 0] < 512 < second.face.points[1, 0]
     assert len(looks) == 4, "each body is looked at twice, whatever the faces"
