@@ -42,7 +42,7 @@ async def measure(agent: Any, rounds: int) -> dict[str, list[float]]:
         await asyncio.sleep(SETTLED_S)
         heard = agent.told.get(f"long-{number}")
         found["silence"].append(1000 * (agent.peer.silent_since_s - asked_s))
-        found["position"].append(heard.position_ms - agent.peer.heard_ms if heard else np.nan)
+        found["position"].append(abs(heard.position_ms - agent.peer.heard_ms) if heard else np.nan)
         agent.peer.forget()
         await asyncio.sleep(random.random() * 0.5)
         found["ghost"].append(agent.peer.heard_ms)

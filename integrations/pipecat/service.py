@@ -1,4 +1,4 @@
-"""``ContinuumRemoteVideoService``: stands behind the TTS service, before the transport's output.
+"""Video services of Pipecat: they stand behind the TTS service, before the transport's output.
 
 ``TTSAudioRawFrame`` goes to the avatar. Out come pictures that are shown in step with the sound
 (``sync_with_audio``), and the avatar's sound as ``TTSAudioRawFrame`` while it is heard. Between
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ from pipecat.services.settings import ServiceSettings
 from client.errors import CallError
 from client.live import LiveAvatar, Segment
 from client.moments import RATE, Moment
+from integrations.in_process import InProcessAvatar, Stream
 
 PIECE_S: Final = 0.04  # of sound in one frame
 END_S: Final = 60.0  # that an ``EndFrame`` waits for what is being spoken
@@ -66,17 +68,26 @@ class _Speech:
         return same and not self.whole
 
 
-class ContinuumRemoteVideoService(AIService):
-    """An avatar on a Continuum server, reached by WebSocket and WHEP.
+class Source(Protocol):
+    """Speech in, moments out."""
 
-    The event ``on_speech_finished`` gets ``context_id`` and ``client.avatar.Heard``, in which sound
-    that the output transport still held at an interruption does not count. Without the server an
-    ``ErrorFrame`` goes upstream, and sound passes through unchanged.
+    async def __aenter__(self) -> Any: ...
+    async def __aexit__(self, *failure: object) -> None: ...
+    def __aiter__(self) -> AsyncIterator[Moment]: ...
+    def begin(self, sample_rate: int) -> Segment: ...
+    async def interrupt(self, unheard_s: float = 0.0) -> None: ...
+
+
+class AvatarVideoService(AIService):
+    """What both services do. The event ``on_speech_finished`` gets ``context_id`` and
+    ``client.avatar.Heard``, in which sound that the output transport still held at an interruption
+    does not count. Without the avatar an ``ErrorFrame`` goes upstream, and sound passes through
+    unchanged.
     """
 
-    def __init__(self, *, url: str, avatar: str, key: str = "", **options: Any) -> None:
+    def __init__(self, live: Source, **options: Any) -> None:
         super().__init__(settings=ServiceSettings(model=None), **options)
-        self._live = LiveAvatar(url, avatar, key)
+        self._live = live
         self._open = False
         self._failure: CallError | None = None
         self._speeches: list[_Speech] = []
@@ -242,6 +253,20 @@ class ContinuumRemoteVideoService(AIService):
             await self.push_error(f"an answer was not spoken: {failure}", exception=failure)
         else:
             await self._call_event_handler("on_speech_finished", speech.context_id, heard)
+
+
+class ContinuumRemoteVideoService(AvatarVideoService):
+    """An avatar on a Continuum server, reached by WebSocket and WHEP. ``key`` is an API key."""
+
+    def __init__(self, *, url: str, avatar: str, key: str = "", **options: Any) -> None:
+        super().__init__(LiveAvatar(url, avatar, key), **options)
+
+
+class ContinuumVideoService(AvatarVideoService):
+    """An avatar whose model runs in this process; ``stream`` is what ``pipeline.open`` gives."""
+
+    def __init__(self, *, stream: Stream, **options: Any) -> None:
+        super().__init__(InProcessAvatar(stream), **options)
 
 
 def _mono(frame: TTSAudioRawFrame) -> NDArray[np.int16]:

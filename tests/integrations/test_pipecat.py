@@ -25,12 +25,16 @@ from pipecat.frames.frames import (
 )
 from pipecat.metrics.metrics import TTFBMetricsData
 from pipecat.pipeline.worker import PipelineParams
+from pipecat.services.ai_service import AIService
 from pipecat.tests.utils import SleepFrame, run_test
 
 from benchmarks.agents.pipecat_pipeline import PipecatPipeline
 from client.avatar import Heard
-from integrations.pipecat import ContinuumRemoteVideoService
+from client.moments import Moment
+from integrations.in_process import InProcessAvatar
+from integrations.pipecat import ContinuumRemoteVideoService, ContinuumVideoService
 from tests.client.test_avatar import hum
+from tests.fakes_server import Behaviour, FakeStream
 from tests.server.conftest import Served, pipeline, served, settings
 
 __all__ = ["pipeline", "served", "settings"]
@@ -46,7 +50,7 @@ def spoken(seconds: float, context_id: str) -> list[Frame]:
     return [TTSStartedFrame(context_id=context_id), *sound, TTSStoppedFrame(context_id=context_id)]
 
 
-async def run(avatar: ContinuumRemoteVideoService, *frames: Frame) -> tuple[list, list]:
+async def run(avatar: AIService, *frames: Frame) -> tuple[list, list]:
     params = PipelineParams(enable_metrics=True)
     down, up = await run_test(
         avatar, frames_to_send=frames, pipeline_params=params, start_timeout=20
@@ -105,6 +109,43 @@ async def test_without_a_server_sound_passes_and_an_error_is_told() -> None:
     down, up = await run(avatar, *spoken(0.2, "a"))
     assert [type(f) for f in down if isinstance(f, TTSAudioRawFrame)] == [TTSAudioRawFrame] * 2
     assert any(isinstance(f, ErrorFrame) and "127.0.0.1:9" in f.error for f in up)
+
+
+async def test_a_model_in_this_process_speaks_as_a_server_does() -> None:
+    stream = FakeStream(128, Behaviour())
+    avatar = ContinuumVideoService(stream=stream)
+    told: dict[str, Heard] = {}
+
+    @avatar.event_handler("on_speech_finished")
+    async def finished(service: object, context_id: str, heard: Heard) -> None:
+        told[context_id] = heard
+
+    interrupt = [SleepFrame(0.7), InterruptionFrame(), SleepFrame(0.05)]
+    down, _ = await run(avatar, *spoken(3.0, "a"), *interrupt, *spoken(0.4, "b"), SleepFrame(0.1))
+    assert told["a"].interrupted and 0 < told["a"].position_ms < 1500 and stream.interrupts == 1
+    assert told["b"].position_ms == 400 and not told["b"].interrupted
+    late = down[[type(f) for f in down].index(InterruptionFrame) :]
+    sound = [f for f in late if isinstance(f, TTSAudioRawFrame)]
+    pcm = np.concatenate([np.frombuffer(f.audio, "<i2") for f in sound])
+    loud = np.flatnonzero(np.abs(pcm) > 500)
+    assert (loud[-1] - loud[0]) / 48 == pytest.approx(400, abs=5)
+    assert {f.context_id for f in sound} == {"b"} and stream.closed
+
+
+async def test_in_process_the_face_is_that_of_the_sound() -> None:
+    async with InProcessAvatar(FakeStream(256, Behaviour())) as avatar:
+        segment = avatar.begin(24_000)
+        await segment.push(hum(0.4))
+        await segment.end()
+        moments: list[Moment] = []
+        async with asyncio.timeout(20):
+            async for moment in avatar:
+                moments.append(moment)
+                if segment.finished.done():
+                    break
+    loud = [bool(np.abs(m.pcm).max() > 4000) for m in moments]
+    face = [bright(m.picture) for m in moments]  # the fake makes two frames at a time
+    assert sum(loud) == 10 and abs(face.index(True) - loud.index(True)) <= 1
 
 
 @pytest_asyncio.fixture
