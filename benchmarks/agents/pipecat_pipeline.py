@@ -36,13 +36,20 @@ class PipecatPipeline:
         avatar.add_event_handler("on_speech_finished", self._finished)
 
     async def __aenter__(self) -> PipecatPipeline:
-        self._connection = SmallWebRTCConnection()
         offering = self.peer.connection
         for kind in ("audio", "video"):
             offering.addTransceiver(kind, "sendrecv")
         offering.createDataChannel("chat")
         await offering.setLocalDescription(await offering.createOffer())
-        await self._connection.initialize(sdp=offering.localDescription.sdp, type="offer")
+        answer = await self.run(offering.localDescription.sdp)
+        await offering.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await self.peer.meets()
+        return self
+
+    async def run(self, offer: str) -> str:
+        """Starts for whoever has made that offer; the answer."""
+        self._connection = SmallWebRTCConnection()
+        await self._connection.initialize(sdp=offer, type="offer")
         output = SmallWebRTCTransport(self._connection, self._params()).output()
         self._worker = PipelineWorker(
             Pipeline([self._avatar, output]),
@@ -55,10 +62,7 @@ class PipecatPipeline:
         await runner.add_workers(self._worker)
         self._running = asyncio.create_task(runner.run())
         await started.wait()
-        answer = self._connection.get_answer()
-        await offering.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
-        await self.peer.meets()
-        return self
+        return str(self._connection.get_answer()["sdp"])
 
     def _params(self) -> TransportParams:
         return TransportParams(
