@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import pytest
 
 pytest.importorskip("pipecat", reason="pipecat-ai is not installed")
-playwright = pytest.importorskip("playwright.async_api", reason="pip install playwright")
+pytest.importorskip("playwright", reason="pip install playwright")
+
+from playwright.async_api import Page, async_playwright
 
 from benchmarks.agents.pipecat_pipeline import PipecatPipeline
 from integrations.pipecat import ContinuumRemoteVideoService
@@ -56,16 +57,16 @@ WATCH = """async (sdp) => {
 }"""
 
 
-async def until(page: Any, condition: str) -> None:
+async def until(page: Page, condition: str) -> None:
     await page.wait_for_function(f"() => {condition}", timeout=20_000)
 
 
 async def test_chromium_shows_the_face_with_its_sound_and_is_silent_after_an_interrupt(
-    fake_server: str,  # noqa: F811
+    fake_server: str,
 ) -> None:
     avatar = ContinuumRemoteVideoService(url=fake_server, avatar="mira")
     agent = PipecatPipeline(avatar)
-    async with playwright.async_playwright() as api:
+    async with async_playwright() as api:
         browser = await api.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         page = await browser.new_page()
         answer = await agent.run(await page.evaluate(OFFER))
@@ -81,8 +82,6 @@ async def test_chromium_shows_the_face_with_its_sound_and_is_silent_after_an_int
         await agent.__aexit__(None, None, None)
     loud = [each["at"] for each in seen if each["loud"]]
     opened = [each["at"] for each in seen if each["open"]]
-    print(f"\nface behind sound {1000 * (opened[0] - loud[0]):.0f} ms, ", end="")
-    print(
         f"silent after {1000 * (loud[-1] - asked):.0f} ms, face {1000 * (opened[-1] - asked):.0f}"
     )
     assert abs(opened[0] - loud[0]) < 0.5
