@@ -30,11 +30,13 @@ def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
 
 
 def click(firefox: Firefox, name: str) -> None:
-    """Presses a button of the element by its words."""
-    firefox.run(
-        f"[...{CALL}.shadowRoot.querySelectorAll('button')]"
-        f".find(button => button.textContent.trim().startsWith({name!r})).click()"
+    """Presses a button of the element by its words, once it is there."""
+    button = (
+        f"[...{CALL}.shadowRoot?.querySelectorAll('button') ?? []]"
+        f".find(button => button.textContent.trim().startsWith({name!r}))"
     )
+    firefox.until(f"{CALL} && {button}")
+    firefox.run(f"{button}.click()")
 
 
 def test_firefox_calls_sees_frames_and_hangs_up(firefox: Firefox, fake_server: str) -> None:
