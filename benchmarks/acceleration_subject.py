@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.acceleration import Figures, Options, compared, relative
 from pipeline.models.wan.config import AddedAudio, WanConfig
 from pipeline.models.wan.generation.chunked import ChunkPerformance, GenerationSetup
-from pipeline.models.wan.generation.denoise import Prompts, branches, denoise
+from pipeline.models.wan.generation.denoise import Prompts, denoise, guided_branches
 from pipeline.models.wan.generation.guided_velocity import AccelerationPlan, GuidedVelocity
 from pipeline.models.wan.model_cards import Guidance, Schedule
 from pipeline.models.wan.network.condition import Reference
@@ -159,9 +159,9 @@ class Subject:
         mods = GenerationSetup(dit, STEPS, guidance, like, 0, pace).modulations()
 
         def run() -> Tensor:
-            lot = branches(dit, guidance, Prompts(text, text[:, :8]), None, audio)
+            branches = guided_branches(dit, guidance, Prompts(text, text[:, :8]), None, audio)
             return denoise(
-                GuidedVelocity(dit, lot, x[:, 16:], mods, pace), STEPS, self.noise.__getitem__
+                GuidedVelocity(dit, branches, x[:, 16:], mods, pace), STEPS, self.noise.__getitem__
             )
 
         return run

@@ -31,7 +31,7 @@ from training.director.director import direct
 from training.director.performer import Performer
 from training.director.styles import STYLES
 from training.voices.clips import Clip, Phone, load_shard
-from training.voices.heard import heard_clip
+from training.voices.unlabelled_clip import unlabelled_clip
 
 SILENCE: Final = np.zeros(8 * SAMPLE_RATE, np.float32)
 WHO: Final = ("director", "rendered", "live")
@@ -69,7 +69,7 @@ def clips_of(paths: Sequence[Path], count: int) -> Iterator[Clip]:
             yield from spoken[:count]
         else:
             sound = np.concatenate(list(speech(open_audio(path))))
-            yield heard_clip(sound.astype(np.float32), path.stem)
+            yield unlabelled_clip(sound.astype(np.float32), path.stem)
 
 
 def silent_clip() -> Clip:

@@ -69,7 +69,7 @@ def measured(anchor: IdentityAnchor, states: NDArray[np.float32]) -> tuple[Row, 
         start = time.thread_time()
         frames.append(painter.paint(state).copy())
         taken.append(time.thread_time() - start)
-    still = painter.paint(anchor.told)
+    still = painter.paint(anchor.rest_state)
     row = {"drawing_ms": 1e3 * float(np.median(taken))}
     row |= _hands(still, frames, anchor) | _background(anchor, frames) | _flicker(frames)
     return row, frames

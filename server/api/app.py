@@ -85,7 +85,7 @@ def build(settings: Settings, open_server: OpenServer) -> web.Application:
     app = web.Application(middlewares=middlewares, client_max_size=calls.MAX_BODY)
     app[SETTINGS] = settings
     app[ROUTES] = Routes([*(module.routes for module in MODULES), page_routes])
-    app[ACCESS] = doorkeeper(settings)
+    app[ACCESS] = access_of(settings)
     app[UPLOADS] = Pool("uploads", UPLOADS_AT_ONCE, UPLOADS_WAITING)
     app.cleanup_ctx.append(_uploads)
     app.cleanup_ctx.append(_store)
@@ -98,7 +98,7 @@ def build(settings: Settings, open_server: OpenServer) -> web.Application:
     return app
 
 
-def doorkeeper(settings: Settings) -> Access:
+def access_of(settings: Settings) -> Access:
     """Who is let in. Raises ``SettingsError`` where everybody would be."""
     store = KeyStore(Path(settings.keys).expanduser())
     keyed = store.any_live()

@@ -94,7 +94,7 @@ def parse(sdp: str, role: PeerRole) -> Offer:
             f"The offer has {len(description.media)} media sections, at most {MAX_SECTIONS} are"
             " read. Offer one audio, one video and one data channel."
         )
-    judged = sdp_sections.judge(description)
+    judged = sdp_sections.classify(description)
     wanted = _wanted(role, judged)
     group = _group(description, judged)
     sections = tuple(_answered(judged, wanted, group))

@@ -55,7 +55,7 @@ class Section:
         return self.transport.ufrag
 
 
-def judge(description: Description) -> list[Section]:
+def classify(description: Description) -> list[Section]:
     """Every section, as far as it can be judged alone."""
     judged: list[Section] = []
     for index, media in enumerate(description.media):

@@ -21,28 +21,28 @@ from server.rtc.sdp_offer import PeerRole
 log = logging.getLogger(__name__)
 
 
-class Stage(Protocol):
-    """``server.media.sender.MediaSender``, as far as members know it."""
+class TrackOwner(Protocol):
+    """``server.media.sender.MediaSender``, as far as participants know it."""
 
     def leave(self, track: OutgoingTrack) -> None: ...
 
 
 class Host(Protocol):
-    """``server.sessions.session.Session``, as far as its members know it."""
+    """``server.sessions.session.Session``, as far as its participants know it."""
 
     id: str
 
     @property
     def running(self) -> bool: ...
     @property
-    def media_sender(self) -> Stage: ...
+    def media_sender(self) -> TrackOwner: ...
     def greet(self, participant: Participant) -> None: ...
     def command(self, command: data_channel.Command, participant: Participant) -> None: ...
     def listen_to(self, participant: Participant) -> None: ...
     def attended(self, present: bool, last_s: float, left: bool) -> None: ...
 
 
-class Members:
+class Participants:
     """The peers of one session, by name. One that is connected counts as present."""
 
     def __init__(self, host: Host) -> None:

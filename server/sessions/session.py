@@ -35,7 +35,7 @@ from server.sessions.description import greetings
 from server.sessions.engine import Engine
 from server.sessions.lifetime import Lifetime
 from server.sessions.options import Limits, Options
-from server.sessions.participants import Members
+from server.sessions.participants import Participants
 from server.sessions.performed_audio import PerformedAudio
 from server.sessions.speech_pacer import SpeechPacer
 from server.sessions.stage_times import StageTimes
@@ -71,7 +71,7 @@ class Session:
         self.monotonic = monotonic
         self.clock = SessionClock(monotonic)
         self.playout = Playout(limits.delay)
-        self.participants = Members(self)
+        self.participants = Participants(self)
         self.on_parked: Callable[[Session], None] = lambda session: None  # its slot may be taken
         self.on_joined: Callable[[], None] = lambda: None  # somebody is connected
         self.on_ended: Callable[[Session], None] = lambda session: None

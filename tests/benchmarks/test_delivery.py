@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks import delivery, delivery_measures as measures
 from pipeline.models.mini.rig.state import SLICES, STATE_DIM
 from training.voices.clips import Clip
-from training.voices.heard import heard_clip
+from training.voices.unlabelled_clip import unlabelled_clip
 
 RATE, FRAME = 25, 640
 BEATS = np.array([40, 65, 92, 118, 141, 170, 195, 222, 246, 270])
@@ -124,7 +124,7 @@ def test_frechet_distance_of_gaussians_is_as_written() -> None:
 
 def test_a_recording_becomes_a_clip_whose_syllables_are_its_loud_places() -> None:
     heard = np.concatenate([np.zeros(16_000, np.float32), sound(spoken())])
-    clip = heard_clip(heard, "tone")
+    clip = unlabelled_clip(heard, "tone")
     vowels = [p for p in clip.phones if p.ipa == "a"]
     assert clip.phones[0].ipa == "" and clip.phones[0].end > 8_000
     assert len(vowels) == len(BEATS)
@@ -133,7 +133,7 @@ def test_a_recording_becomes_a_clip_whose_syllables_are_its_loud_places() -> Non
 
 
 def test_silence_becomes_a_clip_in_which_nobody_speaks() -> None:
-    assert [p.ipa for p in heard_clip(np.zeros(32_000, np.float32), "none").phones] == [""]
+    assert [p.ipa for p in unlabelled_clip(np.zeros(32_000, np.float32), "none").phones] == [""]
 
 
 def test_a_row_of_many_is_the_mean_of_what_is_known() -> None:
@@ -146,7 +146,7 @@ def test_emphasis_compares_the_readings_of_each_pair() -> None:
         loud = measures.level(clip.audio, 300)
         return moving(np.abs(clip.audio).max() * np.ones(len(loud)))
 
-    flat, meant = (heard_clip(size * sound(spoken()), "x") for size in (0.4, 0.8))
+    flat, meant = (unlabelled_clip(size * sound(spoken()), "x") for size in (0.4, 0.8))
     assert delivery.emphasis(perform, [(flat, meant)], 2) == pytest.approx(4.0, rel=1e-3)
 
 

@@ -15,7 +15,7 @@ from pipeline.models.mini.rig.body import Body
 from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import INDEX
-from training.portraits import smooth, tailor
+from training.portraits import cloth_pieces, smooth
 from training.portraits.figure import Surface
 
 PEOPLE = sorted(catalogue())
@@ -137,8 +137,8 @@ def test_a_person_waits_with_closed_mouth_and_open_eyes(name: str) -> None:
 
 def test_the_bundled_fits_are_those_of_the_cast() -> None:
     pytest.importorskip("bpy", reason="the cast needs Blender's module")
-    from training.portraits.cast import CAST
-    from training.portraits.shoot import Set
+    from training.portraits.characters import CAST
+    from training.portraits.portrait_render import Set
 
     for name in PEOPLE:
         assert Set().fit(CAST[name]).to_json() == posed(name)[0].to_json()
@@ -184,7 +184,7 @@ def test_the_solved_cage_gives_a_surface_through_the_given_points() -> None:
 def test_cloth_is_cut_exactly_along_its_line() -> None:
     points, faces = grid(4)
     cloth = Surface(points, faces, points, points[:, :2])
-    cut = tailor.clip(cloth, lambda place: place[:, 0] - 1.3)
+    cut = cloth_pieces.clip(cloth, lambda place: place[:, 0] - 1.3)
     assert cut.points[:, 0].max() == pytest.approx(1.3, abs=1e-6)
     a, b, c = (cut.points[cut.faces[:, k]] for k in range(3))
     area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
@@ -197,8 +197,8 @@ def test_the_rim_of_a_cut_is_one_chain_on_its_line() -> None:
     def field(place: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(place[:, 0] + 0.2 * place[:, 1] - 1.9, np.float32)
 
-    cut = tailor.clip(Surface(points, faces, points, points[:, :2]), field)
-    chains = tailor.rims(cut, field)
+    cut = cloth_pieces.clip(Surface(points, faces, points, points[:, :2]), field)
+    chains = cloth_pieces.rims(cut, field)
     assert len(chains) == 1
     assert np.abs(field(cut.place[chains[0]])).max() < 1e-5
     assert sorted(cut.place[chains[0]][[0, -1], 1]) == pytest.approx([0, 4])

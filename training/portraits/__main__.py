@@ -20,8 +20,8 @@ from PIL import Image
 
 from pipeline.models.mini.rig.state import STATE_DIM, state
 from training.portraits import bundle
-from training.portraits.cast import CAST, Character
-from training.portraits.shoot import Set, Shot, compose, film
+from training.portraits.characters import CAST, Character
+from training.portraits.portrait_render import Set, Shot, compose, film
 
 log = logging.getLogger("portraits")
 

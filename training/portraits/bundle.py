@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.avatars import BundledAvatar, write_consent
 from pipeline.models.mini.rig.fit import Fit
-from training.portraits.cast import Character
+from training.portraits.characters import Character
 
 MADE = 1795305600.0  # 2026-11-22, so that the same cast gives the same files
 STATEMENT = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.portraits import cloth as fabric, skin, tailor
+from training.portraits import cloth as fabric, cloth_pieces, skin
 from training.portraits.blend import add_mesh
 from training.portraits.figure import Figure, Surface
 from training.portraits.hair import Ground, unit
@@ -35,7 +35,7 @@ class Outfit:
     fold: float = 0.0055
 
 
-def neckline(kind: str) -> tailor.Field:
+def neckline(kind: str) -> cloth_pieces.Field:
     """The field whose zero is the neckline; negative is below it."""
 
     def ring(place: Floats, radius: float) -> Floats:
@@ -67,11 +67,11 @@ def neckline(kind: str) -> tailor.Field:
     return kinds[kind]
 
 
-def cuffs(outfit: Outfit) -> tailor.Field:
-    return lambda place: tailor.arm(place) - outfit.sleeve
+def cuffs(outfit: Outfit) -> cloth_pieces.Field:
+    return lambda place: cloth_pieces.arm(place) - outfit.sleeve
 
 
-def hem(outfit: Outfit) -> tailor.Field:
+def hem(outfit: Outfit) -> cloth_pieces.Field:
     return lambda place: np.where(np.abs(place[:, 0]) > 0.28, -1.0, outfit.hem - place[:, 1])
 
 
@@ -93,17 +93,21 @@ def dress(figure: Figure, outfit: Outfit, rng_seed: int) -> None:
 
 
 def _bottom(tights: Surface, outfit: Outfit, rng: np.random.Generator) -> None:
-    legs = tailor.clip(tights, lambda p: np.maximum(p[:, 1] - outfit.hem - 0.02, ANKLE - p[:, 1]))
-    legs = tailor.clip(legs, lambda p: np.abs(p[:, 0]) - 0.30)
+    legs = cloth_pieces.clip(
+        tights, lambda p: np.maximum(p[:, 1] - outfit.hem - 0.02, ANKLE - p[:, 1])
+    )
+    legs = cloth_pieces.clip(legs, lambda p: np.abs(p[:, 0]) - 0.30)
     y = legs.place[:, 1]
     slack = 0.004 + 0.016 * np.clip((0.75 - y) / 0.5, 0, 1)
     slack -= 0.010 * np.clip((y - outfit.hem + 0.03) / 0.03, 0, 1)  # tucked under the top
-    legs = tailor.loosen(legs, slack.astype(np.float32), 16, rng, 0.006)
+    legs = cloth_pieces.loosen(legs, slack.astype(np.float32), 16, rng, 0.006)
     _show("bottom", legs, outfit.bottom.material("bottom"))
-    feet = tailor.clip(tights, lambda p: np.maximum(p[:, 1] - ANKLE - 0.03, np.abs(p[:, 0]) - 0.33))
-    feet = tailor.loosen(feet, np.full(len(feet.points), 0.006, np.float32), 90, rng, 0.0)
+    feet = cloth_pieces.clip(
+        tights, lambda p: np.maximum(p[:, 1] - ANKLE - 0.03, np.abs(p[:, 0]) - 0.33)
+    )
+    feet = cloth_pieces.loosen(feet, np.full(len(feet.points), 0.006, np.float32), 90, rng, 0.0)
     _show("shoes", feet, outfit.shoes.material("shoes"))
-    sole = tailor.clip(feet, lambda p: p[:, 1] - 0.028)
+    sole = cloth_pieces.clip(feet, lambda p: p[:, 1] - 0.028)
     points = sole.points + sole.normals * np.float32([0.004, 0, 0.004])
     points[:, 1] = np.minimum(points[:, 1], 0.022)
     add_mesh("soles", points, sole.faces, skin.plain("sole", (0.88, 0.87, 0.84), 0.6))
@@ -111,16 +115,18 @@ def _bottom(tights: Surface, outfit: Outfit, rng: np.random.Generator) -> None:
 
 def _top(tights: Surface, outfit: Outfit, ground: Ground, rng: np.random.Generator) -> None:
     neck, wrist, low = neckline(outfit.neck), cuffs(outfit), hem(outfit)
-    top = tailor.clip(tailor.clip(tailor.clip(tights, neck), wrist), low)
+    top = cloth_pieces.clip(cloth_pieces.clip(cloth_pieces.clip(tights, neck), wrist), low)
     x, y = np.abs(top.place[:, 0]), top.place[:, 1]
     slack = outfit.slack * (0.35 + 0.65 * np.clip((1.36 - y) / 0.08, 0, 1))
     slack += 0.009 * np.exp(-(((y - 1.03) / 0.09) ** 2)) * (x < 0.25)
     slack += 0.008 * np.clip((outfit.hem + 0.08 - y) / 0.08, 0, 1) * (x < 0.28)
-    ends = np.clip((outfit.sleeve - tailor.arm(top.place)) / 0.05, 0, 1)
-    slack = slack * (0.3 + 0.7 * ends) * (1 - 0.45 * np.clip(tailor.arm(top.place) / 0.08, 0, 1))
-    top = tailor.loosen(top, slack.astype(np.float32), 14, rng, outfit.fold * ends)
-    top = tailor.settle(top, neck, ground, 0.0035, 0.035)
-    top = tailor.settle(top, wrist, ground, 0.0025, 0.050)
+    ends = np.clip((outfit.sleeve - cloth_pieces.arm(top.place)) / 0.05, 0, 1)
+    slack = (
+        slack * (0.3 + 0.7 * ends) * (1 - 0.45 * np.clip(cloth_pieces.arm(top.place) / 0.08, 0, 1))
+    )
+    top = cloth_pieces.loosen(top, slack.astype(np.float32), 14, rng, outfit.fold * ends)
+    top = cloth_pieces.settle(top, neck, ground, 0.0035, 0.035)
+    top = cloth_pieces.settle(top, wrist, ground, 0.0025, 0.050)
     _show("top", top, outfit.top.material("top"))
     trim = outfit.top.trim("trim")
     if outfit.neck in ("crew", "vneck"):
@@ -137,20 +143,20 @@ def _show(name: str, piece: Surface, material: Any) -> None:
     add_mesh(name, piece.points, piece.faces, material, {"place": piece.place})
 
 
-def _ribs(piece: Surface, field: tailor.Field, width: float, material: Any) -> None:
+def _ribs(piece: Surface, field: cloth_pieces.Field, width: float, material: Any) -> None:
     """A ribbed band on every rim that lies on the field's line."""
     normals = piece.normals
-    for i, chain in enumerate(tailor.rims(piece, field)):
+    for i, chain in enumerate(cloth_pieces.rims(piece, field)):
         if len(chain) < 24:
             continue
-        line = tailor.even(
+        line = cloth_pieces.even(
             np.concatenate([piece.points[chain], normals[chain], piece.place[chain]], 1), 220
         )
-        out, up = tailor.frame(line[:, :3], unit(line[:, 3:6]))
+        out, up = cloth_pieces.frame(line[:, :3], unit(line[:, 3:6]))
         inward = np.sign(((piece.points.mean(0) - line[:, :3]) * up).sum())
         middle = line[:, :3] + out * 0.0008 + up * inward * width * 0.25
-        grid = tailor.band(middle, out, up, width, 0.0042)
-        points, quads = tailor.sweep(grid)
+        grid = cloth_pieces.band(middle, out, up, width, 0.0042)
+        points, quads = cloth_pieces.sweep(grid)
         s = np.linspace(0, 1, grid.shape[1]) * np.linalg.norm(np.diff(middle, axis=0), axis=1).sum()
         across = np.linspace(0, 1, grid.shape[0])
         rib = np.stack(np.broadcast_arrays(s[None], across[:, None], 0.0), -1)
@@ -163,14 +169,14 @@ def _ribs(piece: Surface, field: tailor.Field, width: float, material: Any) -> N
         )
 
 
-def _collar(piece: Surface, field: tailor.Field, material: Any) -> None:
+def _collar(piece: Surface, field: cloth_pieces.Field, material: Any) -> None:
     """A shirt collar: a stand around the neck that folds over into two points at the front."""
-    chain = max(tailor.rims(piece, field), key=len)
+    chain = max(cloth_pieces.rims(piece, field), key=len)
     if chain[0] == chain[-1]:
         chain = chain[:-1]
     front = int(np.argmin(np.where(piece.place[chain, 2] > 0.05, np.abs(piece.place[chain, 0]), 9)))
     chain = np.roll(chain, -front)
-    line = tailor.even(np.concatenate([piece.points[chain], piece.normals[chain]], 1), 160)
+    line = cloth_pieces.even(np.concatenate([piece.points[chain], piece.normals[chain]], 1), 160)
     base = line[:, :3]
     centre = base.mean(0)
     out = unit((base - centre) * np.float32([1, 0, 1]))
@@ -195,7 +201,7 @@ def _collar(piece: Surface, field: tailor.Field, material: Any) -> None:
     for k in range(4, 8):
         height, normal = ground.height(rows[k])
         rows[k] = rows[k] + normal * np.maximum(0, 0.0045 - height)[:, None]
-    points, quads = tailor.sweep(np.stack(rows))
+    points, quads = cloth_pieces.sweep(np.stack(rows))
     thing = add_mesh("collar", points, quads, material, {"place": points * 1.0})
     _thicken(thing, 0.0022)
 
@@ -216,7 +222,7 @@ def _button(centre: Floats, out: Floats) -> tuple[Floats, NDArray[np.int32]]:
             (1e-5, 0.0008),
         )
     ]
-    return tailor.sweep(np.stack(rows))
+    return cloth_pieces.sweep(np.stack(rows))
 
 
 def _placket(piece: Surface, material: Any, button: Any) -> None:
@@ -226,11 +232,11 @@ def _placket(piece: Surface, material: Any, button: Any) -> None:
     height = np.linspace(points[:, 1].max() - 0.002, points[:, 1].min() + 0.004, 60)
     near = np.exp(-(((height[:, None] - points[None, :, 1]) / 0.008) ** 2))
     near /= near.sum(1, keepdims=True)
-    line = tailor.even(np.concatenate([near @ points, near @ normals], 1), 120)
+    line = cloth_pieces.even(np.concatenate([near @ points, near @ normals], 1), 120)
     line[:, 0] = np.median(line[:, 0]) * 0.5 + line[:, 0] * 0.5
-    out, up = tailor.frame(line[:, :3], unit(line[:, 3:6]))
-    grid = tailor.band(line[:, :3] + out * 0.0012, out, up, 0.030, 0.0026)
-    points, quads = tailor.sweep(grid)
+    out, up = cloth_pieces.frame(line[:, :3], unit(line[:, 3:6]))
+    grid = cloth_pieces.band(line[:, :3] + out * 0.0012, out, up, 0.030, 0.0026)
+    points, quads = cloth_pieces.sweep(grid)
     add_mesh("placket", points, quads, material, {"place": points * 1.0})
     spots = line[8:-6:13]
     for k, spot in enumerate(spots):

@@ -24,11 +24,11 @@ from scipy.ndimage import uniform_filter1d
 from tqdm import tqdm
 
 from training.voices import espeak, festival, flite
-from training.voices.casting import Role, cast, espeak_manner, festival_manner, flite_manner
 from training.voices.clips import SAMPLE_RATE, Clip, save_shard
 from training.voices.kokoro_files import fetched
 from training.voices.natural import natural_clip
 from training.voices.quiet import quiet_clip
+from training.voices.speakers import Role, cast, espeak_manner, festival_manner, flite_manner
 from training.voices.spoken import Spoken, join, play_faster, silence, trim
 from training.voices.texts import sentence
 from training.voices.timbre import Timbre, retimbre

@@ -23,7 +23,7 @@ class ArmPainter:
 
     def __init__(self, anchor: IdentityAnchor, person: Person) -> None:
         self._arms = anchor.arms
-        self._reader = GestureReader(person, anchor.told)
+        self._reader = GestureReader(person, anchor.rest_state)
         self._moved = [
             [np.empty_like(limb.sheet.nodes) for limb in arm.limbs] for arm in self._arms
         ]

@@ -46,7 +46,7 @@ def sheet(
     if anchor is not None:
         painter = FrameRenderer(anchor)
         for number, (name, _) in enumerate(MOMENTS):
-            cells.append((name, painter.paint(moment(anchor.told, number))))
+            cells.append((name, painter.paint(moment(anchor.rest_state, number))))
     return _laid_out(cells, notes)
 
 

@@ -54,7 +54,7 @@ class AvatarStream:
         self._audio = AudioStream(model.audio, model.config.audio.mel_bands)
         self._decoder = MotionDecoder(model.vae, model.config.motion.ease)
         self._backlog = SpeechBacklog()
-        self._drift = DriftMonitor(painter.paint(avatar.anchor.told))
+        self._drift = DriftMonitor(painter.paint(avatar.anchor.rest_state))
 
     # -- speech in ---------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ def _noted(turn: Generation[NewLatents], seen: set[Hashable]) -> Generation[NewL
     try:
         ask = next(turn)
         while True:
-            seen.add((ask.x.shape, len(ask.places), ask.keep, ask.told[0].deaf))
+            seen.add((ask.x.shape, len(ask.places), ask.keep, ask.conditions[0].deaf))
             ask = turn.send((yield ask))
     except StopIteration as end:
         fresh: NewLatents = end.value

@@ -357,16 +357,16 @@ async def test_without_keys_there_are_no_tokens(served: Served) -> None:
 def test_a_server_that_others_reach_does_not_start_without_keys(tmp_path: Path, host: str) -> None:
     settings = Settings(host=host, keys=str(tmp_path / "keys.sqlite"))
     with pytest.raises(SettingsError, match=r"holds no API key.*continuum key create"):
-        app.doorkeeper(settings)
+        app.access_of(settings)
     store = KeyStore(tmp_path / "keys.sqlite")
     key, _ = store.create("me", KeyRole.OPERATOR)
-    access = app.doorkeeper(settings)
+    access = app.access_of(settings)
     assert access.keyring is not None
     access.keyring.close()
     store.revoke(key.id)
     store.close()
     with pytest.raises(SettingsError):
-        app.doorkeeper(settings)
+        app.access_of(settings)
 
 
 def test_only_loopback_is_loopback() -> None:
@@ -395,7 +395,7 @@ def test_an_address_is_believed_only_from_our_own_proxies(
     tmp_path: Path, peer: str, chain: str, who: str
 ) -> None:
     settings = Settings(keys=str(tmp_path / "keys.sqlite"), proxies=("10.0.0.0/8",))
-    access = app.doorkeeper(settings)
+    access = app.access_of(settings)
     assert access.address_of(peer, {"X-Forwarded-For": chain}) == who
 
 

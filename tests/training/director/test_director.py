@@ -24,8 +24,8 @@ from training.director.score import read_score
 from training.director.strokes import plan_strokes
 from training.director.styles import STYLES, mix, prompt
 from training.voices.clips import SAMPLE_RATE, Clip, Phone
-from training.voices.heard import heard_clip
 from training.voices.phonetics import CLOSE, JAW, PLACES, PUCKER, SPREAD, VOWELS, is_vowel, segments
+from training.voices.unlabelled_clip import unlabelled_clip
 
 F32 = NDArray[np.float32]
 
@@ -365,7 +365,7 @@ def raised_at(beats: Sequence[float], seconds: float = 16.0) -> Clip:
     syllables = 0.4 + 0.6 * np.square(np.sin(np.pi * 4 * at))
     phase = np.cumsum(2 * np.pi * 130 * 2 ** (0.4 * hills) / SAMPLE_RATE)
     sound = (0.04 + 0.3 * hills) * syllables * np.sin(phase)
-    return heard_clip(sound.astype(np.float32), "raised")
+    return unlabelled_clip(sound.astype(np.float32), "raised")
 
 
 def arm_speed(states: F32) -> NDArray[np.float64]:

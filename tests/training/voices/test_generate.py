@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.voices import casting, espeak, festival, flite, texts
+from training.voices import espeak, festival, flite, speakers, texts
 from training.voices.clips import SAMPLE_RATE, Clip, Phone, load_shard, save_shard
 from training.voices.generate import Shard, make_clip, make_shard, plan, say
 from training.voices.quiet import quiet_clip
@@ -235,16 +235,16 @@ def test_no_sentence_is_both_trained_on_and_held_out() -> None:
 
 def test_every_language_has_sentences_on_its_sides() -> None:
     rng = np.random.default_rng(0)
-    for language in ("en", *casting.OTHERS):
+    for language in ("en", *speakers.OTHERS):
         assert texts.sentence(language, rng)
-    for language in ("en", *casting.OTHERS_HELD_OUT):
+    for language in ("en", *speakers.OTHERS_HELD_OUT):
         assert texts.sentence(language, rng, heldout=True)
 
 
 def test_no_voice_is_both_trained_on_and_held_out() -> None:
     def cast_of(heldout: bool) -> set[tuple[str, str]]:
         rng = np.random.default_rng(1)
-        roles = [casting.cast(rng, heldout=heldout) for _ in range(600)]
+        roles = [speakers.cast(rng, heldout=heldout) for _ in range(600)]
         return {(role.engine, role.name.split("+")[-1]) for role in roles}
 
     train, held = cast_of(False), cast_of(True)

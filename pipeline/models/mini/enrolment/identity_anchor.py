@@ -37,7 +37,7 @@ from pipeline.models.mini.renderer.warp_layer import Sheet
 from pipeline.models.mini.rig.body import Body
 from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import SHAPE_DIM, Fit, reference_vector
-from pipeline.models.mini.rig.gesture import told
+from pipeline.models.mini.rig.gesture import ready_to_speak
 from pipeline.models.mini.rig.state import SLICES, STATE_DIM
 
 F32 = NDArray[np.float32]
@@ -71,7 +71,7 @@ class IdentityAnchor:
     features: F32  # (LAYERS, 3) mean colours that identity should keep, 0..1; NaN where unseen
 
     @property
-    def told(self) -> F32:
+    def rest_state(self) -> F32:
         """The rest (STATE_DIM,) that the generator is told of, from which gestures are read."""
         return self.reference[SHAPE_DIM : SHAPE_DIM + STATE_DIM]
 
@@ -136,7 +136,7 @@ def _anchor(
         arms=layers.arms,
         notes=notes,
         tolerance=max(0.008, 12 * seen.pixel),
-        reference=reference_vector(_told(posed.fit, layers.arms), cut.camera),
+        reference=reference_vector(_conditioning(posed.fit, layers.arms), cut.camera),
         features=table.features,
     )
 
@@ -149,6 +149,8 @@ def _arms_down(fit: Fit) -> Fit:
     return replace(fit, state=state)
 
 
-def _told(fit: Fit, arms: tuple[MovingArm, ...]) -> Fit:
+def _conditioning(fit: Fit, arms: tuple[MovingArm, ...]) -> Fit:
     """The fit that the generator is told of: hands that can move are ready to speak."""
-    return replace(fit, state=told(fit.state, tuple(arm.side for arm in arms if arm.moves)))
+    return replace(
+        fit, state=ready_to_speak(fit.state, tuple(arm.side for arm in arms if arm.moves))
+    )

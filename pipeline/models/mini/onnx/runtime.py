@@ -89,7 +89,7 @@ def choose(trial: Trial[N], wanted: str) -> tuple[N, Choice]:
     """The network that runs, and why. A refused ONNX network is never run, whatever is wanted."""
     if wanted == "torch":
         choice = Choice(trial.network, "torch", "float32", "asked for by the configuration")
-        return trial.plain, _told(choice)
+        return trial.plain, _reported(choice)
     try:
         fast = trial.build()
         error = difference(trial.check(fast), trial.check(trial.plain))
@@ -106,7 +106,7 @@ def choose(trial: Trial[N], wanted: str) -> tuple[N, Choice]:
     times = round(onnx_ms, 3), round(torch_ms, 3)
     precision = trial.precision if runtime == "onnx" else "float32"
     choice = Choice(trial.network, runtime, precision, reason, *times, float(f"{error:.2g}"))
-    return (fast if runtime == "onnx" else trial.plain), _told(choice)
+    return (fast if runtime == "onnx" else trial.plain), _reported(choice)
 
 
 def _refused(trial: Trial[N], reason: str, error: float | None = None) -> Choice:
@@ -115,7 +115,7 @@ def _refused(trial: Trial[N], reason: str, error: float | None = None) -> Choice
     return Choice(trial.network, "torch", "float32", reason, error=finite)
 
 
-def _told(choice: Choice) -> Choice:
+def _reported(choice: Choice) -> Choice:
     log.info("%s", choice)
     return choice
 

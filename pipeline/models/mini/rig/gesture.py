@@ -34,7 +34,7 @@ _WRIST_TURNS: Final = 0.5  # of a hand's sideways bend, and ...
 _ROLL_TURNS: Final = 0.12  # ... of a forearm's roll, that show as a turn in the frame
 
 
-def told(rest: F32, sides: tuple[str, ...]) -> F32:
+def ready_to_speak(rest: F32, sides: tuple[str, ...]) -> F32:
     """The rest (STATE_DIM,) that the generator is told of: ``sides``' hands are ready to speak."""
     out = rest.copy()
     for side in sides:

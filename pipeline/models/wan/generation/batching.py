@@ -84,15 +84,15 @@ def kind(ask: ForwardRequest) -> Hashable:
     short = ask.shortcut
     reuse = None if short.reuse is None else (short.step, short.reuse.state)
     return (id(ask.dit), ask.x.shape[1:], ask.x.dtype, ask.places, ask.mod.head.shape[1:],
-            ask.told[0].deaf, ask.told[0].areas is None, ask.ring is None, ask.keep, short.attend,
-            reuse, id(ask.graphs))  # fmt: skip
+            ask.conditions[0].deaf, ask.conditions[0].areas is None, ask.ring is None, ask.keep,
+            short.attend, reuse, id(ask.graphs))  # fmt: skip
 
 
 class Batch:
     """Joins forwards, and caches the streams' conditions, which are the same at every step."""
 
     def __init__(self) -> None:
-        self._told: dict[
+        self._conditions: dict[
             tuple[int, ...], tuple[list[list[BlockCondition]], list[BlockCondition]]
         ] = {}
 
@@ -108,15 +108,16 @@ class Batch:
         caches = [ask.shortcut.reuse for ask in asks if ask.shortcut.reuse is not None]
         rings = [(ask.ring, ask.start, count) for ask, count in zip(asks, rows, strict=True)
                  if ask.ring is not None]  # fmt: skip
-        told = [ask.told for ask in asks]
-        key = tuple(map(id, told))
-        if key not in self._told:
-            self._told[key] = told, join(told)  # with the lists, so that no id is used again
+        conditions = [ask.conditions for ask in asks]
+        key = tuple(map(id, conditions))
+        if key not in self._conditions:
+            # with the lists, so that no id is used again
+            self._conditions[key] = conditions, join(conditions)
         return replace(
             first,
             x=torch.cat([ask.x for ask in asks]),
             mod=_levels([ask.mod for ask in asks], rows),
-            told=self._told[key][1],
+            conditions=self._conditions[key][1],
             shortcut=replace(first.shortcut, reuse=JointCache(caches, rows) if caches else None),
             ring=JointRing(rings) if rings else None,
         )

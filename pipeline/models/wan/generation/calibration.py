@@ -56,13 +56,13 @@ class _Notes:
     chunks: list[list[Trial]] = field(default_factory=list)
     _last: list[Tensor] = field(default_factory=list)
 
-    def take(self, step: int, fields: list[Tensor], lot: Branches) -> None:
+    def take(self, step: int, fields: list[Tensor], branches: Branches) -> None:
         if step == 0:
             self.chunks.append([])
         else:
             first, before = fields[0], self._last
             reused = [first, *(first + other - before[0] for other in before[1:])]
-            error = change(lot.mix(reused), lot.mix(fields))
+            error = change(branches.mix(reused), branches.mix(fields))
             self.chunks[-1].append(Trial(change(first, before[0]), error))
         self._last = fields
 

@@ -27,7 +27,13 @@ from pipeline.diffusion.chunks import Chunk
 from pipeline.diffusion.continuum import harmonise
 from pipeline.diffusion.sampling import latent_noise
 from pipeline.models.wan.config import AttendedAudio
-from pipeline.models.wan.generation.denoise import Known, Prompts, answered, branches, timestep
+from pipeline.models.wan.generation.denoise import (
+    Known,
+    Prompts,
+    answered,
+    guided_branches,
+    timestep,
+)
 from pipeline.models.wan.generation.forward import Generation, answer
 from pipeline.models.wan.generation.guided_velocity import (
     AccelerationPlan,
@@ -137,13 +143,15 @@ class RingPerformance(GenerationState):
         score, start, count = self._score, self._start, self._block
         opening = start == 0
         audio = group_frames(features[None].to(score.device), opening)
-        lot = branches(score.dit, score.guidance, self.prompts, score.reference.tokens, audio)
-        if len(lot.told) != 1:
+        branches = guided_branches(
+            score.dit, score.guidance, self.prompts, score.reference.tokens, audio
+        )
+        if len(branches.conditions) != 1:
             raise ValueError("a ring keeps one branch: guidance must be 1 for text and audio")
         given = torch.arange(start, start + count, device=score.device) == 0
         side = beside(score.dit.config, score.reference, given)
         place = LatentPositions(start, self._ring)
-        velocity = GuidedVelocity(score.dit, lot, side, self._mods, score.pace, place)
+        velocity = GuidedVelocity(score.dit, branches, side, self._mods, score.pace, place)
         known = Known(score.reference.latent) if opening else None
         noises = partial(score.noise, start, count)
         clean = yield from velocity.clean(score.schedule, noises, known)
@@ -220,10 +228,12 @@ class ChunkPerformance(GenerationState):
         audio = self._hear(features.to(score.device), chunks)
         past = self._past()
         picture = past if self._video else score.reference
-        lot = branches(score.dit, score.guidance, self.prompts, picture.tokens, audio, score.areas)
+        branches = guided_branches(
+            score.dit, score.guidance, self.prompts, picture.tokens, audio, score.areas
+        )
         side = torch.cat([self._beside(past if k == 0 else None) for k in range(len(chunks))])
 
-        velocity = GuidedVelocity(score.dit, lot, side, self._mods, score.pace)
+        velocity = GuidedVelocity(score.dit, branches, side, self._mods, score.pace)
 
         def noise(draw: int) -> Tensor:
             return torch.cat([score.noise(c.start, c.length, draw) for c in chunks])

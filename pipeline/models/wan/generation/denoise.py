@@ -65,7 +65,7 @@ class Branches:
     """Fields to be evaluated at every step, and how much each counts; weights sum to one. The first
     is the conditional one, to whose spread ``rescale`` pulls the guided field back."""
 
-    told: list[list[BlockCondition]]
+    conditions: list[list[BlockCondition]]
     weights: tuple[float, ...]
     rescale: float = 0.0
 
@@ -77,7 +77,7 @@ class Branches:
         return rescaled(guided, fields[0], self.rescale)
 
 
-def branches(
+def guided_branches(
     dit: WanDiT,
     guidance: Guidance,
     prompts: Prompts,
@@ -94,22 +94,22 @@ def branches(
     text, sound = guidance.text, guidance.audio
     batch = audio.shape[0] if isinstance(audio, Tensor) else audio[0].shape[0]
 
-    def told(prompt: Tensor, heard: Speech) -> list[BlockCondition]:
+    def conditions(prompt: Tensor, heard: Speech) -> list[BlockCondition]:
         seen = None if image is None else image.expand(batch, -1, -1)
         where = None if areas is None else areas.expand(batch, -1, -1)
         return dit.encode(prompt.expand(batch, -1, -1), seen, heard, where)
 
     if text == sound == 1.0:
-        return Branches([told(prompts.wanted, audio)], (1.0,))
+        return Branches([conditions(prompts.wanted, audio)], (1.0,))
     quiet = silent(audio)
-    full, empty = told(prompts.wanted, audio), told(prompts.unwanted, quiet)
+    full, empty = conditions(prompts.wanted, audio), conditions(prompts.unwanted, quiet)
     back = guidance.rescale
     if text == sound:
         return Branches([full, empty], (text, 1.0 - text), back)
     if dit.config.layout == "A":
-        middle = told(prompts.wanted, quiet)
+        middle = conditions(prompts.wanted, quiet)
         return Branches([full, middle, empty], (sound, text - sound, 1.0 - text), back)
-    middle = told(prompts.unwanted, audio)
+    middle = conditions(prompts.unwanted, audio)
     return Branches([full, middle, empty], (text, sound - text, 1.0 - sound), back)
 
 

@@ -32,7 +32,7 @@ class ForwardRequest:
     dit: WanDiT
     x: Tensor  # (B, C, T, h, w), all input channels
     mod: Modulation
-    told: list[BlockCondition]
+    conditions: list[BlockCondition]
     table: Table
     places: tuple[int, ...]
     shortcut: Shortcut = field(default_factory=Shortcut)
@@ -56,14 +56,14 @@ def answer(ask: ForwardRequest) -> Tensor:
     graphs = ask.graphs
     if graphs and ask.shortcut.reuse is None and ask.ring is None and ask.tokens <= graphs.limit:
         return _replay(graphs, ask)
-    out: Tensor = ask.dit(ask.x, ask.mod, ask.told, start=ask.start, ring=ask.ring, keep=ask.keep,
-                          table=ask.table, shortcut=ask.shortcut)  # fmt: skip
+    out: Tensor = ask.dit(ask.x, ask.mod, ask.conditions, start=ask.start, ring=ask.ring,
+                          keep=ask.keep, table=ask.table, shortcut=ask.shortcut)  # fmt: skip
     return out
 
 
 def _replay(graphs: Graphs, ask: ForwardRequest) -> Tensor:
     """The same forward, recorded: everything that it reads is told as flat tensors."""
-    flat, hints = flatten(ask.told)
+    flat, hints = flatten(ask.conditions)
     depth, attend = len(ask.mod.blocks), ask.shortcut.attend
 
     def work(x: Tensor, cos: Tensor, sin: Tensor, head: Tensor, *rest: Tensor) -> Tensor:
@@ -76,11 +76,11 @@ def _replay(graphs: Graphs, ask: ForwardRequest) -> Tensor:
     return graphs.run((id(ask.dit), attend, tuple(hints)), work, inputs)
 
 
-def flatten(told: list[BlockCondition]) -> tuple[list[Tensor], list[Kind]]:
+def flatten(conditions: list[BlockCondition]) -> tuple[list[Tensor], list[Kind]]:
     """The tensors of some hints in order, and what else there is to know of each."""
     kinds = [(h.image is not None, h.added is not None, h.audio is not None, h.areas is not None,
-              h.deaf) for h in told]  # fmt: skip
-    return [value for hint in told for value in _tensors(hint)], kinds
+              h.deaf) for h in conditions]  # fmt: skip
+    return [value for hint in conditions for value in _tensors(hint)], kinds
 
 
 def _tensors(hint: BlockCondition) -> Iterator[Tensor]:
@@ -109,7 +109,7 @@ def unflatten(flat: Sequence[Tensor], kinds: list[Kind]) -> list[BlockCondition]
     ]  # fmt: skip
 
 
-def join(told: Sequence[list[BlockCondition]]) -> list[BlockCondition]:
+def join(conditions: Sequence[list[BlockCondition]]) -> list[BlockCondition]:
     """Conditions of several branches or streams as one batch, in order."""
     return [
         BlockCondition(
@@ -122,7 +122,7 @@ def join(told: Sequence[list[BlockCondition]]) -> list[BlockCondition]:
             areas=None if hints[0].areas is None
             else torch.cat([hint.areas for hint in hints if hint.areas is not None]),
         )
-        for hints in zip(*told, strict=True)
+        for hints in zip(*conditions, strict=True)
     ]  # fmt: skip
 
 

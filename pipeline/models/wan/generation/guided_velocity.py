@@ -93,20 +93,21 @@ class GuidedVelocity:
     def __init__(
         self,
         dit: WanDiT,
-        lot: Branches,
+        branches: Branches,
         side: Tensor,
         mods: list[Modulation],
         pace: AccelerationPlan,
         place: LatentPositions | None = None,
     ) -> None:
-        if pace.reuse and lot.told[0][0].areas is not None:
+        if pace.reuse and branches.conditions[0][0].areas is not None:
             raise ValueError("two people are told apart by attention that is computed, not reused")
-        self._dit, self._lot, self._side, self._mods, self._pace = dit, lot, side, mods, pace
+        self._dit, self._branches, self._side = dit, branches, side
+        self._mods, self._pace = mods, pace
         self._place = place or LatentPositions()
         self._table = dit.table(side.shape, self._place.start, self._place.ring)
         self._latents = self._place.latents(side.shape[2])
-        count = len(lot.told)
-        self._together = join(lot.told) if pace.batched and count > 1 else None
+        count = len(branches.conditions)
+        self._together = join(branches.conditions) if pace.batched and count > 1 else None
         self._cfg = CfgCache(pace.thresholds) if pace.thresholds and count > 1 else None
         caches = 1 if self._together else count
         self._kept = [AttentionCache(pace.reuse) if pace.reuse else None for _ in range(caches)]
@@ -124,7 +125,7 @@ class GuidedVelocity:
     def asking(self, x: Tensor, step: int) -> Generation[Tensor]:
         """The same, asking for forwards."""
         fields = yield from self._fields(torch.cat([x, self._side], dim=1), step)
-        return self._lot.mix(fields)
+        return self._branches.mix(fields)
 
     def clean(
         self,
@@ -146,7 +147,9 @@ class GuidedVelocity:
     def remember(self, clean: Tensor) -> ForwardRequest:
         """One more pass, at level 0, whose keys and values the ring keeps."""
         joined = torch.cat([clean, self._side], dim=1)
-        return self._ask(joined, self._mods[-1], self._lot.told[0], Shortcut(), keep=True)
+        return self._ask(
+            joined, self._mods[-1], self._branches.conditions[0], Shortcut(), keep=True
+        )
 
     def _fields(self, joined: Tensor, step: int) -> Generation[list[Tensor]]:
         decided = self._cfg.decided(step) if self._cfg else False
@@ -160,40 +163,40 @@ class GuidedVelocity:
         if self._cfg:
             self._cfg.keep(fields[0], fields[1:])
         if self._pace.note:
-            self._pace.note(step, fields, self._lot)
+            self._pace.note(step, fields, self._branches)
         return fields
 
     def _all(self, joined: Tensor, step: int) -> Generation[list[Tensor]]:
         if self._together is None:
             first = yield self._one(joined, step, 0)
             return [first, *(yield from self._others(joined, step))]
-        count = len(self._lot.told)
+        count = len(self._branches.conditions)
         wide = joined.repeat(count, 1, 1, 1, 1)
         field = yield self._step(wide, step, self._together, self._kept[0])
         return list(field.chunk(count))
 
     def _others(self, joined: Tensor, step: int) -> Generation[list[Tensor]]:
         fields = []
-        for branch in range(1, len(self._lot.told)):
+        for branch in range(1, len(self._branches.conditions)):
             fields.append((yield self._one(joined, step, branch)))
         return fields
 
     def _one(self, joined: Tensor, step: int, branch: int) -> ForwardRequest:
         kept = None if self._together else self._kept[branch]
-        return self._step(joined, step, self._lot.told[branch], kept)
+        return self._step(joined, step, self._branches.conditions[branch], kept)
 
     def _step(
-        self, x: Tensor, step: int, told: list[BlockCondition], kept: AttentionCache | None
+        self, x: Tensor, step: int, conditions: list[BlockCondition], kept: AttentionCache | None
     ) -> ForwardRequest:
         attends = self._pace.attends
         short = Shortcut(attends[step if len(attends) > 1 else 0], kept, step)
-        return self._ask(x, self._mods[step], told, short)
+        return self._ask(x, self._mods[step], conditions, short)
 
     def _ask(
         self,
         x: Tensor,
         mod: Modulation,
-        told: list[BlockCondition],
+        conditions: list[BlockCondition],
         short: Shortcut,
         keep: bool = False,
     ) -> ForwardRequest:
@@ -202,7 +205,7 @@ class GuidedVelocity:
             self._dit,
             x,
             mod,
-            told,
+            conditions,
             self._table,
             self._latents,
             short,

@@ -23,7 +23,7 @@ from pipeline.models.wan.generation.chunked import (
     NewLatents,
     Span,
 )
-from pipeline.models.wan.generation.denoise import Branches, Prompts, branches
+from pipeline.models.wan.generation.denoise import Branches, Prompts, guided_branches
 from pipeline.models.wan.generation.forward import ForwardRequest, Generation
 from pipeline.models.wan.generation.guided_velocity import GuidedVelocity, LatentPositions
 from pipeline.models.wan.model_cards import Recipe
@@ -147,13 +147,15 @@ class MergedPerformance(GenerationState):
         """Speech features (frames of the span, C) -> the block's clean latents."""
         score, start, count = self._score, self._start, self._length
         speech = self._hear(features[None].to(score.device))
-        lot = branches(score.dit, score.guidance, self.prompts, score.reference.tokens, speech)
-        if len(lot.told) != 1:
+        branches = guided_branches(
+            score.dit, score.guidance, self.prompts, score.reference.tokens, speech
+        )
+        if len(branches.conditions) != 1:
             raise ValueError("a memory keeps one branch: guidance must be 1 for text and audio")
-        told = [replace(hint, deaf=0 if start else 1) for hint in lot.told[0]]
-        lot = Branches([told], lot.weights)
-        velocity = _Remembering(self._pasts, score.dit, lot, self._side(), self._mods, score.pace,
-                                LatentPositions(start, self._pasts[0]))  # fmt: skip
+        conditions = [replace(hint, deaf=0 if start else 1) for hint in branches.conditions[0]]
+        branches = Branches([conditions], branches.weights)
+        velocity = _Remembering(self._pasts, score.dit, branches, self._side(), self._mods,
+                                score.pace, LatentPositions(start, self._pasts[0]))  # fmt: skip
         clean = yield from velocity.clean(
             score.schedule, lambda draw: score.noise(start, count, draw)
         )
@@ -191,6 +193,6 @@ class _Remembering(GuidedVelocity):
         self._pasts = pasts
 
     def _step(
-        self, x: Tensor, step: int, told: list[BlockCondition], kept: AttentionCache | None
+        self, x: Tensor, step: int, conditions: list[BlockCondition], kept: AttentionCache | None
     ) -> ForwardRequest:
-        return replace(super()._step(x, step, told, kept), ring=self._pasts[step], keep=True)
+        return replace(super()._step(x, step, conditions, kept), ring=self._pasts[step], keep=True)

@@ -26,7 +26,7 @@ from pipeline.models.wan.generation.chunked import (
     NewLatents,
     Span,
 )
-from pipeline.models.wan.generation.denoise import Branches, Prompts, branches, timestep
+from pipeline.models.wan.generation.denoise import Branches, Prompts, guided_branches, timestep
 from pipeline.models.wan.generation.forward import Generation
 from pipeline.models.wan.generation.guided_velocity import GuidedVelocity, LatentPositions
 from pipeline.models.wan.network.audio_conditioning import group_frames
@@ -88,28 +88,30 @@ class RollingPerformance(GenerationState):
         that is given up, because something failed, can be taken again."""
         score, opening = self._score, self._start == 0
         audio = group_frames(features[None].to(score.device), opening)
-        lot = branches(score.dit, score.guidance, self.prompts, score.reference.tokens, audio)
-        if len(lot.told) != 1:
+        branches = guided_branches(
+            score.dit, score.guidance, self.prompts, score.reference.tokens, audio
+        )
+        if len(branches.conditions) != 1:
             raise ValueError("a ring keeps one branch: guidance must be 1 for text and audio")
-        told, start = lot.told[0], max(self._start, 1)
+        conditions, start = branches.conditions[0], max(self._start, 1)
         if opening:
             if not self._ring.times:
-                yield self._field(part(told, 0, 1), 0, 0).remember(score.reference.latent)
-            told = part(told, 1, audio.shape[1])
-        while len(down := (yield from self._down(told, start))) < len(self._levels):
+                yield self._field(part(conditions, 0, 1), 0, 0).remember(score.reference.latent)
+            conditions = part(conditions, 1, audio.shape[1])
+        while len(down := (yield from self._down(conditions, start))) < len(self._levels):
             self._noisy = [self._noised(x0, start, k, len(down)) for k, x0 in enumerate(down)]
         clean = down[0]
-        yield self._field(part(told, 0, self._block), start, 0).remember(clean)
+        yield self._field(part(conditions, 0, self._block), start, 0).remember(clean)
         self._noisy = [self._noised(x0, start, k, len(down)) for k, x0 in enumerate(down) if k]
         self._start = start + self._block
         return NewLatents(torch.cat([score.reference.latent, clean], dim=2) if opening else clean)
 
-    def _down(self, told: list[BlockCondition], start: int) -> Generation[tuple[Tensor, ...]]:
+    def _down(self, conditions: list[BlockCondition], start: int) -> Generation[tuple[Tensor, ...]]:
         """The clean latents to which each block points, and a new one that joins the window."""
         score, size, count = self._score, self._block, len(self._noisy) + 1
         new = score.noise(start + (count - 1) * size, size, 0)
         x = torch.cat([*self._noisy, new], dim=2)
-        field = self._field(part(told, 0, count * size), start, count)
+        field = self._field(part(conditions, 0, count * size), start, count)
         velocity = yield from field.asking(x, 0)
         levels = [*reversed(self._levels[:count])]
         sigma = x.new_tensor(levels).repeat_interleave(size).view(1, 1, -1, 1, 1)
@@ -121,7 +123,7 @@ class RollingPerformance(GenerationState):
         fresh = self._score.noise(start + place * size, size, level)
         return renoise(x0, fresh, self._levels[level])
 
-    def _field(self, told: list[BlockCondition], start: int, blocks: int) -> GuidedVelocity:
+    def _field(self, conditions: list[BlockCondition], start: int, blocks: int) -> GuidedVelocity:
         """Of a window of ``blocks``, or (0) of clean latents that the ring shall keep."""
         score = self._score
         count = blocks * self._block or (self._block if start else 1)
@@ -130,7 +132,7 @@ class RollingPerformance(GenerationState):
         ring = replace(self._ring, window=self._window) if blocks else self._ring
         return GuidedVelocity(
             score.dit,
-            Branches([told], (1.0,)),
+            Branches([conditions], (1.0,)),
             side,
             [self._mods[blocks]],
             score.pace,
@@ -138,9 +140,9 @@ class RollingPerformance(GenerationState):
         )
 
 
-def part(told: list[BlockCondition], start: int, stop: int) -> list[BlockCondition]:
+def part(conditions: list[BlockCondition], start: int, stop: int) -> list[BlockCondition]:
     """What latents [start, stop) of a chunk are told."""
     return [
         hint if hint.added is None else replace(hint, added=hint.added[:, start:stop])
-        for hint in told
+        for hint in conditions
     ]

@@ -221,7 +221,7 @@ class WanDiT(nn.Module):
         self,
         x: Tensor,
         t: Tensor | Modulation,
-        told: list[BlockCondition],
+        conditions: list[BlockCondition],
         *,
         start: int = 0,
         causal: Causal | None = None,
@@ -249,8 +249,8 @@ class WanDiT(nn.Module):
         for i, block in enumerate(self.carry()):
             past = None if ring is None else ring.past(i, frames)
             again = None if short.reuse is None else short.reuse.recall(short.step, i)
-            tokens = _added(tokens, told[i].added, frames)
-            tokens, attended, own = block(tokens, mod.blocks[i], told[i], reach, past, again)
+            tokens = _added(tokens, conditions[i].added, frames)
+            tokens, attended, own = block(tokens, mod.blocks[i], conditions[i], reach, past, again)
             if short.reuse is not None and again is None:
                 short.reuse.keep(short.step, i, attended)
             if keep and own is not None:

@@ -82,7 +82,7 @@ def composed(
 
 def rest(anchor: IdentityAnchor) -> NDArray[np.float32]:
     """The state that the generator takes for this person's rest."""
-    return anchor.told.copy()
+    return anchor.rest_state.copy()
 
 
 def raised(anchor: IdentityAnchor, side: str, by: float = 0.4) -> NDArray[np.float32]:
@@ -167,7 +167,7 @@ def test_the_person_is_told_what_moves_and_what_does_not() -> None:
     _, one = composed(("left",))
     assert one.notes[0].endswith("shoulders, left hand")
     assert one.notes[1].startswith("right hand stays: the picture does not show it")
-    assert not one.told[SLICES["right_arm"]].any(), "it is told of no such hand"
+    assert not one.rest_state[SLICES["right_arm"]].any(), "it is told of no such hand"
 
 
 def test_an_arm_of_which_the_frame_shows_no_hand_is_none_and_that_is_said() -> None:

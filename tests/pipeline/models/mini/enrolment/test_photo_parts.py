@@ -47,17 +47,19 @@ def enrolled() -> tuple[Picture, IdentityAnchor]:
 def test_a_picture_of_ones_own_is_taken_apart_and_stays_the_picture() -> None:
     picture, anchor = enrolled()
     assert {arm.side for arm in anchor.arms} == {"left", "right"}
-    assert psnr(FrameRenderer(anchor).paint(anchor.told), picture) > 33
+    assert psnr(FrameRenderer(anchor).paint(anchor.rest_state), picture) > 33
     assert anchor.notes[0].startswith("moves: face, head, shoulders")
 
 
 def test_a_hand_that_moves_is_still_a_hand() -> None:
     _, anchor = enrolled()
     side = next(arm.side for arm in anchor.arms if arm.moves)
-    state = anchor.told.copy()
+    state = anchor.rest_state.copy()
     state[INDEX[f"{side}_elbow"]] += 0.3
     painter = FrameRenderer(anchor)
-    before, after = (find_people(painter.paint(s))[0].hands[side] for s in (anchor.told, state))
+    before, after = (
+        find_people(painter.paint(s))[0].hands[side] for s in (anchor.rest_state, state)
+    )
     assert after.presence > 0.9 * before.presence
     assert before.points[:, 1].mean() - after.points[:, 1].mean() > 0.015 * SIZE
 

@@ -19,7 +19,7 @@ from pipeline.models.mini.rig.arm_motion import (
     held,
     transforms,
 )
-from pipeline.models.mini.rig.gesture import GestureReader, told
+from pipeline.models.mini.rig.gesture import GestureReader, ready_to_speak
 from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.skeleton import BONES as SKELETON
 from pipeline.models.mini.rig.state import INDEX, neutral
@@ -90,7 +90,7 @@ def test_hands_turn_little_and_fingers_shorten_little() -> None:
 
 def test_gestures_are_read_against_the_rest_that_was_told() -> None:
     body = bundled_body()
-    person, rest = Person(body, body.shape()), told(neutral(), ("left",))
+    person, rest = Person(body, body.shape()), ready_to_speak(neutral(), ("left",))
     assert rest[INDEX["left_elbow"]] > 1 and rest[INDEX["right_elbow"]] == 0
     reader = GestureReader(person, rest)
     assert np.allclose(reader.read(rest)["left"].wrist, 0, atol=1e-6)

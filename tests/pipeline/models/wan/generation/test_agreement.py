@@ -16,7 +16,7 @@ from pipeline.models.wan.generation.chunked import (
     GenerationState,
     RingPerformance,
 )
-from pipeline.models.wan.generation.denoise import Branches, Prompts, branches
+from pipeline.models.wan.generation.denoise import Branches, Prompts, guided_branches
 from pipeline.models.wan.generation.forward import ForwardRequest, answer
 from pipeline.models.wan.generation.merged_past import MergedPerformance
 from pipeline.models.wan.generation.rolling_window import RollingPerformance
@@ -121,8 +121,8 @@ def test_a_changed_prompt_is_told_to_every_pass_of_the_next_chunk(kind: str) -> 
         padded = torch.nn.functional.pad(words, (0, 0, 0, dit.config.text_tokens - 5))
         key, value = dit.blocks[3].cross_attn.prepare_text(dit.text_embedding(padded))
         for ask, _ in asked(performance)[0]:
-            assert torch.equal(ask.told[3].text[0], key.expand(len(ask.x), -1, -1, -1))
-            assert torch.equal(ask.told[3].text[1], value.expand(len(ask.x), -1, -1, -1))
+            assert torch.equal(ask.conditions[3].text[0], key.expand(len(ask.x), -1, -1, -1))
+            assert torch.equal(ask.conditions[3].text[1], value.expand(len(ask.x), -1, -1, -1))
 
 
 @pytest.mark.parametrize("kind", PERFORMANCES)
@@ -145,10 +145,11 @@ def test_rescaled_guidance_has_the_spread_of_the_conditional_field(
     audio: Tensor | tuple[Tensor, Tensor] = group_frames(torch.randn(1, 5, 14))
     if layout == "B":
         audio = (torch.randn(1, 1, 5, 12), torch.randn(1, 1, 8, 12))
-    lots = [branches(run.dit, Guidance(*scales, rescale=share), NOBODY, run.reference.tokens, audio)
+    tokens = run.reference.tokens
+    lots = [guided_branches(run.dit, Guidance(*scales, rescale=share), NOBODY, tokens, audio)
             for share in (0.0, 0.5, 1.0)]  # fmt: skip
-    fields = [torch.randn(2, 16, 2, 4, 4) * (k + 1) for k in range(len(lots[0].told))]
-    plain, half, whole = (lot.mix(fields) for lot in lots)
+    fields = [torch.randn(2, 16, 2, 4, 4) * (k + 1) for k in range(len(lots[0].conditions))]
+    plain, half, whole = (branches.mix(fields) for branches in lots)
     spread = [x.std((1, 2, 3, 4)) for x in (fields[0], plain, half, whole)]
     torch.testing.assert_close(spread[3], spread[0])
     torch.testing.assert_close(spread[2], (spread[0] + spread[1]) / 2)

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.models.wan.generation.denoise import Known, Prompts, branches, denoise, timestep
+from pipeline.models.wan.generation.denoise import (
+    Known,
+    Prompts,
+    denoise,
+    guided_branches,
+    timestep,
+)
 from pipeline.models.wan.model_cards import Guidance, Schedule, card
 from pipeline.models.wan.network.audio_conditioning import frame_windows, group_frames, latent_steps
 from tests.pipeline.models.wan import small
@@ -58,8 +64,8 @@ def guided(layout: str, text: float, audio: float) -> tuple[Tensor, dict[str, Te
         for a, p in (("w", prompts.wanted), ("u", prompts.unwanted))
         for b, f in (("w", features), ("u", features * 0))
     }
-    lot = branches(dit, Guidance(text, audio), prompts, image, steps(features))
-    return lot.mix([dit(x, t, told) for told in lot.told]), fields
+    branches = guided_branches(dit, Guidance(text, audio), prompts, image, steps(features))
+    return branches.mix([dit(x, t, told) for told in branches.told]), fields
 
 
 @pytest.mark.parametrize("layout", ["A", "B"])

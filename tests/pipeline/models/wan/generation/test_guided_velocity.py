@@ -15,7 +15,7 @@ from pipeline.attention import attend
 from pipeline.attention.cache import Reuse
 from pipeline.attention.sparse import Sparsity, attend_sparse
 from pipeline.models.wan.generation.chunked import GenerationSetup
-from pipeline.models.wan.generation.denoise import Known, Prompts, branches, denoise
+from pipeline.models.wan.generation.denoise import Known, Prompts, denoise, guided_branches
 from pipeline.models.wan.generation.guided_velocity import AccelerationPlan, GuidedVelocity
 from pipeline.models.wan.model_cards import Guidance, Schedule
 from pipeline.models.wan.network.dit import Shortcut, WanDiT
@@ -41,9 +41,9 @@ def of(run: GenerationSetup, guidance: Guidance) -> GuidedVelocity:
     if dit.config.layout == "B":
         image = torch.randn(1, 257, 18)
         audio = (torch.randn(2, 1, 5, 12), torch.randn(2, 3, 8, 12))
-    lot = branches(dit, guidance, prompts, image, audio)
+    branches = guided_branches(dit, guidance, prompts, image, audio)
     side = torch.randn(2, dit.config.in_channels - 16, 4, 4, 4).to(device)
-    return GuidedVelocity(dit, lot, side, run.modulations(), run.pace)
+    return GuidedVelocity(dit, branches, side, run.modulations(), run.pace)
 
 
 def clean(velocity: GuidedVelocity) -> Tensor:

@@ -267,7 +267,7 @@ def test_infinitetalk_goes_on_with_clean_latents_beside_the_picture() -> None:
             while True:
                 seen.append(ask.x)
                 try:
-                    ask = turn.send(ask.dit(ask.x, ask.mod, ask.told, table=ask.table))
+                    ask = turn.send(ask.dit(ask.x, ask.mod, ask.conditions, table=ask.table))
                 except StopIteration as end:
                     out = end.value.latents
                     break

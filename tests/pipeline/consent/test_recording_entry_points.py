@@ -20,7 +20,7 @@ from server.errors import ConsentRequired, RegistryDown
 from server.recordings.provenance import RecordingProvenance
 from server.recordings.recorder import PARTIAL, Recorder, finish
 from server.recordings.store import Card
-from tests.pipeline.consent.test_live_doors import LOST, RECORD, Live, live
+from tests.pipeline.consent.test_live_entry_points import LOST, RECORD, Live, live
 from tests.server.recordings.test_recorder import feed
 
 __all__ = ["live"]  # a fixture

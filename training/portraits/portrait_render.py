@@ -16,9 +16,9 @@ from pipeline.models.mini.rig.camera import Camera
 from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import neutral, state
-from training.portraits import eyes, fibre, hair_growth, skin, studio, wardrobe
+from training.portraits import eyes, hair_growth, hair_material, skin, studio, wardrobe
 from training.portraits.blend import add_mesh
-from training.portraits.cast import Character
+from training.portraits.characters import Character
 from training.portraits.figure import Figure, Template
 
 Picture = NDArray[np.uint8]
@@ -103,7 +103,7 @@ def build(character: Character, rest: Figure, figure: Figure, hair: float) -> No
     add_mesh("teeth", teeth.points, teeth.faces, skin.plain("teeth", (0.90, 0.87, 0.80), 0.2))
     eyes.add(figure, *character.eyes)
     rng = np.random.default_rng(character.seed)
-    fibre.add_all(figure, rest, before, after, cut, rng, hair)
+    hair_material.add_all(figure, rest, before, after, cut, rng, hair)
     wardrobe.dress(figure, character.outfit, character.seed)
 
 

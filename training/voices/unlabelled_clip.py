@@ -18,7 +18,7 @@ _PAUSE = 16  # steps of quiet that part two phrases
 _SYLLABLE = 12  # steps between two syllables
 
 
-def heard_clip(audio: NDArray[np.float32], name: str) -> Clip:
+def unlabelled_clip(audio: NDArray[np.float32], name: str) -> Clip:
     """The recording (N,) with a consonant and a vowel for every syllable that can be heard."""
     steps = audio[: len(audio) // _STEP * _STEP].reshape(-1, _STEP).astype(np.float64)
     level = 10 * np.log10(np.square(steps).mean(1) + 1e-10)
