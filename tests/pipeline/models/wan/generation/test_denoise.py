@@ -65,7 +65,7 @@ def guided(layout: str, text: float, audio: float) -> tuple[Tensor, dict[str, Te
         for b, f in (("w", features), ("u", features * 0))
     }
     branches = guided_branches(dit, Guidance(text, audio), prompts, image, steps(features))
-    return branches.mix([dit(x, t, told) for told in branches.told]), fields
+    return branches.mix([dit(x, t, told) for told in branches.conditions]), fields
 
 
 @pytest.mark.parametrize("layout", ["A", "B"])
