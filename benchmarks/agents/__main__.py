@@ -64,6 +64,11 @@ async def opened(name: str, url: str, avatar: str) -> AsyncIterator[Any]:
         service = ContinuumRemoteVideoService(url=url, avatar=avatar)
         async with PipecatPipeline(service) as pipeline:
             yield pipeline
+    elif name == "realtime":
+        from benchmarks.agents.realtime_session import RealtimeSession
+
+        async with RealtimeSession(url, avatar) as session:
+            yield session
     else:
         from benchmarks.agents.livekit_room import LiveKitRoom
 
@@ -88,7 +93,7 @@ async def run(name: str, url: str, avatar: str, rounds: int) -> None:
 def main() -> None:
     """Reads the arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("integration", choices=["pipecat", "livekit"])
+    parser.add_argument("integration", choices=["pipecat", "livekit", "realtime"])
     parser.add_argument("--url", default="http://localhost:8080")
     parser.add_argument("--avatar", default="mira")
     parser.add_argument("--rounds", type=int, default=50)

@@ -35,10 +35,11 @@ class Peer:
     def _take(self, track: MediaStreamTrack) -> None:
         transceivers = self.connection.getTransceivers()
         receiver = next(t.receiver for t in transceivers if t.receiver.track is track)
-        deliver = self._heard if track.kind == "audio" else self._seen
+        deliver = self.hear if track.kind == "audio" else self._seen
         self._lines.append(Line(receiver, track.kind, deliver))
 
-    def _heard(self, sound: Sound) -> None:
+    def hear(self, sound: Sound) -> None:
+        """A packet of sound has come."""
         self.sounds.append(sound)
         self.more.set()
 
