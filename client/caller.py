@@ -25,8 +25,9 @@ from aiortc import (
 from multidict import CIMultiDictProxy
 
 from client.errors import BadKey, CallError, Refused, Unreachable, refusal
-from client.ice import ice_servers
+from client.ice import ice_servers, linked
 from client.microphone import Microphone, Spoken
+from client.moves import moved
 from client.receive import Line, Picture, Sound
 from server.rtc import aiortc_adapter
 
@@ -68,7 +69,8 @@ class Caller:
     ``key`` is an API key, for servers that ask for one. ``route`` may change the answer's SDP, to
     lead media through a relay, and ``hide`` the offer's. Callbacks run in the loop. Times are of
     the monotonic clock.
-    A connection that is lost is made anew, to the same session, while the server keeps it.
+    A connection that is lost is made anew, to the same session, while the server keeps it. A
+    session that moves to another worker is called again there.
     """
 
     def __init__(self, url: str, microphone: Microphone, key: str = "") -> None:
@@ -80,7 +82,7 @@ class Caller:
         self.events: list[tuple[float, dict[str, Any]]] = []
         self.session = ""
         self.asked_s = self.connected_s = 0.0
-        self.reconnects = 0
+        self.reconnects = self.moves = 0
         self.session_over = False
         self.ended: asyncio.Event = asyncio.Event()
         self.lines: dict[str, Line] = {}
@@ -89,6 +91,9 @@ class Caller:
         self._sender: RTCRtpSender | None = None
         self._origin: int | None = None
         self._returning: asyncio.Task[None] | None = None
+        self._query: dict[str, str] = {}  # of the call
+        self._resume = ""  # the token of a session that has moved
+        self._following: asyncio.Task[None] | None = None
         microphone.on_sent = self._sent
         self._connected = asyncio.Event()
 
@@ -109,7 +114,8 @@ class Caller:
 
     async def start(self, avatar: str, **query: str) -> None:
         """Calls, and returns when connected. Raises ``Refused`` or ``Unreachable``."""
-        await self._connect("/v1/calls", {"avatar": avatar, **query}, CONNECT_S)
+        self._query = {"avatar": avatar, **query}
+        await self._connect("/v1/calls", self._query, CONNECT_S)
         self.connected_s = time.monotonic()
 
     async def _connect(self, path: str, params: dict[str, str], patience_s: float) -> None:
@@ -131,6 +137,7 @@ class Caller:
         name = answer.headers["Location"].rsplit("/", 1)[-1]
         self.session = f"/v1/sessions/{name}"  # whatever folder a proxy serves it in
         self._token = answer.headers.get("Session-Token", self._token)
+        self._follow(linked(answer.headers.getall("Link", []), "events"))
         answered = await self.route(answer.body)
         await peer.setRemoteDescription(RTCSessionDescription(answered, "answer"))
         try:
@@ -146,9 +153,10 @@ class Caller:
         while time.monotonic() < ends_s:
             await self._drop_peer()
             try:
-                await self._connect(f"{self.session}/call", {}, RETRY_S)
+                await self._connect_again()
             except Refused as refusal:
-                if refusal.status < 500:
+                self._resume = refusal.resume or self._resume
+                if refusal.status < 500 and not refusal.resume:
                     break  # the session has ended
             except Unreachable:
                 await asyncio.sleep(PAUSE_S)
@@ -156,6 +164,33 @@ class Caller:
                 self.reconnects += 1
                 return
         self.ended.set()
+
+    async def _connect_again(self) -> None:
+        """To the same session, or, where that has moved, by a new call that goes on with it."""
+        if not self._resume:
+            await self._connect(f"{self.session}/call", {}, RETRY_S)
+            return
+        self._token = ""  # it is the old session's; whoever may call shows a key
+        await self._connect("/v1/calls", {**self._query, "resume": self._resume}, RETRY_S)
+        self._resume, self.moves = "", self.moves + 1
+
+    def _follow(self, path: str) -> None:
+        """Hears at the server whether the session moves, if it may."""
+        if self._following is not None and self._following is not asyncio.current_task():
+            self._following.cancel()
+        if path:
+            url = f"{self.url}{self.session}/events"
+            self._following = asyncio.create_task(self._watch(url, self.session), name="events")
+
+    async def _watch(self, url: str, session: str) -> None:
+        self._moved(await moved(self._http, url, self._auth), session)
+
+    def _moved(self, resume: str, session: str) -> None:
+        """Calls again; told twice, it is done once."""
+        if resume and session == self.session and not self._resume and not self.session_over:
+            self._resume = resume
+            self._connected.clear()
+            self._lost()
 
     async def _drop_peer(self) -> None:
         peer, self._peer = self._peer, None
@@ -166,9 +201,10 @@ class Caller:
 
     async def hang_up(self) -> None:
         """Ends the call on both sides; harmless twice."""
-        if self._returning is not None:
-            self._returning.cancel()
-            await asyncio.gather(self._returning, return_exceptions=True)
+        helpers = [task for task in (self._returning, self._following) if task is not None]
+        for task in helpers:
+            task.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
         over, self.session_over = self.session_over, True
         if self.session and not over:
             with contextlib.suppress(CallError):  # it may have ended already
@@ -252,6 +288,8 @@ class Caller:
     def _message(self, message: str) -> None:
         event: dict[str, Any] = json.loads(message)
         self.events.append((time.monotonic(), event))
+        if event["type"] == "session_moved":
+            self._moved(event["resume"], f"/v1/sessions/{event['session']}")
         if event["type"] == "error" and event["code"] in OVER:
             self.session_over = True
             self.ended.set()

@@ -36,6 +36,7 @@ class Refused(CallError):
     ) -> None:
         self.status = status
         self.type = str(problem.get("type", "about:blank"))
+        self.resume = str(problem.get("resume", ""))  # by which a moved session goes on
         self.detail = str(problem.get("detail") or problem.get("title") or "no reason given")
         again = f" Try again in {retry_after} s." if retry_after else ""
         super().__init__(f"{status} {self.type.rsplit('/', 1)[-1]}: {self.detail}{again}")

@@ -10,6 +10,12 @@ LINK: Final = re.compile(r"<([^>]+)>([^<]*)")
 FIELD: Final = re.compile(r';\s*([a-z-]+)="([^"]*)"')
 
 
+def linked(headers: Iterable[str], relation: str) -> str:
+    """The URL of the first link of this relation; empty without one."""
+    links = LINK.findall(", ".join(headers))
+    return next((url for url, rest in links if re.search(rf'rel="?{relation}"?', rest)), "")
+
+
 def ice_servers(headers: Iterable[str]) -> list[dict[str, str]]:
     """Fields of ``RTCIceServer`` for every link of relation ``ice-server``."""
     found = []

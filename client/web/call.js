@@ -10,13 +10,14 @@
 
 import { Peer } from "./peer.js";
 import { problem } from "./problem.js";
-import { below } from "./signaling.js";
+import { events, linked } from "./moves.js";
+import { below, request, shows } from "./signaling.js";
 
 const SPEECH = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
 export class Call extends Peer {
   /** @type {MediaStream | null} what is sent */ microphone = null;
-  #own = false; #wanted; #asked; #session = null;
+  #own = false; #wanted; #asked; #session = null; #grant; #resume = ""; #following = null;
 
   /** `token` is what your application got from POST /v1/tokens, where the server asks for one. `source`
    * is sent instead of the microphone. Without both the avatar speaks only what `say` is given, and nobody
@@ -25,6 +26,7 @@ export class Call extends Peer {
    *   source?: MediaStream | null, [option: string]: unknown}} options */
   constructor({ server, token, microphone = true, source = null, ...asked }) {
     super({ server, token });
+    this.#grant = this.token; // a session has a token of its own
     this.#wanted = microphone && !source;
     this.microphone = source;
     this.#asked = Object.fromEntries(Object.entries({ prompt: "", ...asked }).filter(([, value]) => value ?? false));
@@ -32,12 +34,12 @@ export class Call extends Peer {
 
   offers() {
     const endpoint = below(this.server, "v1/calls");
-    endpoint.search = new URLSearchParams(this.#asked);
+    endpoint.search = new URLSearchParams({ ...this.#asked, ...(this.#resume && { resume: this.#resume }) });
     return endpoint;
   }
 
   rejoins() {
-    return new URL(`${this.#session.pathname}/call`, this.server);
+    return this.#resume ? this.offers() : new URL(`${this.#session.pathname}/call`, this.server);
   }
 
   async ask() {
@@ -56,9 +58,38 @@ export class Call extends Peer {
   answered(response) {
     this.#session = this.resource = below(this.server, `v1/sessions/${response.headers.get("Location").split("/").pop()}`);
     this.token = response.headers.get("Session-Token") ?? this.token;
+    this.#resume = "";
+    this.#following?.abort();
+    const events = linked(response, "events");
+    if (events) this.#follow(events, (this.#following = new AbortController()).signal);
+  }
+
+  /** In a cluster: hears when the session's worker has ended, and calls again at once. */
+  async #follow(url, signal) {
+    while (!signal.aborted && !this.over) {
+      try {
+        for await (const { type, resume } of events(url, shows(this.token), signal)) if (type === "session_moved") return this.moves(resume);
+        return;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 500)); // another front may answer
+      }
+    }
+  }
+
+  /** The session goes on elsewhere, by this token. @param {string | undefined} resume */
+  moves(resume) {
+    if (!resume || this.#resume || this.over) return;
+    this.#resume = resume;
+    this.comeBack();
+  }
+
+  request(method, url, body, type) {
+    const token = /\/v1\/calls$/.test(url.pathname) ? this.#grant : this.token;
+    return request(method, url, token, body, type);
   }
 
   release() {
+    this.#following?.abort();
     if (this.#own) this.microphone.getTracks().forEach((track) => track.stop());
   }
 

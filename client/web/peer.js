@@ -89,6 +89,14 @@ export class Peer extends EventTarget {
   /** What is needed before an offer can be made. */
   async ask() {}
 
+  /** Where the session goes on; a viewer stays behind. @param {string} resume */
+  moves(resume) {}
+
+  /** Connects anew, now. */
+  comeBack() {
+    return this.#reconnect();
+  }
+
   /** What has to be let go. */
   release() {}
 
@@ -154,6 +162,7 @@ export class Peer extends EventTarget {
     } catch (failure) {
       if (attempt !== this.#attempt) return;
       clearTimeout(this.#watch);
+      if (failure.resume) return this.moves(failure.resume);
       if (failure instanceof Problem && !failure.retryable) return this.#fail(problem("lost"));
       await wait(1);
       again();
@@ -169,6 +178,7 @@ export class Peer extends EventTarget {
       if (message.type === "speaking_started") this.#become("speaking");
       if (message.type === "idle") this.#become("listening");
       this.#emit("message", message);
+      if (message.type === "session_moved") this.moves(message.resume);
       const ends = ENDS.includes(message.code);
       if (message.type === "error" && ends) this.#fail(new Problem(message.code, "The server ended the call", message.message));
     };

@@ -26,5 +26,6 @@ export const problem = (code, retryable = true) =>
 /** A refusal of the server. @param {Response} response */
 export async function refusal(response) {
   const said = await response.json().catch(() => ({ title: `The server answered ${response.status}`, detail: "" }));
-  return new Problem(said.type?.split("/").pop() ?? "refused", said.title, said.detail, said.retryable);
+  const refused = new Problem(said.type?.split("/").pop() ?? "refused", said.title, said.detail, said.retryable);
+  return Object.assign(refused, { resume: said.resume });
 }

@@ -132,6 +132,12 @@ class Fleet:
             raise refusal
         return answer
 
+    async def drain(self, worker: str) -> None:
+        """Moves a worker's sessions elsewhere, then ends its process."""
+        actor = self._actor(worker)
+        await actor.drain.remote()
+        await asyncio.to_thread(actors.kill, actor)
+
     async def events(self, worker: str, asked: Asked) -> AsyncGenerator[str, None]:
         """A session's events. Raises its worker's refusal, or ``WorkerLost``."""
         actor = self._actor(worker)

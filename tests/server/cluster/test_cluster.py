@@ -7,9 +7,16 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
 
+from client.caller import Caller as Client
+from client.microphone import Microphone
+from server.auth.access import LOCAL
 from server.cluster.room import worker_of
+from server.cluster.signalling import Asked, Made, Order
+from server.errors import NoSlot
+from server.sessions.options import Options
 from server.settings import Settings
 from tests.server.caller import Caller, calling
 from tests.server.cluster.conftest import SLOTS, WORKERS
@@ -79,3 +86,49 @@ async def test_a_killed_workers_session_is_told_and_goes_on_at_another(
             query = {"avatar": "mira", "resume": moved["resume"]}
             assert (await once.post(fronted.http, "/v1/calls", **query)).status == 422
             await once.close()
+
+
+async def test_the_python_client_is_called_again_by_itself_when_a_worker_is_killed(
+    cluster_settings: Settings,
+) -> None:
+    async with fronting(cluster_settings, SLOTS) as fronted:
+        url = str(fronted.http.make_url("/"))
+        async with Client(url, Microphone(np.zeros(48_000, np.int16), repeat=True)) as call:
+            seen = asyncio.Event()
+            call.on_picture = lambda picture: seen.set() if call.moves else None
+            await call.start("mira", prompt="calm")
+            first = call.session
+            os.kill(fronted.fleet.rooms[worker_of(first.rsplit("/", 1)[-1])].pid, signal.SIGKILL)
+            await asyncio.wait_for(seen.wait(), 20)
+            assert call.session != first and not call.ended.is_set()
+            assert (await call.describe())["state"] == "live"
+
+
+async def test_a_drained_worker_ends_with_no_call_dropped(cluster_settings: Settings) -> None:
+    async with fronting(cluster_settings, SLOTS + 1) as fronted:
+        url = str(fronted.http.make_url("/"))
+        async with Client(url, Microphone(np.zeros(48_000, np.int16), repeat=True)) as call:
+            await call.start("mira")
+            drained = worker_of(call.session.rsplit("/", 1)[-1])
+            await asyncio.wait_for(fronted.fleet.drain(drained), 20)
+            assert call.moves == 1 and not call.ended.is_set()
+            assert worker_of(call.session.rsplit("/", 1)[-1]) != drained
+
+
+async def test_of_two_fronts_one_gets_the_last_slot(cluster_settings: Settings) -> None:
+    order = Order(Options("mira"), LOCAL)
+    async with fronting(cluster_settings, SLOTS) as one, fronting(cluster_settings) as other:
+        both = [one.front, other.front]
+        held: list[Made] = []
+        while sum(room.free for room in one.front.rooms) > 1:
+            held.append(await one.front.create(order))
+        for _ in range(5):
+            found = await asyncio.gather(*(f.create(order) for f in both), return_exceptions=True)
+            (won,) = [each for each in found if isinstance(each, Made)]
+            (lost,) = [each for each in found if not isinstance(each, Made)]
+            assert isinstance(lost, NoSlot) and int(lost.headers["Retry-After"]) >= 1
+            await one.front.delete(Asked(won.id, won.token, LOCAL))
+            await one.fleet.until(lambda: sum(room.free for room in one.front.rooms) == 1)
+            await other.fleet.until(lambda: sum(room.free for room in other.front.rooms) == 1)
+        for made in held:
+            await one.front.delete(Asked(made.id, made.token, LOCAL))
