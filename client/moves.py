@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Any, Final
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
@@ -31,7 +31,7 @@ async def moved(http: ClientSession, url: str, headers: Mapping[str, str]) -> st
             await asyncio.sleep(PAUSE_S)
 
 
-async def events(lines: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
+async def events(lines: AsyncIterable[bytes]) -> AsyncIterator[dict[str, Any]]:
     """Server-sent events, one JSON object each (HTML Living Standard, section 9.2)."""
     async for line in lines:
         if line.startswith(b"data:"):
