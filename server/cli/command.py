@@ -10,7 +10,7 @@ import typer
 
 from pipeline.errors import ContinuumError
 from server.auth.keys import KeyStoreError
-from server.cli import audit, avatar, consent, deny, doctor, key, model, policy
+from server.cli import audit, avatar, consent, deny, doctor, key, model, policy, workers
 from server.settings import SettingsError
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for part in (consent, avatar, audit, deny, policy, key, model):
+for part in (consent, avatar, audit, deny, policy, key, model, workers):
     app.add_typer(part.app, name=part.__name__.rpartition(".")[2])
 app.command()(doctor.doctor)
 

@@ -18,7 +18,7 @@ from server.cluster.signalling import Asked
 from server.cluster.worker import OpenManager, Worker
 from server.errors import ServerError
 from server.observability import logs
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +66,18 @@ class WorkerActor:
         return self._here().secret
 
 
-def join(address: str) -> bool:
+def join(address: str, may_start: bool = True) -> bool:
     """Joins a cluster; with ``auto``, the one of this machine, or one that is started for it.
 
-    Whether it was started, and ends with this process. Raises ``ConnectionError``.
+    Whether it was started, and ends with this process. Raises ``ConnectionError``, and
+    ``SettingsError`` where Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    import ray
+    try:
+        import ray
+    except ModuleNotFoundError as missing:
+        why = "cluster needs Ray: pip install 'continuum-avatar[cluster]'"
+        raise SettingsError(why) from missing
 
     if ray.is_initialized():
         return False
@@ -81,7 +86,7 @@ def join(address: str) -> bool:
         ray.init(address, **about)
         return False
     except ConnectionError:
-        if address != AUTO:
+        if address != AUTO or not may_start:
             raise
     ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **about)
     log.info("no Ray cluster runs on this machine: one was started, for this process")
@@ -124,6 +129,13 @@ def running() -> dict[str, Any]:
             except ValueError:  # it has ended meanwhile
                 continue
     return found
+
+
+def wait(answer: Any, seconds: float | None = None) -> Any:
+    """What an actor answers; blocking. Raises ``TimeoutError``."""
+    import ray
+
+    return ray.get(answer, timeout=seconds)
 
 
 def kill(actor: Any) -> None:
