@@ -3,8 +3,8 @@
     python -m benchmarks.cluster bars [--json]       placement, last slot, kill -9, drain
     python -m benchmarks.cluster simulate [--json] [--plot FILE.png]
 
-``bars`` runs three Ray nodes with workers of the tests' fake model. In ``simulate`` model and media
-of the workers are replaced by what they cost; placement, rooms, leases and tokens are the real ones.
+``bars`` runs three Ray nodes with workers of the tests' fake model. In ``simulate`` model and
+media are replaced by what they cost; placement, rooms, leases and tokens are the real ones.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import random
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -130,9 +131,7 @@ async def killed(fronted: Any, rounds: int, callers: int) -> dict[str, Any]:
     gaps: list[float] = []
     lost = 0
     for _ in range(rounds):
-        await fronted.fleet.until(
-            lambda: len(fronted.fleet.rooms) == NODES and _free(fronted) == 12
-        )
+        await fronted.fleet.until(lambda: _free(fronted) == NODES * SLOTS)
         async with called(fronted, callers) as calls:
             room = max(fronted.fleet.rooms.values(), key=lambda room: room.taken)
             hit = [call for call in calls if worker_of(_name(call)) == room.worker]
@@ -149,9 +148,7 @@ async def drained(fronted: Any, rounds: int, callers: int) -> dict[str, Any]:
     gaps: list[float] = []
     dropped = 0
     for _ in range(rounds):
-        await fronted.fleet.until(
-            lambda: len(fronted.fleet.rooms) == NODES and _free(fronted) == 12
-        )
+        await fronted.fleet.until(lambda: _free(fronted) == NODES * SLOTS)
         async with called(fronted, callers) as calls:
             room = max(fronted.fleet.rooms.values(), key=lambda room: room.taken)
             hit = [call for call in calls if worker_of(_name(call)) == room.worker]
@@ -222,7 +219,9 @@ async def bars(times: int) -> dict[str, Any]:
     """Every bar of a cluster of three nodes."""
     from tests.server.cluster.fakes import fronting
 
-    settings = Settings(cluster="auto", slots=SLOTS, cores=2, drain_s=5.0, keys="/nonexistent/keys")
+    settings = Settings(
+        cluster="auto", slots=SLOTS, cores=2, drain_s=5.0, keys=f"{tempfile.mkdtemp()}/keys"
+    )
     found: dict[str, Any] = {"local_create_ms": await at_home(times)}
     async with fronting(settings, NODES * SLOTS) as one, fronting(settings, NODES * SLOTS) as two:
         found["placements"] = await placements(one.front, two.front, times)

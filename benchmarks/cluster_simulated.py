@@ -12,6 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,9 +218,7 @@ async def simulate(
         await front.open()
         fronts.append((front, fleet))
     for _, fleet in fronts:
-        await fleet.until(
-            lambda fleet=fleet: sum(r.total for r in fleet.rooms.values()) >= workers * SLOTS
-        )  # type: ignore[misc]
+        await fleet.until(partial(_whole, fleet, workers))
     started_s = time.monotonic() - began
     print(f"{workers} workers after {started_s:.0f} s", flush=True)
     run = Run(fronts)
@@ -235,6 +234,10 @@ async def simulate(
     most = max(row[1] for row in run.rows)
     about = {"workers": workers, "most_running": most, "seconds": seconds}
     return {**about, **run.count, "placement_ms": spread(run.took)}
+
+
+def _whole(fleet: Fleet, workers: int) -> bool:
+    return sum(room.total for room in fleet.rooms.values()) >= workers * SLOTS
 
 
 def draw(run: Run, path: Path) -> None:
