@@ -220,7 +220,12 @@ async def bars(times: int) -> dict[str, Any]:
     from tests.server.cluster.fakes import fronting
 
     settings = Settings(
-        cluster="auto", slots=SLOTS, cores=2, drain_s=5.0, keys=f"{tempfile.mkdtemp()}/keys"
+        cluster="auto",
+        slots=SLOTS,
+        cores=2,
+        drain_s=5.0,
+        waiting_per_client=10_000,
+        keys=f"{tempfile.mkdtemp()}/keys",
     )
     found: dict[str, Any] = {"local_create_ms": await at_home(times)}
     async with fronting(settings, NODES * SLOTS) as one, fronting(settings, NODES * SLOTS) as two:

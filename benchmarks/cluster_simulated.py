@@ -209,7 +209,14 @@ async def simulate(
     plot: Path | None,
 ) -> dict[str, Any]:
     """The whole of it, as a table's row and a plot."""
-    settings = Settings(cluster="auto", slots=SLOTS, cores=1, workers=workers, drain_s=2.0)
+    settings = Settings(
+        cluster="auto",
+        slots=SLOTS,
+        cores=1,
+        workers=workers,
+        drain_s=2.0,
+        waiting_per_client=10_000,
+    )
     fronts = []
     began = time.monotonic()
     for _ in range(2):

@@ -21,6 +21,7 @@
     │   ├── AvatarRefused       no name for an avatar, or one that another picture has
     │   ├── SoundRefused        a body that holds no sound that can be read
     │   ├── TextRefused         text that a voice cannot speak
+    │   ├── NotInCluster        what only a server by itself does
     │   ├── UnknownVoice, NoVoice, NoAnswers
     │   ├── ResumeRefused       no session goes on by this token
     │   ├── ConsentRefused      a record, challenge or check that cannot be written
@@ -185,6 +186,10 @@ class SoundRefused(Unprocessable):
 
 class TextRefused(Unprocessable):
     type, title = "/problems/text-refused", "This text cannot be spoken"
+
+
+class NotInCluster(Unprocessable):
+    type, title = "/problems/not-in-a-cluster", "A front of a cluster does not carry this"
 
 
 class UnknownVoice(Unprocessable):

@@ -15,6 +15,7 @@ from server.api.requests import NewSession
 from server.api.routes import Content, RouteTable
 from server.auth import session_tokens
 from server.auth.access import CALLER, May
+from server.cluster.local import LocalSignalling
 from server.cluster.signalling import Asked, Order
 from server.errors import (
     AvatarUnusable,
@@ -24,6 +25,7 @@ from server.errors import (
     ModelUnusable,
     NoAnswers,
     NoSlot,
+    NotInCluster,
     NotReady,
     RecordingRefused,
     RecordingState,
@@ -57,7 +59,7 @@ BEGUN: Final = (
     ModelUnusable,
     ResumeRefused,
 )
-RECORDED: Final = (UnknownSession, RecordingState)
+RECORDED: Final = (UnknownSession, RecordingState, NotInCluster)
 
 
 @routes(
@@ -138,10 +140,10 @@ async def end(request: web.Request) -> web.Response:
 async def record(request: web.Request) -> web.Response:
     """Record what the session's viewers see."""
     session = own(request)
-    here = request.app[LOCAL]
-    await here.manager.stands(session)
-    owner = here.quota.owner(session.id)
-    return respond(await here.recordings.start(session, owner), 201)
+    local = here(request)
+    await local.manager.stands(session)
+    owner = local.quota.owner(session.id)
+    return respond(await local.recordings.start(session, owner), 201)
 
 
 @routes(
@@ -153,7 +155,7 @@ async def record(request: web.Request) -> web.Response:
 )
 async def recorded(request: web.Request) -> web.Response:
     """The recording in progress."""
-    return respond(request.app[LOCAL].recordings.describe(own(request)))
+    return respond(here(request).recordings.describe(own(request)))
 
 
 @routes(
@@ -165,7 +167,7 @@ async def recorded(request: web.Request) -> web.Response:
 )
 async def unrecord(request: web.Request) -> web.Response:
     """End the recording; the answer names the finished file."""
-    return respond(await request.app[LOCAL].recordings.stop(own(request)))
+    return respond(await here(request).recordings.stop(own(request)))
 
 
 def order(request: web.Request, wanted: NewSession) -> Order:
@@ -182,7 +184,17 @@ def asked(request: web.Request) -> Asked:
 
 def own(request: web.Request) -> Session:
     """The session of the path, for whoever holds its token or the key that began it."""
-    return request.app[LOCAL].own(asked(request))
+    return here(request).own(asked(request))
+
+
+def here(request: web.Request) -> LocalSignalling:
+    """The sessions of this process. Raises ``NotInCluster`` where they are on workers."""
+    if LOCAL not in request.app:
+        raise NotInCluster(
+            "A front of a cluster carries no sound files, speech sockets and recordings. Send text,"
+            " speak by WHIP, or use a server by itself."
+        )
+    return request.app[LOCAL]
 
 
 def _options(asked: NewSession) -> Options:

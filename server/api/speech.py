@@ -11,15 +11,16 @@ from aiohttp import web
 
 from server.api import answers
 from server.api.forms import CHUNK, read_json
-from server.api.middleware import LOCAL, SIGNALLING, UPLOADS, respond
+from server.api.middleware import SIGNALLING, UPLOADS, respond
 from server.api.requests import File, NewText, SpeechQuery
 from server.api.routes import JSON, Content, RouteTable
-from server.api.sessions import GRANTED, SESSION, asked, own
+from server.api.sessions import GRANTED, SESSION, asked, here, own
 from server.api.validation import parse_query
 from server.auth.access import May
 from server.cluster.local import spoken
 from server.errors import (
     BadRequest,
+    NotInCluster,
     NoVoice,
     QueueFull,
     ServerError,
@@ -54,7 +55,16 @@ SECOND: Final = RATE  # samples that a decoder is asked for at a time
     also=(Content(File, WAV), Content(File, PCM), Content(File, "audio/*")),
     answer=Content(answers.Spoken),
     status=202,
-    errors=(UnknownSession, *GRANTED, QueueFull, TextRefused, UnknownVoice, NoVoice, SoundRefused),
+    errors=(
+        UnknownSession,
+        *GRANTED,
+        QueueFull,
+        TextRefused,
+        UnknownVoice,
+        NoVoice,
+        SoundRefused,
+        NotInCluster,
+    ),
 )
 async def speak(request: web.Request) -> web.Response:
     """Say something: a text, or sound as it is uploaded."""
@@ -67,7 +77,7 @@ async def speak(request: web.Request) -> web.Response:
         said = Say(text.text, name, text.voice, style)
         return respond(await signalling.say(who, said, bool(query.wait)), 202)
     session = own(request)
-    await request.app[LOCAL].manager.stands(session)
+    await here(request).manager.stands(session)
     utterance = await _accepted(request, session, query)
     return respond(await spoken(utterance, bool(query.wait)), 202)
 

@@ -11,14 +11,13 @@ from typing import Any, Final
 import numpy as np
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from server.api.middleware import LOCAL
 from server.api.requests import BeginUtterance
 from server.api.routes import RouteTable
-from server.api.sessions import GRANTED, SESSION, own
+from server.api.sessions import GRANTED, SESSION, here, own
 from server.api.validation import parse
 from server.auth.access import May
 from server.auth.rate_limit import Bucket
-from server.errors import BadRequest, QueueFull, ServerError, UnknownSession
+from server.errors import BadRequest, NotInCluster, QueueFull, ServerError, UnknownSession
 from server.rtc import data_channel
 from server.rtc.data_channel import MAX_ID, Refused, is_text
 from server.sessions.commands import code_of, obey
@@ -49,12 +48,12 @@ log = logging.getLogger(__name__)
     SESSION + "/speech",
     May.OWN,
     status=101,
-    errors=(BadRequest, UnknownSession, *GRANTED, QueueFull),
+    errors=(BadRequest, UnknownSession, *GRANTED, QueueFull, NotInCluster),
 )
 async def connect(request: web.Request) -> web.WebSocketResponse:
     """Speak over a WebSocket, and hear what becomes of it."""
     session = own(request)
-    await request.app[LOCAL].manager.stands(session)
+    await here(request).manager.stands(session)
     socket = web.WebSocketResponse(
         protocols=(PROTOCOL,), heartbeat=ALIVE_S, max_msg_size=MAX_SOUND + 1, compress=False
     )

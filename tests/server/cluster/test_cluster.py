@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,8 +117,11 @@ async def test_a_drained_worker_ends_with_no_call_dropped(cluster_settings: Sett
 
 
 async def test_of_two_fronts_one_gets_the_last_slot(cluster_settings: Settings) -> None:
-    order = Order(Options("mira"), LOCAL)
-    async with fronting(cluster_settings, SLOTS) as one, fronting(cluster_settings) as other:
+    order, settings = (
+        Order(Options("mira"), LOCAL),
+        replace(cluster_settings, waiting_per_client=99),
+    )
+    async with fronting(settings, SLOTS) as one, fronting(settings) as other:
         both = [one.front, other.front]
         held: list[Made] = []
         while sum(room.free for room in one.front.rooms) > 1:
