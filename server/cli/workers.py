@@ -8,7 +8,6 @@ import typer
 
 from server.cli.output import Output
 from server.cli.shell import AsJson, group
-from server.cluster import roll
 
 app = group("Look at a cluster's workers, and drain them.")
 COLUMNS = ("worker", "node", "model", "door", "slots", "taken", "free", "avatars", "problem")
@@ -21,6 +20,8 @@ Address = Annotated[
 def workers(context: typer.Context, cluster: Address = "auto", as_json: AsJson = False) -> None:
     """List workers: where they run, their slots, the avatars that they have in memory."""
     if context.invoked_subcommand is None:
+        from server.cluster import roll  # imports the media stack
+
         Output(as_json).rows(roll.rows(cluster), "There are no workers.", COLUMNS)
 
 
@@ -30,5 +31,7 @@ def drain(
     cluster: Address = "auto",
 ) -> None:
     """Move a worker's sessions to others at their next silence, then end its process."""
+    from server.cluster import roll
+
     roll.drain(cluster, worker)
     typer.echo(f"Worker {worker} has ended; no session is left on it.")
