@@ -6,14 +6,16 @@
     ├── Unauthorized            401
     ├── ConsentRequired         403
     ├── Forbidden               403   known, but not allowed
-    │   ├── LocalOnly, OriginRefused, RecordingRefused
+    │   ├── LocalOnly, OriginRefused, RecordingRefused, PushRefused
     ├── NotFound                404
-    │   ├── UnknownAvatar, UnknownSession, UnknownPeer, UnknownConsent, UnknownRecording
+    │   ├── UnknownAvatar, UnknownSession, UnknownPeer, UnknownConsent, UnknownRecording,
+    │   │   UnknownPush
     ├── SessionMoved            410   its worker ended; ``resume`` calls it again
     ├── SourceTaken             409   retryable, with Retry-After
     ├── AvatarBundled           409   it came with the model and cannot be removed
     ├── AvatarsTaken            409   as many avatars are enrolled as may be
     ├── RecordingState          409   recorded already, or not recorded
+    ├── TooManyPushes           409   it is sent to as many places as may be
     ├── TooLarge                413
     ├── UnsupportedMediaType    415
     ├── Unprocessable           422
@@ -107,6 +109,10 @@ class RecordingRefused(Forbidden):
     type, title = "/problems/recording-refused", "This session may not be recorded"
 
 
+class PushRefused(Forbidden):
+    type, title = "/problems/push-refused", "This session may not be sent there"
+
+
 class NotFound(ServerError):
     status, type, title = 404, "/problems/not-found", "Not found"
 
@@ -154,6 +160,14 @@ class AvatarsTaken(ServerError):
 
 class RecordingState(ServerError):
     status, type, title = 409, "/problems/recording-state", "Not in this state of the recording"
+
+
+class UnknownPush(NotFound):
+    type, title = "/problems/unknown-push", "No such push"
+
+
+class TooManyPushes(ServerError):
+    status, type, title = 409, "/problems/too-many-pushes", "Too many pushes of this session"
 
 
 class TooLarge(ServerError):

@@ -49,7 +49,7 @@ class Told(Session):
         self.left: list[NDArray[np.int16]] = []
         loop, inline = asyncio.get_running_loop(), virtual_time.Inline()
         super().__init__(Options("mira"), LIMITS, engine, inline, Metrics(), loop.time)
-        self.media_sender.tap = self
+        self.media_sender.taps.add(self)
         self.receiver.new_source(48_000, live=False)
 
     def tell(self, message: str) -> None:

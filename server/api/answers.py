@@ -179,6 +179,24 @@ class RecordingNow:
 
 
 @dataclass(frozen=True, slots=True)
+class PushNow:
+    """A push: connecting, live, retrying or failed; ``url`` is scheme and host alone."""
+
+    id: str
+    url: str
+    state: str
+    tries: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class PushList:
+    """The pushes of a session, the oldest first."""
+
+    pushes: list[PushNow]
+
+
+@dataclass(frozen=True, slots=True)
 class RecordingEnded:
     """A recording that has ended; ``file`` is null when nothing was recorded."""
 

@@ -17,6 +17,7 @@ from server.api import (
     consents,
     health,
     key_watch,
+    pushes,
     recordings,
     sessions,
     speech,
@@ -28,6 +29,7 @@ from server.api.middleware import (
     ACCESS,
     LOCAL,
     MANAGER,
+    PUSHES,
     RECORDINGS,
     ROUTES,
     SETTINGS,
@@ -50,6 +52,7 @@ from server.cluster.backend import Backend
 from server.cluster.front import Front
 from server.cluster.local import LocalSignalling
 from server.errors import NotFound
+from server.push.pushes import Pushes
 from server.recordings.recordings import Recordings
 from server.recordings.store import RecordingStore, StoreTaken
 from server.rtc import aiortc_adapter
@@ -72,6 +75,7 @@ MODULES = (
     speech_socket,
     consents,
     recordings,
+    pushes,
 )
 page_routes = RouteTable()
 OpenServer = Callable[[Settings], Awaitable[Backend]]
@@ -152,13 +156,15 @@ async def _open_recordings(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _signalling(app: web.Application) -> AsyncIterator[None]:
+    app[PUSHES] = Pushes(app[SETTINGS])
     backend = app[MANAGER]
     if isinstance(backend, Front):
         app[SIGNALLING] = backend
     elif isinstance(backend, SessionManager):
         quota = Quota(app[SETTINGS].sessions_per_key)
-        app[SIGNALLING] = app[LOCAL] = LocalSignalling(backend, quota, app[RECORDINGS])
+        app[SIGNALLING] = app[LOCAL] = LocalSignalling(backend, quota, app[RECORDINGS], app[PUSHES])
     yield
+    await app[PUSHES].close()
 
 
 async def _watch_keys(app: web.Application) -> AsyncIterator[None]:

@@ -20,12 +20,14 @@ from server.cluster.local import LocalSignalling
 from server.cluster.signalling import Signalling
 from server.errors import BadRequest, ServerError, UnsupportedMediaType
 from server.observability.trace import begin
+from server.push.pushes import Pushes
 from server.recordings.recordings import Recordings
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MANAGER = web.AppKey("backend", Backend)
+PUSHES = web.AppKey("pushes", Pushes)
 SIGNALLING = web.AppKey("signalling", Signalling)
 LOCAL = web.AppKey("local_signalling", LocalSignalling)
 SETTINGS = web.AppKey("settings", Settings)

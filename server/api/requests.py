@@ -52,6 +52,14 @@ class NewSession:
     ] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NewPush:
+    """Where a session is sent; ``token`` is WHIP's bearer token or RTMP's stream key."""
+
+    url: Annotated[str, Field(max_length=2000, description="an https:, rtmp: or rtmps: address")]
+    token: Annotated[str, Field(max_length=2000, description="text, or empty")] = ""
+
+
 Id = Annotated[str, Field(max_length=MAX_ID, description=f"text of at most {MAX_ID} characters")]
 Words = Annotated[
     str, Field(max_length=MAX_PROMPT, description=f"text of at most {MAX_PROMPT} characters")

@@ -12,6 +12,7 @@ from server.auth.access import Caller
 from server.auth.quota import Quota
 from server.cluster.signalling import Answered, Asked, Made, Order
 from server.errors import Forbidden, NotReady, ResumeRefused, UnknownPeer
+from server.push.pushes import Pushes
 from server.recordings.recordings import Recordings
 from server.rtc import ice, sdp_offer
 from server.rtc.data_channel import Say
@@ -28,10 +29,13 @@ UNREAD: Final = 1024  # events that a slow reader may leave; then it reads no fu
 class LocalSignalling:
     """Who may do what with the manager's sessions, and how many each may have."""
 
-    def __init__(self, manager: SessionManager, quota: Quota, recordings: Recordings) -> None:
+    def __init__(
+        self, manager: SessionManager, quota: Quota, recordings: Recordings, pushes: Pushes
+    ) -> None:
         self.manager, self.quota, self.recordings = manager, quota, recordings
         self.most_waiting: Callable[[], int] = lambda: manager.most_waiting
         self.on_changed: Callable[[], None] = lambda: None  # sessions came, joined or went
+        self.pushes = pushes
 
     # -- life --------------------------------------------------------------------------------
 
@@ -86,6 +90,7 @@ class LocalSignalling:
             claim.give_back()
             self.quota.forget(session.id)
             self.recordings.ended(session)
+            self.pushes.ended(session)
             ended(session)
             self.on_changed()
 

@@ -23,6 +23,7 @@ from server.cluster.room import FAILED, WARMING, Room, Seat
 from server.cluster.signalling import Asked, Order
 from server.errors import ServerError
 from server.observability.trace import trace
+from server.push.pushes import Pushes
 from server.recordings.recordings import Recordings
 from server.rtc import data_channel
 from server.sessions import description
@@ -60,7 +61,9 @@ class Worker:
             manager = await asyncio.to_thread(self._open_manager, self._settings)
             manager.worker = self.name
             quota = Quota(self._settings.sessions_per_key)
-            self._here = LocalSignalling(manager, quota, Recordings(None, None))
+            self._here = LocalSignalling(
+                manager, quota, Recordings(None, None), Pushes(self._settings)
+            )
             self._here.most_waiting = lambda: 0  # counted over the cluster, at the front
             self._here.on_changed = self._note
             await manager.open()

@@ -119,7 +119,7 @@ class MediaSender:
         self.encode_s = 0.0
         self.sent = 0  # the 48 kHz position up to which sound has been taken to be sent
         self.on_encoded: Callable[[float], None] = lambda seconds: None
-        self.tap: Tap | None = None  # a recording of what leaves
+        self.taps: set[Tap] = set()  # recordings and pushes of what leaves
 
     def audio_track(self) -> OutgoingTrack:
         """A new listener."""
@@ -167,8 +167,8 @@ class MediaSender:
             await self._send_sound(at, grew)
 
     async def _send_sound(self, at: int, grew: int) -> None:
-        if self.tap is not None:
-            self.tap.sound(at, self.playout.audio(at, grew))
+        for tap in list(self.taps):
+            tap.sound(at, self.playout.audio(at, grew))
         timestamp = at * AUDIO_CLOCK // RATE
         opus = [track for track in self._listeners if track.live and track.mime == OPUS]
         if opus:
@@ -208,8 +208,8 @@ class MediaSender:
             return
         self.frames += 1
         self.repeats += not new
-        if self.tap is not None:
-            self.tap.picture(self.playout.due(index), cast(av.VideoFrame, shot.picture))
+        for tap in list(self.taps):
+            tap.picture(self.playout.due(index), cast(av.VideoFrame, shot.picture))
         timestamp = self.playout.due(index) * VIDEO_CLOCK // RATE
         started = time.perf_counter()
         for feed in list(self._casts.values()):

@@ -108,12 +108,14 @@ class Recordings:
         loop = asyncio.get_running_loop()
 
         def failed(failure: Exception) -> None:
+            log.error("recording %s failed", card.id, exc_info=failure)
             text = f"the recording stopped: {type(failure).__name__}"
             loop.call_soon_threadsafe(session.notice, "recording_failed", text)
 
         running = Running(card, session, Recorder(partial, card.origin, failed))
         self._running[session.id] = running
-        session.media_sender.tap = running.recorder
+        session.media_sender.taps.add(running.recorder)
+        session.recorded = True
         session.notice("recording_started", RECORDED)
         log.info("recording %s begins", card.id, extra={"session": session.id})
         return running
@@ -151,7 +153,8 @@ class Recordings:
 
     def _end(self, running: Running) -> asyncio.Future[Path | None]:
         del self._running[running.session.id]
-        running.session.media_sender.tap = None
+        running.session.media_sender.taps.discard(running.recorder)
+        running.session.recorded = False
         running.session.notice("recording_stopped", "this session is not recorded any more")
         loop = asyncio.get_running_loop()
         task = loop.run_in_executor(self._finishers, self._finish, running)

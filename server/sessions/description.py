@@ -58,7 +58,7 @@ def row(session: Session) -> dict[str, object]:
 def greetings(session: Session) -> list[str]:
     """The first messages of a peer."""
     first = [ready(session), _notice("ai_generated", AI_GENERATED)]
-    return [*first, _notice("recording_started", RECORDED)] if session.media_sender.tap else first
+    return [*first, _notice("recording_started", RECORDED)] if session.recorded else first
 
 
 def _notice(code: str, message: str) -> str:

@@ -78,6 +78,7 @@ class Session:
         self.grant: ConsentGrant | None = None  # of consent; asked again while it runs
         self.ended_because = ("", "")  # code and reason
         self.size = (0, 0)
+        self.recorded = False
         self.level = 0  # the governor's
         self._engine = engine
         self._runner: StreamRunner | None = None

@@ -92,7 +92,7 @@ async def _negotiate(session: Session, participant: Participant, offer: Offer) -
 def _wire(session: Session, participant: Participant, transceiver: RTCRtpTransceiver) -> None:
     codec = aiortc_adapter.negotiated(transceiver)
     if transceiver.direction in ("sendrecv", "sendonly"):
-        _wire_sender(session, participant, transceiver, codec.mimeType)
+        wire_sender(session, participant, transceiver, codec.mimeType)
     if transceiver.kind == "audio" and transceiver.direction in ("sendrecv", "recvonly"):
         participant.clock_rate = codec.clockRate
         aiortc_adapter.listen(transceiver.receiver, participant.packet)
@@ -100,7 +100,7 @@ def _wire(session: Session, participant: Participant, transceiver: RTCRtpTransce
         aiortc_adapter.ignore(transceiver.receiver)
 
 
-def _wire_sender(
+def wire_sender(
     session: Session, participant: Participant, transceiver: RTCRtpTransceiver, mime: str
 ) -> None:
     sender = cast(PacedSender, transceiver.sender)

@@ -125,6 +125,7 @@ class Settings:
     label_place: str = _help("top-right", "its corner: " + ", ".join(PLACES))
     label_style: str = _help("dark", "its look: " + ", ".join(STYLES))
     label_removed: str = _help("", "an operator's declaration why pictures go unmarked; audited")
+    push_hosts: tuple[str, ...] = _help((), "hosts that sessions may be sent to; * is any")
     recordings: str = _help("", "folder for recordings of sessions; empty is none")
     c2pa_cert: str = _help("", "certificate chain in PEM that signs files; empty makes one")
     c2pa_key: str = _help("", "its private key in PEM")

@@ -13,6 +13,7 @@ from server.auth.quota import Quota
 from server.cluster.local import LocalSignalling
 from server.cluster.signalling import Asked, Order
 from server.errors import Unauthorized, UnknownSession
+from server.push.pushes import Pushes
 from server.recordings.recordings import Recordings
 from server.sessions.options import Options
 from tests.server.conftest import Served
@@ -28,7 +29,9 @@ def test_one_machine_does_not_import_ray() -> None:
 
 @pytest.fixture
 def signalling(served: Served) -> LocalSignalling:
-    return LocalSignalling(served.manager, Quota(0), Recordings(None, None))
+    return LocalSignalling(
+        served.manager, Quota(0), Recordings(None, None), Pushes(served.manager.settings)
+    )
 
 
 async def test_a_session_is_opened_by_its_token_alone(signalling: LocalSignalling) -> None:

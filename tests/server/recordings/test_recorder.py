@@ -19,17 +19,16 @@ import pytest
 from server.api.middleware import RECORDINGS
 from server.errors import ConsentRequired
 from server.recordings.recorder import (
-    MAX_PICTURES,
-    MAX_SOUNDS,
     PARTIAL,
     Recorder,
     Seal,
-    _Tape,
     finish,
     leftovers,
 )
 from server.recordings.recordings import Recordings
 from server.recordings.store import LOCK
+from server.recordings.tape import Tape
+from server.recordings.tape_writer import MAX_PICTURES, MAX_SOUNDS
 from server.settings import Settings
 from tests.server.caller import calling, voice
 from tests.server.conftest import Served
@@ -114,14 +113,14 @@ def test_what_waits_for_the_encoder_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go, began = threading.Event(), threading.Event()
-    encode = _Tape.picture
+    encode = Tape.picture
 
-    def held_up(tape: _Tape, at: int, shown: av.VideoFrame) -> None:
+    def held_up(tape: Tape, at: int, shown: av.VideoFrame) -> None:
         began.set()
         assert go.wait(20)
         encode(tape, at, shown)
 
-    monkeypatch.setattr(_Tape, "picture", held_up)
+    monkeypatch.setattr(Tape, "picture", held_up)
     recorder, shown = Recorder(tmp_path / f"a{PARTIAL}", ORIGIN), picture(90)
     recorder.picture(0, shown)
     assert began.wait(20)

@@ -8,7 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from server.recordings.recorder import MAX_PICTURES, MAX_SOUNDS, Recorder
+from server.recordings.recorder import Recorder
+from server.recordings.tape_writer import MAX_PICTURES, MAX_SOUNDS
 
 
 def test_what_waits_for_a_slow_disk_has_a_bound(

@@ -375,7 +375,7 @@ async def test_a_disk_that_takes_no_card_is_told_and_nothing_is_recorded(
     for _ in range(2):
         refused = await recording.http.post(path, headers=auth)
         assert refused.status == 503 and await kind(refused) == "unavailable"
-    assert recording.manager.sessions[0].media_sender.tap is None
+    assert recording.manager.sessions[0].media_sender.taps == set()
 
 
 def test_a_server_without_a_folder_has_none() -> None:

@@ -1,0 +1,1 @@
+"""Sending a session to media servers, by WHIP or RTMP."""
