@@ -21,13 +21,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Avatar:
-    """Somebody who can be called."""
+    """Somebody who can be called; ``synthetic`` where the person does not exist."""
 
     id: str
     name: str
     description: str
     picture: str
     ai_generated: bool
+    synthetic: bool
 
 
 @dataclass(frozen=True, slots=True)

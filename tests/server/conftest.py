@@ -20,6 +20,7 @@ from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_own import FakeOwn
 from tests.fakes_server import FakePipeline, FakeSource
+from tests.server.documented import Documented
 
 
 @dataclass(slots=True)
@@ -58,7 +59,9 @@ async def serving(settings: Settings, pipeline: Any, source: Any) -> AsyncIterat
         managers.append(SessionManager(settings, pipeline, Avatars(source, FakeOwn(source))))
         return managers[0]
 
-    server = TestServer(build(settings, open_server))
+    app = build(settings, open_server)
+    documented = Documented(app)
+    server = TestServer(app)
     await server.start_server(**HTTP)
     client = TestClient(server)
     await asyncio.wait_for(managers[0].settled.wait(), 30)
@@ -66,3 +69,4 @@ async def serving(settings: Settings, pipeline: Any, source: Any) -> AsyncIterat
         yield Served(client, managers[0], pipeline, source)
     finally:
         await client.close()
+        assert documented.wrong == []
