@@ -248,7 +248,8 @@ async def test_every_body_query_and_problem_is_described(served: Served) -> None
     paths, schemas = document["paths"], document["components"]["schemas"]
     call = {each["name"]: each for each in paths["/v1/calls"]["post"]["parameters"]}
     assert set(call) == {
-        "avatar", "prompt", "seed", "measure", "listen", "answers", "size", "background"
+        "avatar", "prompt", "seed", "measure", "listen", "answers", "size", "background",
+        "resume",
     }  # fmt: skip
     assert call["avatar"]["required"]
     assert schemas["NewSession"]["properties"]["seed"]["maximum"] == 2**31 - 1
