@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE: Final = 16_000
 SCHEDULES: Final = ("parallel", "causal")  # whole recordings; as live calls generate
+
+GESTURES: Final = ("nod", "shrug", "open_palms", "count", "wave")
+EMOTIONS: Final = ("warm", "serious", "surprised")
+MOST_GESTURE: Final = 1.5
 
 T = TypeVar("T")
 
@@ -44,6 +48,38 @@ class AvatarFrame:
     index: int
     media_time: int
     matte: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """A gesture of ``GESTURES``, an emotion of ``EMOTIONS``, or both. Its stroke lands at media
+    time ``at`` (samples), or as soon as the body can prepare it."""
+
+    gesture: str = ""
+    emotion: str = ""
+    at: int = 0
+
+    def __post_init__(self) -> None:
+        if self.gesture and self.gesture not in GESTURES:
+            raise ValueError(f"gesture must be one of {', '.join(GESTURES)}, not {self.gesture!r}")
+        if self.emotion and self.emotion not in EMOTIONS:
+            raise ValueError(f"emotion must be one of {', '.join(EMOTIONS)}, not {self.emotion!r}")
+        if not self.gesture and not self.emotion:
+            raise ValueError("a cue needs a gesture or an emotion")
+        if self.at < 0:
+            raise ValueError(f"at must be a media time from 0 on, not {self.at}")
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """How much the body moves (0 is still, 1 as generated, at most 1.5), and its cues."""
+
+    gesture: float = 1.0
+    cues: tuple[Cue, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.gesture <= MOST_GESTURE:
+            raise ValueError(f"gesture must lie in 0..{MOST_GESTURE}, not {self.gesture}")
 
 
 class Timed(Protocol):
@@ -106,6 +142,32 @@ class AvatarStream(Timed, Protocol):
 
     def close(self) -> None:
         """Ends the performance; idempotent."""
+
+
+@runtime_checkable
+class DirectedStream(Protocol):
+    """A stream whose body can be told what to do, beside what its model generates."""
+
+    def set_gesture(self, scale: float) -> None:
+        """How much the body moves from the next step on, 0..1.5; lips are not touched."""
+
+    def cue(self, cue: Cue) -> None:
+        """Performs a gesture or an emotion, blended with what is generated."""
+
+
+def order_body(stream: DirectedStream, order: float | Cue) -> None:
+    """Hands over a scale of the body's motion, or a cue."""
+    if isinstance(order, Cue):
+        stream.cue(order)
+    else:
+        stream.set_gesture(order)
+
+
+@runtime_checkable
+class DirectedModel(Protocol):
+    """A model whose renders can be told so too."""
+
+    direction: Direction
 
 
 class BatchEngine(Protocol):

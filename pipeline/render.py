@@ -34,6 +34,7 @@ from pipeline.media.label import Label, Place, Style, removed
 from pipeline.media.provenance import Origin, Seal, load_signer, sealing
 from pipeline.media.render_file import Result, Stages, record
 from pipeline.media.video_file import check_size, check_target
+from pipeline.models.mini.direction_options import add_direction_options, direct
 
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} s{postfix}, {remaining} left"
 
@@ -82,6 +83,7 @@ def _render(
         stages = Stages()
         with stages.time("load"):
             pipeline = load()
+        direct(pipeline, arguments)
         pipeline.label = _label(arguments, registry)
         with stages.time("enrol"):
             avatar = granted.prepare(pipeline, size)
@@ -225,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="same seed, same video (default 0)"
     )
+    add_direction_options(parser)
     parser.add_argument("--image", type=Path, metavar="REF.png", help="a picture of one's own")
     parser.add_argument("--consent", metavar="ID", help="the consent record of --image")
     parser.add_argument(

@@ -222,6 +222,10 @@ class ResumeRefused(Unprocessable):
     type, title = "/problems/resume-refused", "No session goes on by this token"
 
 
+class NotDirected(Unprocessable):
+    type, title = "/problems/not-directed", "This model's body cannot be told what to do"
+
+
 class CannotMeasure(Unprocessable):
     type, title = "/problems/cannot-measure", "Frames are too narrow for the measuring strip"
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.consent import ConsentGrant
-from pipeline.interface import Landmarks
+from pipeline.interface import Direction, Landmarks
 from pipeline.media.audio_file import Samples
 from pipeline.media.image_file import Picture
 
@@ -52,6 +52,7 @@ class FakePipeline:
     frame_rate = 25
     calls: list[str] = field(default_factory=list)
     avatar: FakeAvatar | None = None
+    direction: Direction = field(default_factory=Direction)
     asked: dict[str, object] = field(default_factory=dict)
     at_frame: Callable[[int], None] = lambda index: None
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.interface import Cue
 from pipeline.media.background import Background
 from server.avatars.catalog import Card
 
@@ -51,6 +52,8 @@ class FakeStream:
         self.media_time = 0
         self.closed = False
         self.prompts: list[str] = []
+        self.gestures: list[float] = []
+        self.cues: list[Cue] = []
         self.interrupts = 0
         self._size = size
         self._behaviour = behaviour
@@ -110,6 +113,12 @@ class FakeStream:
 
     def set_prompt(self, prompt: str) -> None:
         self.prompts.append(prompt)
+
+    def set_gesture(self, scale: float) -> None:
+        self.gestures.append(scale)
+
+    def cue(self, cue: Cue) -> None:
+        self.cues.append(cue)
 
     def close(self) -> None:
         self.closed = True

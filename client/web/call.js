@@ -122,6 +122,17 @@ export class Call extends Peer {
     if (this.pc) this.send({ type: "prompt", text });
   }
 
+  /** How much the body moves, 0 to 1.5. @param {number} scale */
+  setGesture(scale) {
+    this.#say({ type: "gesture", scale });
+  }
+
+  /** A gesture or an emotion at a media time (docs/protocol.md, section 6).
+   * @param {{gesture?: string, emotion?: string, at?: number}} cue */
+  cue(cue) {
+    this.#say({ type: "cue", ...cue });
+  }
+
   /** @param {boolean} muted */
   setMuted(muted) {
     this.microphone?.getTracks().forEach((track) => (track.enabled = !muted));

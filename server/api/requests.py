@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, Strict, WithJsonSchema
 
 from pipeline.consent import Kind, Outcome, Scope
+from pipeline.interface import MOST_GESTURE
 from server.rtc.data_channel import MAX_ID, MAX_PROMPT, MAX_TEXT
 from server.sessions.framing import BACKGROUNDS, SIZE_NAMES, check_background, check_size
 from server.speech.resampling import LEAST, MOST
@@ -50,6 +51,11 @@ class NewSession:
     resume: Annotated[
         str, Field(max_length=MAX_RESUME, description="the token of a session that has moved")
     ] = ""
+    gesture: Annotated[
+        Number,
+        Field(ge=0, le=MOST_GESTURE, allow_inf_nan=False,
+              description=f"a number from 0 to {MOST_GESTURE}"),
+    ] = 1.0  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from server.errors import (
     ModelUnusable,
     NoAnswers,
     NoSlot,
+    NotDirected,
     NotInCluster,
     NotReady,
     RecordingRefused,
@@ -49,6 +50,7 @@ BEGUN: Final = (
     UnknownAvatar,
     *GRANTED,
     CannotMeasure,
+    NotDirected,
     NoAnswers,
     TooManySessions,
     NoSlot,
@@ -201,5 +203,5 @@ def _options(asked: NewSession) -> Options:
     listen = asked.listen or asked.answers
     return Options(
         asked.avatar, asked.prompt, asked.seed, asked.measure, asked.answers, listen,
-        asked.size, asked.background,
+        asked.size, asked.background, gesture=asked.gesture,
     )  # fmt: skip

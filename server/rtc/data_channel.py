@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import NoReturn
 
+from pipeline.interface import MOST_GESTURE, Cue
+
 MAX_BYTES = 4096
 MAX_PROMPT = 500
 MAX_ID = 64
 MAX_TEXT = 4000
+MAX_TIME = 2**53  # of a number in JSON
 MAX_REFUSED = 200
 
 
@@ -28,6 +31,13 @@ class Prompt:
     """The style of speaking from now on."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gesture:
+    """How much the body moves from now on."""
+
+    scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ class Ping:
     id: int | float | str | None
 
 
-Command = Interrupt | Pause | Resume | Prompt | Mute | Say | Ask | Ping
+Command = Interrupt | Pause | Resume | Prompt | Gesture | Cue | Mute | Say | Ask | Ping
 PLAIN: Mapping[str, Command] = {
     "interrupt": Interrupt(),
     "clear": Interrupt(),
@@ -105,11 +115,17 @@ def command(fields: dict[str, object], also: str = "") -> Command:
         return Ask(_words(fields, "text", MAX_TEXT, needed=True))
     if kind == "prompt":
         return Prompt(_words(fields, "text", MAX_PROMPT, needed=True))
+    if kind == "gesture":
+        return Gesture(_scale(fields))
+    if kind == "cue":
+        return _cue(fields)
     if kind == "mute":
         return Mute(_flag(fields))
     if kind == "ping":
         return Ping(_id(fields))
-    kinds = f"{also}clear (or interrupt), pause, resume, say, ask, prompt, mute or ping"
+    kinds = (
+        f"{also}clear (or interrupt), pause, resume, say, ask, prompt, gesture, cue, mute or ping"
+    )
     raise Refused("unknown_type", f"type must be {kinds}, not {kind!r:.60}")
 
 
@@ -154,6 +170,24 @@ def _say(fields: dict[str, object]) -> Say:
         _words(fields, "voice", MAX_ID),
         _words(fields, "style", MAX_PROMPT),
     )
+
+
+def _scale(fields: dict[str, object]) -> float:
+    scale = fields.get("scale")
+    real = isinstance(scale, int | float) and not isinstance(scale, bool)
+    if not real or not 0.0 <= scale <= MOST_GESTURE:  # type: ignore[operator]
+        raise Refused("bad_message", f"gesture needs a number 'scale' from 0 to {MOST_GESTURE}")
+    return float(scale)  # type: ignore[arg-type]
+
+
+def _cue(fields: dict[str, object]) -> Cue:
+    at = fields.get("at", 0)
+    if isinstance(at, bool) or not isinstance(at, int) or not 0 <= at <= MAX_TIME:
+        raise Refused("bad_message", "'at' of cue is a media time: a whole number of samples")
+    try:
+        return Cue(_words(fields, "gesture", MAX_ID), _words(fields, "emotion", MAX_ID), at)
+    except ValueError as failure:
+        raise Refused("bad_message", f"cue: {failure}") from failure
 
 
 def _words(fields: dict[str, object], name: str, most: int, needed: bool = False) -> str:

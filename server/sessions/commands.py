@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from server.errors import NoAnswers, ServerError
+from pipeline.interface import Cue, DirectedStream
+from server.errors import NoAnswers, NotDirected, ServerError
 from server.rtc import data_channel
 from server.sessions import description
 
@@ -32,6 +33,10 @@ def obey(session: Session, command: data_channel.Command, answer: Callable[[str]
     elif isinstance(command, data_channel.Prompt):
         session.prompt = command.text
         session.speak_as(session.speech.style)
+    elif isinstance(command, data_channel.Gesture):
+        _direct(session, command.scale, answer)
+    elif isinstance(command, Cue):
+        _direct(session, command, answer)
     elif isinstance(command, data_channel.Ask):
         _ask(session, command, answer)
     else:
@@ -50,6 +55,15 @@ def _ask(session: Session, question: data_channel.Ask, answer: Callable[[str], N
         session.conversation.ask(question.text)
     except ServerError as refusal:
         answer(data_channel.error(code_of(refusal), refusal.detail, refusal.retryable))
+
+
+def _direct(session: Session, order: float | Cue, answer: Callable[[str], None]) -> None:
+    stream: object = session.stream
+    if isinstance(stream, DirectedStream):
+        session.order(lambda runner: runner.direct(order))
+    else:
+        refusal = NotDirected("Gestures and cues are for mini: this model makes whole pictures.")
+        answer(data_channel.error(code_of(refusal), refusal.detail))
 
 
 def _say(session: Session, text: data_channel.Say, answer: Callable[[str], None]) -> None:

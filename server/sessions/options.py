@@ -29,6 +29,7 @@ class Options:
     background: str = ""  # behind the person, as ``framing.background_of`` reads it
     since: int = 0  # media time at which it goes on, having moved
     before: str = ""  # the id that it had before it moved
+    gesture: float = 1.0  # how much the body moves
 
 
 @dataclass(frozen=True, slots=True)

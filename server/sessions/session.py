@@ -233,7 +233,7 @@ class Session:
         self._performed.interrupt(media_time)
         if not self.options.listen:
             self.receiver.interrupt(media_time)
-        self._order(lambda runner: runner.interrupt())
+        self.order(lambda runner: runner.interrupt())
         self._utterances.interrupt(media_time)
         self.announce(done, media_time=media_time)
 
@@ -249,9 +249,9 @@ class Session:
 
     def speak_as(self, style: str) -> None:
         """The style of an utterance, or the session's own."""
-        self._order(lambda runner: runner.set_prompt(style or self.prompt))
+        self.order(lambda runner: runner.set_prompt(style or self.prompt))
 
-    def _order(self, order: Callable[[StreamRunner], None]) -> None:
+    def order(self, order: Callable[[StreamRunner], None]) -> None:
         if self._runner is not None:
             order(self._runner)
             self._engine.wake()

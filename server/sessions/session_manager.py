@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pipeline.consent import ConsentGrant
-from pipeline.interface import AvatarModel, AvatarStream
+from pipeline.interface import AvatarModel, AvatarStream, DirectedStream
 from server.avatars.catalog import Avatars
 from server.avatars.pipeline_errors import translated
 from server.background.tasks import Tasks
 from server.consent.monitor import ConsentMonitor
-from server.errors import CannotMeasure, Draining, Unavailable, UnknownSession
+from server.errors import CannotMeasure, Draining, NotDirected, Unavailable, UnknownSession
 from server.media import frame_marker
 from server.media.encoders import h264_encoder
 from server.media.timing import StreamTiming
@@ -254,7 +254,12 @@ class SessionManager:
 
         def opened() -> AvatarStream:
             with translated():
-                return self._model.open(avatar, grant, prompt=options.prompt, seed=options.seed)
+                stream = self._model.open(avatar, grant, prompt=options.prompt, seed=options.seed)
+            if options.gesture != 1.0:
+                if not isinstance(stream, DirectedStream):
+                    raise NotDirected("'gesture' is for mini: this model makes whole pictures.")
+                stream.set_gesture(options.gesture)
+            return stream
 
         width, height = avatar.size
         shown = (2 * width, height) if background and background.transparent else avatar.size

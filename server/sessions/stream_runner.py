@@ -6,6 +6,7 @@ integers with one writer.
 
 The queue is bounded. It holds ``WAITING_S`` of audio; beyond that the oldest audio is dropped and
 its time passes. An interrupt replaces all audio before it, a prompt replaces the prompt before it.
+Of what the body is told meanwhile, the newest ``CUES`` orders are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.interface import AvatarFrame, AvatarStream, Speech
+from pipeline.interface import AvatarFrame, AvatarStream, Cue, DirectedStream, Speech, order_body
 from pipeline.media.background import beside
 from server.media import frame_marker
 from server.media.clock import RATE
@@ -28,6 +29,7 @@ from server.media.timing import StreamTiming
 from server.sessions.step_cost import StepCost
 
 WAITING_S = 20  # of audio; a stream takes 30 s, and has some of its own
+CUES = 64
 PIECE = RATE  # samples that pass unheard at a time
 
 
@@ -66,6 +68,7 @@ class StreamRunner:
         self._inbox: deque[Speech | Passed] = deque()
         self._waiting = 0  # samples of audio in it
         self._prompt: str | None = None
+        self._told: deque[float | Cue] = deque(maxlen=CUES)  # of the body
         self._urgent = False  # an interrupt or a prompt waits
         self._interrupts = 0  # so far; what was begun before the newest one is not shown
         self._begun = 0  # the newest interrupt that the stream knows of
@@ -91,6 +94,11 @@ class StreamRunner:
         """The style from the next step on. Called in the loop."""
         with self._lock:
             self._prompt, self._urgent = prompt, True
+
+    def direct(self, order: float | Cue) -> None:
+        """How much the body moves, or a cue, from the next step on. Called in the loop."""
+        with self._lock:
+            self._told.append(order)
 
     @property
     def due(self) -> bool:
@@ -140,8 +148,12 @@ class StreamRunner:
             taken, self._inbox, self._waiting = self._inbox, deque(), 0
             prompt, self._prompt, self._urgent = self._prompt, None, False
             self._begun = self._interrupts
+            told, self._told = self._told, deque(maxlen=CUES)
         if prompt is not None:
             self.stream.set_prompt(prompt)
+        if isinstance(self.stream, DirectedStream):
+            for order in told:
+                order_body(self.stream, order)
         return taken
 
     def _pass(self, passed: Passed) -> None:

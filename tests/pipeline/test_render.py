@@ -24,6 +24,7 @@ from pipeline.avatars import BundledAvatar, write_consent
 from pipeline.consent import Kind, Registry, Scope
 from pipeline.consent.image_fingerprint import PLAIN
 from pipeline.consent.registry import new_record
+from pipeline.interface import Cue, Direction
 from pipeline.media.video_file import VideoWriter
 from pipeline.render import main
 from tests.fakes import FACE, FakePipeline
@@ -182,6 +183,34 @@ def test_two_speakers_have_a_channel_each(studio: Studio, monkeypatch: pytest.Mo
     assert studio.run(audio=studio.folder / "both.wav", speakers="0:0:0.4:1,0.5:0:1:1") == 0
     assert np.concatenate(heard).shape == (16_000, 2)
     assert np.allclose(np.concatenate(heard).mean(0), [8000 / 32768, -4000 / 32768], atol=1e-3)
+
+
+def test_gesture_and_cues_are_the_models_to_perform(studio: Studio) -> None:
+    assert studio.run("--cue", "nod@0.5", "--cue", "warm@1", gesture="0.5") == 0
+    cues = (Cue("nod", "", 8_000), Cue("", "warm", 16_000))
+    assert studio.pipeline.direction == Direction(0.5, cues)
+
+
+def test_a_model_that_draws_whole_pictures_takes_no_gesture(studio: Studio) -> None:
+    del studio.pipeline.direction
+    assert "--gesture and --cue are for mini" in studio.refused(gesture="0.5")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"gesture": "1.6"}, "0..1.5"),
+        ({"gesture": "nan"}, "0..1.5"),
+        ({"cue": "bow@1"}, "open_palms"),
+        ({"cue": "nod"}, "NAME@SECONDS"),
+        ({"cue": "nod@inf"}, "NAME@SECONDS"),
+        ({"cue": "nod@-1"}, "NAME@SECONDS"),
+    ],
+)
+def test_gestures_that_cannot_be_performed_are_refused(
+    studio: Studio, options: dict[str, str], told: str
+) -> None:
+    assert told in studio.refused(**options)
 
 
 def test_two_speakers_in_one_channel_are_refused(studio: Studio) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.models.mini.rig.limits import ARM_HIGH, ARM_LOW
 from pipeline.models.mini.rig.state import ARM, SLICES
 from training.director.gestures import READY
 from training.director.motion import FPS, bumps, moves, wander
@@ -37,9 +38,6 @@ _LOW_M: Final = -0.34  # of a palm under the shoulders
 _S_PER_RAD: Final = 0.2  # a joint is no faster
 _BACKSWING: Final = 1.6  # of the way from a stroke to its preparation
 _KEEP_UP_S: Final = 3.2  # arms that will be needed again within this time do not go home
-
-ARM_LOW: Final = np.array([-0.5, -0.05, -0.4, 0.0, -1.4, -0.9, -0.35] + [0.0] * 6 + [-1.0])
-ARM_HIGH: Final = np.array([1.2, 0.75, 1.15, 2.35, 1.4, 0.9, 0.35] + [1.0] * 6 + [1.0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.models.mini.rig.limits import ARM_HIGH, ARM_LOW
 from pipeline.models.mini.rig.state import INDEX, MOUTH, NAMES, SLICES, STATE_DIM, UPPER_FACE
 from training.director import gaze
-from training.director.arms import ARM_HIGH, ARM_LOW, move_arm, shrugs
+from training.director.arms import move_arm, shrugs
 from training.director.brows import move_brows
 from training.director.head import move_head
 from training.director.lips import add_lip_life, smile_track

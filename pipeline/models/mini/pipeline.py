@@ -21,11 +21,12 @@ from pipeline import interface
 from pipeline.avatars import find_avatar
 from pipeline.consent import ConsentGrant
 from pipeline.errors import LandmarksInvalid, LandmarksMissing, PersonNotFound
-from pipeline.interface import AvatarFrame, Landmarks, admit, native
+from pipeline.interface import AvatarFrame, Direction, Landmarks, admit, native
 from pipeline.media.image_file import Picture, hash_picture
 from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label
 from pipeline.models.mini.avatar import Avatar
+from pipeline.models.mini.body_direction import BodyDirection
 from pipeline.models.mini.config import FRAME_RATE, SAMPLES_PER_FRAME, ModelConfig, load_config
 from pipeline.models.mini.denoiser import Denoiser
 from pipeline.models.mini.engine import AvatarEngine
@@ -55,6 +56,7 @@ class AvatarPipeline:
     def __init__(self, config: ModelConfig, model: Generator, device: str, reason: str) -> None:
         self.config, self.model = config, model
         self.label = Label()  # burnt into every frame; another one, or none, is the operator's
+        self.direction = Direction()  # of renders
         self.device, self.reason = device, reason
         self.networks = accelerate(model, config)
         with torch.inference_mode():
@@ -160,7 +162,8 @@ class AvatarPipeline:
         made = states(
             self.networks, self._denoiser, performance, speech, schedule, check=grant.check
         )
-        return _painted(enrolled, made, self.label)
+        body = BodyDirection(enrolled.anchor.fit.state, self.direction)
+        return _painted(enrolled, (body(s, k) for k, s in enumerate(made)), self.label)
 
     def _performance(
         self, avatar: Avatar, prompt: str, seed: int, schedule: str

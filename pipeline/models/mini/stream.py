@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.consent import ConsentGrant
-from pipeline.interface import AvatarFrame
+from pipeline.interface import AvatarFrame, Cue
 from pipeline.media.label import Label
 from pipeline.models.mini.audio import AudioStream
 from pipeline.models.mini.avatar import Avatar
+from pipeline.models.mini.body_direction import BodyDirection
 from pipeline.models.mini.config import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipeline.models.mini.drift import DriftMonitor
 from pipeline.models.mini.vae import MotionDecoder
@@ -53,6 +54,7 @@ class AvatarStream:
         self._label = label or Label()
         self._audio = AudioStream(model.audio, model.config.audio.mel_bands)
         self._decoder = MotionDecoder(model.vae, model.config.motion.ease)
+        self._body = BodyDirection(avatar.anchor.fit.state)
         self._backlog = SpeechBacklog()
         self._drift = DriftMonitor(painter.paint(avatar.anchor.rest_state))
 
@@ -95,6 +97,14 @@ class AvatarStream:
     def set_prompt(self, prompt: str) -> None:
         """Change the style from the next chunk on."""
         self.performance.prompt = self._model.text([prompt])[0].detach()
+
+    def set_gesture(self, scale: float) -> None:
+        """How much the body moves from the next step on, 0..1.5."""
+        self._body.scale = scale
+
+    def cue(self, cue: Cue) -> None:
+        """Perform a gesture or an emotion."""
+        self._body.cue(cue, self.media_time)
 
     # -- frames out --------------------------------------------------------------------------
 
@@ -157,7 +167,8 @@ class AvatarStream:
 
     def _paint(self, states: NDArray[np.float32], first: int) -> Iterator[AvatarFrame]:
         for index, state in enumerate(states, first):
-            image, matte = self._painter.marked(state, self._label, self.avatar.transparent)
+            seen = self._body(state, index)
+            image, matte = self._painter.marked(seen, self._label, self.avatar.transparent)
             if index % FRAME_RATE == 0:
                 self._drift.see(image)
             yield AvatarFrame(image, index, index * SAMPLES_PER_FRAME, matte)

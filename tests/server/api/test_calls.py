@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from pipeline.interface import Cue
 from server.media import frame_marker
 from server.media.playout import RATIO_48K_16K
 from server.sessions.state import State
@@ -151,6 +152,18 @@ async def test_mute_is_heard_as_silence(served: Served) -> None:
         count = len(caller.sounds)
         await caller.until(lambda: len(caller.sounds) >= count + 40)
         assert max(int(np.abs(f.to_ndarray()).max()) for _, f in caller.sounds[-10:]) < 200
+
+
+async def test_a_gesture_scale_and_cues_reach_the_stream(served: Served) -> None:
+    async with calling(served.http, gesture="0.5") as caller:
+        stream = served.pipeline.streams[-1]
+        assert stream.gestures == [0.5]
+        await caller.event("ready")
+        caller.send(type="gesture", scale=1.25)
+        caller.send(type="cue", gesture="nod", emotion="warm", at=96_000)
+        await caller.until(lambda: stream.cues)
+        assert stream.gestures == [0.5, 1.25]
+        assert stream.cues == [Cue("nod", "warm", 96_000)]
 
 
 async def test_a_prompt_reaches_the_stream(served: Served) -> None:

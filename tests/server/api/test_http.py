@@ -249,7 +249,7 @@ async def test_every_body_query_and_problem_is_described(served: Served) -> None
     call = {each["name"]: each for each in paths["/v1/calls"]["post"]["parameters"]}
     assert set(call) == {
         "avatar", "prompt", "seed", "measure", "listen", "answers", "size", "background",
-        "resume",
+        "resume", "gesture",
     }  # fmt: skip
     assert call["avatar"]["required"]
     assert schemas["NewSession"]["properties"]["seed"]["maximum"] == 2**31 - 1

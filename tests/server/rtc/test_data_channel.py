@@ -4,8 +4,19 @@ import json
 
 import pytest
 
+from pipeline.interface import Cue
 from server.rtc import data_channel
-from server.rtc.data_channel import Interrupt, Mute, Pause, Ping, Prompt, Refused, Resume, Say
+from server.rtc.data_channel import (
+    Gesture,
+    Interrupt,
+    Mute,
+    Pause,
+    Ping,
+    Prompt,
+    Refused,
+    Resume,
+    Say,
+)
 
 
 def test_every_documented_message_is_understood() -> None:
@@ -15,6 +26,10 @@ def test_every_documented_message_is_understood() -> None:
     assert data_channel.parse('{"type": "resume"}') == Resume()
     assert data_channel.parse('{"type": "say", "text": "Hi", "id": "a"}') == Say("Hi", "a")
     assert data_channel.parse('{"type": "prompt", "text": "warm"}') == Prompt("warm")
+    assert data_channel.parse('{"type": "gesture", "scale": 0.5}') == Gesture(0.5)
+    nod = '{"type": "cue", "gesture": "nod", "emotion": "warm", "at": 96000}'
+    assert data_channel.parse(nod) == Cue("nod", "warm", 96_000)
+    assert data_channel.parse('{"type": "cue", "emotion": "serious"}') == Cue("", "serious", 0)
     assert data_channel.parse('{"type": "mute", "muted": true}') == Mute(True)
     assert data_channel.parse('{"type": "ping", "id": 17}') == Ping(17)
     assert data_channel.parse(b'{"type": "ping", "unknown": 1}') == Ping(None)
@@ -38,6 +53,16 @@ def test_every_documented_message_is_understood() -> None:
         ('{"type": "prompt", "text": 5}', "bad_message"),
         (json.dumps({"type": "prompt", "text": "x" * 501}), "bad_message"),
         ('{"type": "mute", "muted": "yes"}', "bad_message"),
+        ('{"type": "gesture"}', "bad_message"),
+        ('{"type": "gesture", "scale": true}', "bad_message"),
+        ('{"type": "gesture", "scale": 1.6}', "bad_message"),
+        ('{"type": "gesture", "scale": 1e999}', "bad_message"),
+        ('{"type": "cue"}', "bad_message"),
+        ('{"type": "cue", "gesture": "bow"}', "bad_message"),
+        ('{"type": "cue", "gesture": 5}', "bad_message"),
+        ('{"type": "cue", "gesture": "nod", "at": -1}', "bad_message"),
+        ('{"type": "cue", "gesture": "nod", "at": 1.5}', "bad_message"),
+        (json.dumps({"type": "cue", "gesture": "nod", "at": 2**60}), "bad_message"),
         ('{"type": "ping", "id": {"deep": 1}}', "bad_message"),
         (json.dumps({"type": "ping", "id": "x" * 65}), "bad_message"),
         (r'{"type": "ping", "id": "\ud800"}', "bad_message"),

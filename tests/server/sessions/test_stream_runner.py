@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.interface import AvatarFrame
+from pipeline.interface import AvatarFrame, Cue
 from server.media.playout import FinishedFrame
-from server.sessions.stream_runner import PIECE, WAITING_S, StreamRunner
+from server.sessions.stream_runner import CUES, PIECE, WAITING_S, StreamRunner
 from tests.fakes_server import RATE, Behaviour, FakeStream
 
 STEP = 2 * 640
@@ -105,6 +105,18 @@ def test_the_newest_prompt_is_the_one_that_counts(bench: Bench) -> None:
     assert bench.runner.due
     bench.step()
     assert bench.stream.done == ["prompt 999"] and not bench.runner.due
+
+
+def test_gesture_scales_and_cues_come_in_their_order_and_wait_in_a_bound(bench: Bench) -> None:
+    for number in range(1000):
+        bench.runner.direct(Cue("nod", at=number))
+    bench.runner.direct(0.1)
+    bench.runner.direct(0.5)
+    bench.step()
+    assert bench.stream.gestures == [0.1, 0.5]
+    assert [cue.at for cue in bench.stream.cues] == list(range(1000 - CUES + 2, 1000))
+    bench.step()
+    assert len(bench.stream.cues) == CUES - 2, "each is performed once"
 
 
 def test_interrupts_do_not_pile_up(bench: Bench) -> None:

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.models.mini.rig.body import Body
+from pipeline.models.mini.rig.limits import ARM_HIGH
 from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import ARM, INDEX, SLICES, STATE_DIM
-from training.director.arms import ARM_HIGH
 from training.director.director import LIMITS, MAX_STEP, Performer, direct
 from training.director.gaze import contact_share, plan, room_track
 from training.director.gestures import GESTURES
