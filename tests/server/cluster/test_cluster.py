@@ -119,7 +119,7 @@ async def test_a_drained_worker_ends_with_no_call_dropped(cluster_settings: Sett
 async def test_of_two_fronts_one_gets_the_last_slot(cluster_settings: Settings) -> None:
     order, settings = (
         Order(Options("mira"), LOCAL),
-        replace(cluster_settings, waiting_per_client=99),
+        replace(cluster_settings, waiting_per_client=99, grace_s=60.0),
     )
     async with fronting(settings, SLOTS) as one, fronting(settings) as other:
         both = [one.front, other.front]
