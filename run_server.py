@@ -41,8 +41,8 @@ def _run(chosen: settings.Settings) -> int:
 
 
 async def _serve(chosen: settings.Settings) -> None:
+    from server.api.serve import serve
     from server.bootstrap import open_front, open_server
-    from server.serve import serve
 
     async def opening(chosen: settings.Settings) -> Backend:
         if chosen.cluster:

@@ -17,9 +17,9 @@ from PIL import Image
 from pipeline.avatars import catalogue, find_avatar
 from pipeline.interface import AvatarFrame
 from server import settings
+from server.api.serve import serve
 from server.avatars.catalog import Avatars, Card
 from server.observability import logs
-from server.serve import serve
 from server.sessions.session_manager import SessionManager
 
 FRAME: Final = 640

@@ -10,10 +10,10 @@ import asyncio
 import os
 
 from server import settings
+from server.api.serve import serve
 from server.avatars.catalog import Avatars
 from server.bootstrap import answers
 from server.observability import logs
-from server.serve import serve
 from server.sessions.session_manager import SessionManager
 from tests.fakes_own import FakeOwn
 from tests.fakes_server import Behaviour, FakePipeline, FakeSource

@@ -27,11 +27,11 @@ from pipeline.avatar_catalog import AvatarCatalog
 from pipeline.consent import ConsentGate, Registry, RegistryOverrides, database
 from pipeline.media.image_file import Bounds
 from server.api.app import build
+from server.api.serve import HTTP
 from server.avatars.catalog import Avatars
 from server.avatars.sources import AvatarSources, Bundled
 from server.consent import monitor
 from server.consent.monitor import ConsentMonitor
-from server.serve import HTTP
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_server import FakeAvatar, FakePipeline

@@ -26,7 +26,7 @@ NAMESPACE: Final = "continuum"
 AUTO: Final = "auto"
 CORES: Final = 2  # of a worker, unless the settings say otherwise
 AT_ONCE: Final = 1000  # requests that one worker answers at a time
-SWITCH_S: Final = 0.001  # as in ``server.serve``
+SWITCH_S: Final = 0.001  # as in ``server.api.serve``
 
 
 class WorkerActor:

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from server.api.links import relative
-from server.serve import _url
+from server.api.serve import _url
 from server.settings import Settings, SettingsError
 from tests.fakes_server import FakePipeline, FakeSource
 from tests.server.conftest import Served, serving

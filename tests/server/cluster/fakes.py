@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from aiohttp.test_utils import TestClient, TestServer
 
 from server.api.app import build
+from server.api.serve import HTTP
 from server.avatars.catalog import Avatars
 from server.cluster.fleet import Fleet
 from server.cluster.front import Front
-from server.serve import HTTP
 from server.sessions.session_manager import SessionManager
 from server.settings import Settings
 from tests.fakes_own import FakeOwn

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_one_machine_does_not_import_ray() -> None:
-    modules = "run_server, server.serve, server.bootstrap, server.cluster.front"
+    modules = "run_server, server.api.serve, server.bootstrap, server.cluster.front"
     code = f"import sys, {modules}; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
