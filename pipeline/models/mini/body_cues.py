@@ -126,7 +126,8 @@ def _open_palms() -> Curve:
 
 
 def _count() -> Curve:
-    up = {"flex": 0.56, "abduct": 0.20, "twist": 0.26, "elbow": 2.1, "forearm": 0.75}
+    up = {"flex": 0.5, "abduct": 0.26, "twist": -0.1, "elbow": 2.1, "forearm": 0.9,
+          "wrist_flex": -0.4}  # fmt: skip
     one = {**up, **_FIST, "index_curl": 0.0}
     two = {**one, "middle_curl": 0.03, "spread": 0.4}
     three = {**two, "ring_curl": 0.06, "spread": 0.5}
@@ -142,7 +143,8 @@ def _count() -> Curve:
 
 
 def _wave() -> Curve:
-    up = {"flex": 0.50, "abduct": 0.50, "twist": -0.10, "elbow": 2.2, "forearm": 0.9, **_OPEN}
+    up = {"flex": 0.50, "abduct": 0.50, "twist": -0.10, "elbow": 2.2, "forearm": 0.9,
+          "wrist_flex": -0.45, **_OPEN}  # fmt: skip
     tilts = (-0.30, 0.30, -0.28, 0.28, -0.20)
     keys: list[Key] = [(-0.7, _arm("right", **up))]
     for i, tilt in enumerate(tilts):
