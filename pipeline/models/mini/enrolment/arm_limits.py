@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -41,6 +42,9 @@ _STRETCH: Final = (
 )
 _SHRUNK: Final = 0.6  # ... and the least, of the same
 _PIECE: Final = 0.94  # of the arm's area that must hang together
+_NOTCH: Final = 0.25  # of half a hand: half the width of gaps between pieces of an arm, which ...
+_TORN: Final = 0.04  # ... may grow by so much of the area of a circle as wide as half a hand, ...
+_DEEPER: Final = 2.0  # ... or, where a bend is seen in the picture, to so much of what it is there
 _BARE: Final = 1.25  # of the hand's and forearm's area that may be laid bare
 _SLIPS: Final = 3  # pixels of every second row that a cut may slip along the frame's border
 _BRIDGE: Final = 0.85  # of the line from elbow to wrist that is arm ...
@@ -94,6 +98,7 @@ class _Sweep:
         self._within_at_rest = self._within(arm.bones.outline)
         self._largest_at_rest = _largest(self._rest)
         self._bridged_at_rest = self._bridged(self._rest, _STILL)
+        self._notches_at_rest = self._notches(self._rest)
 
     def reach(self) -> tuple[F32, Counter[str]]:
         """Px in every direction, smoothed, and what stopped the arm how often."""
@@ -127,12 +132,23 @@ class _Sweep:
             return "the arm would come apart"
         if self._bridged(now, shift) < min(self._bridged_at_rest, _BRIDGE):
             return "the arm would come apart"
+        if self._notches(now) > _DEEPER * self._notches_at_rest + _TORN:
+            return "the arm would come apart"
         if (_border(self._rest) & ~_border(now)).sum() > _SLIPS:
             return "the picture cuts the arm off at its border"
         bare = (self._own & ~now).sum()
         if bare > _BARE * self._own.sum():
             return "too much that the picture hides would be seen"
         return None
+
+    def _notches(self, drawn: NDArray[np.bool_]) -> float:
+        """Narrow gaps in what is drawn, as a sleeve that tears has, of a circle of half a hand."""
+        half = self._arm.bones.hand / 2  # px of every second row
+        reach = max(2, round(_NOTCH * half))
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (4 * reach + 1,) * 2)
+        mask = np.pad(drawn.astype(np.uint8), 4 * reach)
+        closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel)
+        return float((closed > mask).sum()) / (math.pi * half * half)
 
     def _bridged(self, drawn: NDArray[np.bool_], shift: F32) -> float:
         """How much of the line from elbow to wrist is drawn as arm, 0..1."""

@@ -38,6 +38,7 @@ Mask = NDArray[np.bool_]
 
 _INNER: Final = 0.004  # of the longer side: the soft border's width inside the outline ...
 _OUTER: Final = 0.004  # ... and outside of it ...
+_ELBOW: Final = 1.1  # of an arm's girth around its forearm's bone: no background
 _HAIR: Final = 0.010  # ... and around the head
 
 
@@ -64,7 +65,7 @@ def take_apart(picture: U8, points: PersonPoints) -> PersonParts:
     cuts = small.cuts(picture, matte)
     colours = masks.byte(pure_colours.pure_colours(masks.unit(picture), matte))
     with ThreadPoolExecutor(2, "parts") as pool:  # their kernels hold no lock
-        plate = pool.submit(_plate, picture, matte)
+        plate = pool.submit(_plate, picture, matte, cuts)
         drawn = [pool.submit(arm_layers.arm_layer, picture, colours, matte, cut) for cut in cuts]
         body = _body(colours, matte, cuts, small)
     arms = {arm.side: arm for arm in (each.result() for each in drawn)}
@@ -146,8 +147,13 @@ def _border(shape: tuple[int, ...], body: F32) -> F32:
     return np.asarray((_OUTER + (_HAIR - _OUTER) * near) * side * np.ones(shape), np.float32)
 
 
-def _plate(picture: U8, matte: F32) -> U8:
+def _plate(picture: U8, matte: F32, cuts: list[ArmCut]) -> U8:
+    """The background; where elbows are it is filled in however little of them was found."""
     gone = masks.grown(matte > 0.005, 2 * MIXED * max(matte.shape))
+    for cut in cuts:
+        gone |= arm_regions.along(matte.shape, cut.bones.elbow, cut.bones.wrist)[1] < (
+            _ELBOW * cut.bones.girth
+        )
     if gone.all():
         return picture.copy()
     return completion.complete(picture, gone, ~gone)

@@ -11,12 +11,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.landmarkers import Side
+from pipeline.models.mini.enrolment import arm_limits
 from pipeline.models.mini.enrolment.arm_limits import limited
 from pipeline.models.mini.enrolment.identity_anchor import IdentityAnchor, build_anchor
 from pipeline.models.mini.enrolment.person_parts import ArmLayer, Layer, PersonParts
 from pipeline.models.mini.painter import FrameRenderer
 from pipeline.models.mini.renderer.limb_warp import Limb
-from pipeline.models.mini.rig.arm_motion import CALM, DIRECTIONS, Gesture, together
+from pipeline.models.mini.rig.arm_motion import (
+    CALM,
+    DIRECTIONS,
+    FOREARM,
+    TORSO,
+    Gesture,
+    together,
+)
 from pipeline.models.mini.rig.fit import Fit
 from pipeline.models.mini.rig.person import Person
 from pipeline.models.mini.rig.state import INDEX, SLICES
@@ -215,6 +223,31 @@ def test_an_arm_that_the_frame_cuts_off_never_shows_its_cut() -> None:
     found = limited((replace(left, limbs=limbs),), nowhere, SIZE, cut)
     up = 3 * DIRECTIONS // 4
     assert found.arms[0].reach[up] < 0.04 * SIZE < left.reach[up]
+
+
+def test_a_sleeve_that_would_tear_holds_its_arm_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its pieces hang together elsewhere."""
+    monkeypatch.setattr(arm_limits, "_PIECE", 0.0)
+    monkeypatch.setattr(arm_limits, "_BRIDGE", 0.0)
+    _, anchor = composed()
+    left, column = anchor.arms[0], 128
+    upper, lower = left.limbs
+    halves = (kept(upper, np.s_[:column], TORSO), kept(upper, np.s_[column:], FOREARM))
+    nowhere = np.full((1, 2), -99, np.float32)
+    torn = limited((replace(left, limbs=(*halves, lower)),), nowhere, SIZE, SIZE).arms[0]
+    assert torn.reach[0] < 0.5 * left.reach[0], "outwards, where the halves part"
+
+
+def kept(limb: Limb, columns: slice, bone: int) -> Limb:
+    """Some of the frame's columns of a layer, all on one bone."""
+    texture, sheet = limb.sheet.texture.copy(), limb.sheet
+    at = np.arange(texture.shape[1]) / sheet.texels + sheet.corner[0]
+    own = np.zeros(SIZE, bool)
+    own[columns] = True
+    texture[:, ~own[np.clip(at.astype(int), 0, SIZE - 1)]] = 0
+    weights = np.zeros_like(limb.weights)
+    weights[:, bone] = 1
+    return Limb(replace(sheet, texture=texture), weights)
 
 
 def ended(limb: Limb, row: int) -> Limb:

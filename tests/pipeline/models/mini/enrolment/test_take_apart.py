@@ -109,6 +109,16 @@ def test_a_trunk_that_an_arm_cuts_in_two_stays_the_trunk(figure: Figure) -> None
     assert (found[235:, 130:190] == arm_regions.TRUNK).all()
 
 
+def test_an_elbow_that_was_not_found_is_not_left_on_the_wall(figure: Figure) -> None:
+    rows, columns = np.indices((SIDE, SIDE))
+    elbow = np.hypot(columns - 224, rows - 212) < 16
+    missed = replace(figure.points, mask=np.where(elbow, 0, figure.points.mask))
+    plate = take_apart(figure.picture, missed).plate.astype(float)
+    near = elbow & (figure.person > 0.9)
+    walls = np.min([np.linalg.norm(plate[near] - colour, axis=1) for colour in WALL], axis=0)
+    assert (walls > 60).mean() < 0.02
+
+
 def test_a_person_who_fills_the_picture_leaves_it_as_its_own_plate(figure: Figure) -> None:
     everywhere = replace(figure.points, mask=np.ones((SIDE, SIDE), np.float32), hands={})
     parts = take_apart(figure.picture, everywhere)
