@@ -86,7 +86,7 @@ _STRICT: Final = Demand(frozenset(CHECKS), evidence=True)
 
 def _default() -> dict[Scope, Demand]:
     """The operator's word is enough to perform; to publish, evidence must have been checked."""
-    return {Scope.LIVE: Demand(), Scope.RECORDING: Demand(), Scope.PUBLICATION: _STRICT}
+    return {scope: _STRICT if scope is Scope.PUBLICATION else Demand() for scope in Scope}
 
 
 @dataclass(frozen=True, slots=True)

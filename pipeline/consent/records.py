@@ -39,6 +39,7 @@ class Scope(StrEnum):
     LIVE = "live"
     RECORDING = "recording"
     PUBLICATION = "publication"
+    DUBBING = "dubbing"  # other words in footage of the person
 
 
 class Outcome(StrEnum):

@@ -28,6 +28,11 @@ from pipeline.errors import OutputUnwritable, SealUnusable
 from pipeline.media.containers import MP4, Container, container_of
 
 SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+EDITED_TYPE: Final = (
+    "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+)
+_MADE: Final = "A person's face and motion, generated from speech."
+_DUBBED: Final = "A person's mouth in existing footage, redrawn for other speech."
 ASSERTION: Final = "continuum.generation"
 SELF_MADE: Final = "Continuum self-made certificate (vouches for nobody)"
 _DAYS: Final = 30
@@ -45,6 +50,7 @@ class Origin:
     avatar: str
     consent_sha256: str
     mark: str  # the visible label, or the declaration that removed it
+    source_sha256: str = ""  # of the video that was dubbed, where there was one
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +143,11 @@ def _certificate(
 def manifest(origin: Origin, title: str, signer: Signer, mime: str = MP4.mime) -> dict[str, Any]:
     """What is signed, as c2pa's JSON, of a file of MIME type ``mime``."""
     agent = {"name": "Continuum", "version": _version()}
-    created = {
+    action = {
         "action": "c2pa.created",
-        "digitalSourceType": SOURCE_TYPE,
+        "digitalSourceType": EDITED_TYPE if origin.source_sha256 else SOURCE_TYPE,
         "softwareAgent": agent,
-        "description": "A person's face and motion, generated from speech.",
+        "description": _DUBBED if origin.source_sha256 else _MADE,
     }
     said = asdict(origin) | {"certificate": "self-made" if signer.self_made else "operator"}
     return {
@@ -149,7 +155,7 @@ def manifest(origin: Origin, title: str, signer: Signer, mime: str = MP4.mime) -
         "title": title,
         "format": mime,
         "assertions": [
-            {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+            {"label": "c2pa.actions.v2", "data": {"actions": [action]}},
             {"label": ASSERTION, "data": said},
         ],
     }

@@ -61,8 +61,8 @@ class AvatarPipeline:
         self.networks = accelerate(model, config)
         with torch.inference_mode():
             self._null_prompt = model.text([""])[0]
-        self._denoiser = Denoiser(GuidedVelocity(self.networks.dit, config, self._null_prompt))
-        self.engine = AvatarEngine(config, self._denoiser)
+        self.denoiser = Denoiser(GuidedVelocity(self.networks.dit, config, self._null_prompt))
+        self.engine = AvatarEngine(config, self.denoiser)
 
     @classmethod
     def load(cls, name: str = "mini", weights: Path | None = None) -> AvatarPipeline:
@@ -160,7 +160,7 @@ class AvatarPipeline:
         enrolled = native(avatar, Avatar)
         performance = self._performance(enrolled, prompt, seed, schedule)
         made = states(
-            self.networks, self._denoiser, performance, speech, schedule, check=grant.check
+            self.networks, self.denoiser, performance, speech, schedule, check=grant.check
         )
         body = BodyDirection(enrolled.anchor.fit.state, self.direction)
         return _painted(enrolled, (body(s, k) for k, s in enumerate(made)), self.label)
