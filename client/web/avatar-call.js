@@ -91,6 +91,7 @@ export class AvatarCall extends AvatarElement {
     else if (name === "muted") this.setMuted(this.#muted);
     else {
       if (name === "token" || name === "server") this.#cards = null;
+      if (name === "mode" && !this.live) this.peer = null; // what has ended was something else
       this.#introduce();
     }
   }

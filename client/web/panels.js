@@ -8,6 +8,11 @@ const TEACH = `Nothing answers here yet. Start the server with a language model:
   <code>make serve ARGS="--chat-url http://localhost:11434/v1 --chat-model qwen3"</code>
   Its key, if it needs one, goes into <code>CONTINUUM_CHAT_KEY</code>.`;
 const SPEAK = "Press Call and speak. It stops when you interrupt.";
+const WHAT = {
+  text: "Type a sentence. The avatar says it.",
+  answers: "Ask something. The avatar answers.",
+  mirror: "Speak. The avatar says what you say.",
+};
 const $ = (id) => document.getElementById(id);
 
 /** @param {HTMLElement} call the <avatar-call> @param {string} first a mode @param {() => void} changed */
@@ -19,6 +24,7 @@ export function panels(call, first, changed) {
       tabs[i].tabIndex = each === mode ? 0 : -1;
       $(each).hidden = each !== mode;
     });
+    $("what").textContent = WHAT[mode];
     if (call.getAttribute("mode") === mode) return;
     await call.stop?.(); // it may not be defined yet
     call.setAttribute("mode", mode);

@@ -32,6 +32,7 @@ from server.errors import (
     UnknownAvatar,
     UnsupportedMediaType,
 )
+from server.sessions.session_manager import SessionManager
 
 MAX_FIELD: Final = 256 * 1024
 MAX_TEXT: Final = 200
@@ -125,7 +126,8 @@ async def preview(request: web.Request) -> web.Response:
 async def add(request: web.Request) -> web.Response:
     """Enrol a picture of one's own as an avatar that stays."""
     form = await _form(request)
-    avatars, actor = request.app[MANAGER].avatars, request[CALLER].actor
+    manager, actor = request.app[MANAGER], request[CALLER].actor
+    avatars = manager.avatars
     avatar = await request.app[UPLOADS].run(
         avatars.enrolment.add,
         form.id.strip(),
@@ -137,6 +139,8 @@ async def add(request: web.Request) -> web.Response:
     )
     await avatars.load()
     card = avatars.card(avatar)
+    if isinstance(manager, SessionManager):  # a front has no model; its workers make avatars ready
+        manager.tasks.start(f"prepare {card.id}", lambda: avatars.prepare([card.id]))
     return respond(card.describe(), 201, {"Location": link(request, f"/v1/avatars/{card.id}")})
 
 
