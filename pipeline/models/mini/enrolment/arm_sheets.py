@@ -6,7 +6,7 @@ the trunk; the forearm begins with the upper arm; around the hand's points all i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -41,14 +41,29 @@ _ELBOW: Final = (-0.2, 0.7)  # of half a hand nearer to the forearm: to its moti
 _HAND: Final = (0.3, 0.7)  # of half a hand's length around it: from its motion to the forearm's
 _FINGER: Final = (0.12, 0.4)  # of half a hand's length beside a finger: to the hand's motion
 _ROOT: Final = (0.1, 0.5)  # of a finger's length from its base: from the hand's motion to its own
+_HELD: Final = 0.15  # of the frame's height along its border: from standing still to moving
 _CHAINS: Final = ((2, 4), (5, 8), (9, 12), (13, 16), (17, 20))  # base and tip of each finger
 
 
-def body(seen: PictureView, table: VertexTable, parts: PersonParts) -> Sheet:
-    """The body without its moving arms, as a sheet that follows trunk and head."""
-    texture = seen.cut.taken(parts.body)
+def body(
+    seen: PictureView, table: VertexTable, parts: PersonParts, arms: Sequence[MovingArm] = ()
+) -> Sheet:
+    """The body without these arms, as a sheet that follows trunk and head.
+
+    Where the frame cuts it off it stays, for beyond there is nothing to draw.
+    """
+    apart = {arm.side for arm in arms}
+    texture = seen.cut.taken(parts.body_with(side for side in parts.arms if side not in apart))
     alpha = _alpha(texture)
-    return _sheet(seen, table, texture[..., :3], alpha, warp_layer.CELL)
+    sheet = _sheet(seen, table, texture[..., :3], alpha, warp_layer.CELL)
+    return replace(sheet, grip=sheet.grip * _off_border(sheet.nodes, seen.cut))
+
+
+def _off_border(nodes: F32, cut: PictureCut) -> F32:
+    """0 at the frame's sides and bottom, 1 from ``_HELD`` of its height inwards: (M,)."""
+    x, y = nodes[:, 0], nodes[:, 1]
+    near = np.minimum(np.minimum(x, cut.width - x), cut.height - y)
+    return _smooth(np.asarray(near, np.float32), 0.0, _HELD * cut.height)
 
 
 def bones_of(cut: PictureCut, arm: ArmLayer, metre: float) -> ArmBones:

@@ -9,7 +9,7 @@ picture, x to the right.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +64,19 @@ class PersonParts:
     body: U8  # (H, W, 4) head and trunk
     arms: Mapping[Side, ArmLayer]  # those whose hand is seen
     matte: F32  # (H, W) the whole person, 0..1
+
+    def body_with(self, sides: Iterable[Side]) -> U8:
+        """Head and trunk (H, W, 4) with the arms of these sides, in their own places."""
+        out = self.body.astype(np.float32)
+        for side in sides:
+            for layer in (self.arms[side].upper, self.arms[side].lower):
+                below, above = out[layer.box], layer.pixels.astype(np.float32)
+                share, rest = above[..., 3:] / 255, below[..., 3:] / 255
+                alpha = share + rest * (1 - share)
+                mixed = above[..., :3] * share + below[..., :3] * rest * (1 - share)
+                below[..., :3] = mixed / np.maximum(alpha, 1e-6)
+                below[..., 3:] = 255 * alpha
+        return np.asarray(np.clip(out + 0.5, 0, 255), np.uint8)
 
     def composed(self) -> U8:
         """All layers in their own places: the picture as it was."""

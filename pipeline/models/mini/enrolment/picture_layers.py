@@ -62,7 +62,7 @@ def build_layers(
         return PictureLayers(back, outlined, _sheets(seen, table), (), {}, surface, cover)
     arms = arm_sheets.moving_arms(seen, table, parts)
     limits = arm_limits.limited(arms, _face(seen), seen.cut.width, seen.cut.height)
-    sheets = (arm_sheets.body(seen, table, parts),)
+    sheets = (arm_sheets.body(seen, table, parts, arms),)
     plate = _plate(seen.cut, parts)
     return PictureLayers(plate, True, sheets, limits.arms, limits.still, surface, cover)
 

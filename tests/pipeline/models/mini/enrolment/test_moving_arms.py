@@ -131,6 +131,31 @@ def test_a_moved_arm_stays_whole_and_leaves_no_print() -> None:
     assert np.abs(frame[gone].astype(int) - bare[gone]).max() <= 2, "what was behind it is seen"
 
 
+def test_a_body_that_the_frame_cuts_off_reaches_its_border_however_it_moves() -> None:
+    picture, square = composed()
+    whole = np.full(picture.shape[:2], 255, np.uint8)
+    parts = PersonParts(picture, np.dstack([picture, whole]), {}, whole / np.float32(255))
+    anchor = build_anchor(picture, square.fit, SIZE, SIZE // 2, parts=parts)
+    state, painter = rest(anchor), FrameRenderer(anchor)
+    state[INDEX["spine_roll"]] += 1.0
+    over = [painter.paint(state, plate=grey).astype(int) for grey in (0, 255)]
+    bare = np.abs(over[0] - over[1]).max(-1)
+    assert bare[SIZE // 4 :].max() <= 2, "nothing behind is seen at the sides and the bottom"
+    assert np.abs(over[0] - painter.paint(rest(anchor))).max() > 40, "and yet it moves"
+
+
+def test_arms_that_are_not_in_a_frame_stay_with_the_body() -> None:
+    alpha = np.full((4, 4, 1), 128, np.uint8)
+    red, blue = (np.tile(np.array(c, np.uint8), (4, 4, 1)) for c in ((255, 0, 0), (0, 0, 255)))
+    nothing = Layer(np.zeros((1, 1, 4), np.uint8), (0, 0))
+    arm = replace(arm_layer("left"), upper=Layer(np.dstack([blue, alpha]), (0, 0)), lower=nothing)
+    body = np.dstack([red, alpha])
+    parts = PersonParts(red, body, {"left": arm}, np.ones((4, 4), np.float32))
+    assert (parts.body_with(()) == body).all()
+    merged = parts.body_with(("left",))
+    assert merged[2, 2].tolist() == pytest.approx([85, 0, 170, 192], abs=2)
+
+
 def test_wild_performances_stay_within_what_the_picture_bears() -> None:
     _, anchor = composed()
     painter = FrameRenderer(anchor)
