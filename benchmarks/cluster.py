@@ -243,7 +243,7 @@ async def bars(times: int, parts: Sequence[str]) -> dict[str, Any]:
             elif part == "killed":
                 found[part] = await killed(one, max(1, times // 25), 3)
             else:
-                found[part] = await drained(one, max(1, times // 8), 6)
+                found[part] = await drained(one, max(1, times // 11), 8)
             print(json.dumps({part: found[part]}), flush=True)
     return found
 

@@ -44,6 +44,7 @@ class SimulatedSession:
         self.receiver = self.speech = SimpleNamespace(speaking=False, busy=False)
         self.over, self.began = asyncio.Event(), time.monotonic()
         self.listeners: set[Callable[[str], None]] = set()
+        self.participants: tuple[Any, ...] = ()
         self.size, self.timing = (512, 512), SimpleNamespace(fps=25)
         self.on_joined: Callable[[], None] = lambda: None
         self.on_ended: Callable[[SimulatedSession], None] = lambda session: None

@@ -170,8 +170,16 @@ class Worker:
         token = resume.make(self._seat(session, time.time()), self.secret)
         session.tell(data_channel.build("session_moved", session=session.id, resume=token))
         with suppress(TimeoutError):
-            await asyncio.wait_for(session.over.wait(), MOVE_S)
+            await asyncio.wait_for(_left(session), MOVE_S)
         await session.end("it goes on at another worker")
+
+
+async def _left(session: Session) -> None:
+    """Waits until no peer is connected any more, or the session is over."""
+    while True:
+        await asyncio.sleep(SILENCE_S)
+        if not (session.running and any(peer.connected for peer in session.participants)):
+            return
 
 
 async def _silent(session: Session) -> None:
