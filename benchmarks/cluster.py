@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks import cluster_simulated
 from server.auth.access import LOCAL
 from server.auth.quota import Quota
+from server.cluster import actors
 from server.cluster.fleet import Fleet
 from server.cluster.front import Front
 from server.cluster.local import LocalSignalling
@@ -267,8 +268,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = asyncio.run(
             cluster_simulated.simulate(given.workers, given.seconds, spread, given.plot)
         )
+    print(json.dumps(found) if given.json else json.dumps(found, indent=2), flush=True)
+    actors.leave()
     cluster.shutdown()
-    print(json.dumps(found) if given.json else json.dumps(found, indent=2))
     return 0
 
 

@@ -109,9 +109,12 @@ async def test_a_drained_worker_ends_with_no_call_dropped(cluster_settings: Sett
     async with fronting(cluster_settings, SLOTS + 1) as fronted:
         url = str(fronted.http.make_url("/"))
         async with Client(url, Microphone(np.zeros(48_000, np.int16), repeat=True)) as call:
+            seen = asyncio.Event()
+            call.on_picture = lambda picture: seen.set() if call.moves else None
             await call.start("mira")
             drained = worker_of(call.session.rsplit("/", 1)[-1])
             await asyncio.wait_for(fronted.fleet.drain(drained), 20)
+            await asyncio.wait_for(seen.wait(), 20)
             assert call.moves == 1 and not call.ended.is_set()
             assert worker_of(call.session.rsplit("/", 1)[-1]) != drained
 
