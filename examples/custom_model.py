@@ -36,7 +36,7 @@ from pipeline.media.image_file import Picture, hash_picture
 from pipeline.media.image_sandbox import load_picture
 from pipeline.media.label import Label
 from pipeline.render import main
-from pipeline.speech_backlog import SpeechBacklog
+from pipeline.streaming.speech_backlog import SpeechBacklog
 
 FPS = 25
 FRAME = SAMPLE_RATE // FPS

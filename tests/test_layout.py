@@ -78,7 +78,7 @@ SEAM = (  # what the server may use of the pipeline; docs/architecture.md says w
     "pipeline.consent",
     "pipeline.errors",
     "pipeline.media",
-    "pipeline.inspect",
+    "pipeline.models.inspect",
     "pipeline.onnx_runtime",
     "pipeline.models.mini.enrolment.enrolment",
     "pipeline.models.mini.enrolment.landmarks_file",
@@ -136,7 +136,7 @@ def test_no_file_grows_far_past_what_can_be_read_at_once(package: str) -> None:
     assert long == {}
 
 
-@pytest.mark.parametrize(("package", "most"), [("pipeline", 22), ("server", 17)])
+@pytest.mark.parametrize(("package", "most"), [("pipeline", 20), ("server", 17)])
 def test_the_top_of_a_package_can_be_read_at_a_glance(package: str, most: int) -> None:
     root = ROOT / package
     files = {path.name for path in root.glob("*.py")} - {"__init__.py"}

@@ -25,7 +25,6 @@ from benchmarks.gpu.subjects import (
 )
 from pipeline.acceleration.profile import profile, profiles
 from pipeline.attention import attend
-from pipeline.isolation import Failed
 from pipeline.models.wan.accelerate import accelerate, compile_blocks
 from pipeline.models.wan.generation.batching import decode_together, together
 from pipeline.models.wan.generation.forward import ForwardRequest, answer
@@ -34,6 +33,7 @@ from pipeline.models.wan.network.cuda_graphs import CudaRecorder, Graphs
 from pipeline.models.wan.vae.autoencoder import VaeDecoder, WanVae
 from pipeline.models.wan.vae.norms import channels_last, fuse_norms, kernel_or_torch
 from pipeline.models.wan.vae.tiled_decode import decode_strips
+from pipeline.streaming.isolation import Failed
 
 
 def devices_agree(b: Bench) -> None:

@@ -27,7 +27,7 @@ def inspect(
 
     Exit status 0: complete. 1: incomplete. 2: cannot be read.
     """
-    from pipeline.inspect import main  # imports torch
+    from pipeline.models.inspect import main  # imports torch
 
     flags = ["--sha256"] * sha256 + ["--json"] * as_json
     return main([*flags, "--", str(path)])

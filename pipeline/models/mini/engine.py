@@ -7,12 +7,12 @@ from functools import partial
 
 from pipeline import interface
 from pipeline.interface import AvatarFrame, native
-from pipeline.isolation import attempt, batched, then
 from pipeline.models.mini.chunk_plan import Plan, causal_plan
 from pipeline.models.mini.config import ModelConfig
 from pipeline.models.mini.denoiser import Denoiser
 from pipeline.models.mini.generation_state import GenerationState, NewLatents
 from pipeline.models.mini.stream import AvatarStream
+from pipeline.streaming.isolation import attempt, batched, then
 
 
 class AvatarEngine:

@@ -21,7 +21,7 @@ from pipeline.models.mini.body_direction import BodyDirection
 from pipeline.models.mini.config import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipeline.models.mini.drift import DriftMonitor
 from pipeline.models.mini.vae import MotionDecoder
-from pipeline.speech_backlog import SpeechBacklog
+from pipeline.streaming.speech_backlog import SpeechBacklog
 
 if TYPE_CHECKING:
     from pipeline.models.mini.generation_state import GenerationState, NewLatents

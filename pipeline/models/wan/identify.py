@@ -1,6 +1,6 @@
 """What weights are, from their headers alone: kind, completeness, memory and published checkpoint.
 
-Nothing is loaded; ``pipeline.inspect`` is the command that prints it.
+Nothing is loaded; ``pipeline.models.inspect`` is the command that prints it.
 """
 
 from __future__ import annotations

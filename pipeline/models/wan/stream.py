@@ -17,7 +17,6 @@ from torch import Tensor
 
 from pipeline.errors import BackgroundInvalid
 from pipeline.interface import AvatarFrame
-from pipeline.isolation import attempt, of_all, then
 from pipeline.media.background import Background
 from pipeline.media.label import Label
 from pipeline.models.wan.encoders.speech import SAMPLE_RATE, SpeechWindow
@@ -27,7 +26,8 @@ from pipeline.models.wan.generation.denoise import Prompts
 from pipeline.models.wan.generation.forward import Generation
 from pipeline.models.wan.network.condition import Reference
 from pipeline.models.wan.stage_clock import HostClock, StageClock, Stages
-from pipeline.speech_backlog import SpeechBacklog
+from pipeline.streaming.isolation import attempt, of_all, then
+from pipeline.streaming.speech_backlog import SpeechBacklog
 
 if TYPE_CHECKING:
     from pipeline.consent import ConsentGrant

@@ -7,7 +7,6 @@ from typing import Final
 
 import torch
 
-from pipeline.isolation import Failed
 from pipeline.models.wan.generation.batching import together
 from pipeline.models.wan.generation.chunked import GenerationSetup, GenerationState, NewLatents
 from pipeline.models.wan.generation.denoise import Prompts
@@ -17,6 +16,7 @@ from pipeline.models.wan.generation.recipes import perform
 from pipeline.models.wan.model_cards import Card
 from pipeline.models.wan.network.condition import Reference, latents_of
 from pipeline.models.wan.network.dit import WanDiT
+from pipeline.streaming.isolation import Failed
 
 MOST: Final = 64  # chunks after which every shape must have come
 

@@ -19,7 +19,6 @@ from pipeline.acceleration.memory_trace import FlashShapes, Ledger, int8_shapes
 from pipeline.acceleration.offload import block_bytes
 from pipeline.acceleration.profile import Acceleration
 from pipeline.acceleration.quantize import Int8Linear, Quantization, replace_layers
-from pipeline.isolation import Failed
 from pipeline.models.wan.config import AddedAudio, AttendedAudio, WanConfig
 from pipeline.models.wan.generation.batching import decode_together
 from pipeline.models.wan.model_cards import Card
@@ -28,6 +27,7 @@ from pipeline.models.wan.network.dit import WanDiT, keep_float32
 from pipeline.models.wan.vae.autoencoder import VaeConfig, VaeDecoder, WanVae
 from pipeline.models.wan.vae.norms import channels_last, fuse_norms
 from pipeline.models.wan.vae.tiled_decode import decode_strips
+from pipeline.streaming.isolation import Failed
 
 DEPTH: Final = 3  # blocks that are traced; layout A has no audio before the third
 LIBRARIES: Final = 2**28  # workspaces of cuBLAS and cuDNN: an allowance, not a measurement

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from pipeline.errors import ModelUnknown
 from pipeline.models.wan.encoders.pretrained import UNUSED, pretrained
-from pipeline.speech_backlog import rows_of
+from pipeline.streaming.speech_backlog import rows_of
 from pipeline.weights.files import Source
 from pipeline.weights.loading import differences, expected_shapes
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from pipeline.attention.cache import JointCache
-from pipeline.isolation import Failed, batched
 from pipeline.models.wan.generation.forward import ForwardRequest, Generation, answer, join
 from pipeline.models.wan.network.block import BlockCondition
 from pipeline.models.wan.network.dit import Modulation
 from pipeline.models.wan.network.kv_ring import JointRing
 from pipeline.models.wan.vae.autoencoder import VaeDecoder
+from pipeline.streaming.isolation import Failed, batched
 
 T = TypeVar("T")
 

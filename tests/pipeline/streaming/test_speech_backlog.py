@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.speech_backlog import SpeechBacklog
+from pipeline.streaming.speech_backlog import SpeechBacklog
 
 
 @pytest.mark.parametrize(

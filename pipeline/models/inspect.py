@@ -49,7 +49,7 @@ def text(report: Report) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m pipeline.inspect PATH [--sha256] [--json]``; 0 complete, 1 not, 2 unreadable."""
+    """``continuum model inspect PATH [--sha256] [--json]``; 0 complete, 1 not, 2 unreadable."""
     parser = argparse.ArgumentParser(prog="continuum model inspect", description=__doc__)
     parser.add_argument("path", type=Path, help="a weight file, or a folder of shards")
     parser.add_argument("--sha256", action="store_true", help="also read the files and hash them")

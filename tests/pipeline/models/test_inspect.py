@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.errors import ModelMismatch, ModelUnknown
-from pipeline.inspect import fits, main, text
+from pipeline.models.inspect import fits, main, text
 from pipeline.models.wan.config import AddedAudio, AttendedAudio, WanConfig
 from pipeline.models.wan.identify import inspect
 from pipeline.models.wan.model_cards import all_cards, candidates, card
@@ -127,7 +127,7 @@ def test_the_command_tells_by_its_exit_status(
 
 def test_what_fits_is_told_by_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hollow_file(tmp_path / "model.safetensors", full_size("A-1.3B"))
-    monkeypatch.setattr("pipeline.inspect.free_memory", lambda device: 4 * 2**30)
+    monkeypatch.setattr("pipeline.models.inspect.free_memory", lambda device: 4 * 2**30)
     assert fits(inspect(tmp_path / "model.safetensors")) == {"float32": False, "bfloat16": True}
 
 

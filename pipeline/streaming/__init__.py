@@ -1,0 +1,1 @@
+"""What every live stream has: speech that waits, and errors that stay its own."""
