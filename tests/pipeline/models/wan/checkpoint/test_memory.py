@@ -16,9 +16,9 @@ from pipeline.models.wan.checkpoint.memory import Budget, past_elements
 from pipeline.models.wan.model_cards import card
 from pipeline.models.wan.pipeline import WanPipeline
 from pipeline.weights.files import SafetensorsSource
+from tests.pipeline.models.test_inspect import PUBLISHED, full_size, hollow_file
 from tests.pipeline.models.wan.checkpoint.test_files import save_everything
 from tests.pipeline.models.wan.whole import model
-from tests.pipeline.test_inspect import PUBLISHED, full_size, hollow_file
 
 GIB = 2**30
 

@@ -30,9 +30,9 @@ from pipeline.models.wan.generation.guided_velocity import AccelerationPlan
 from pipeline.models.wan.model_cards import card
 from pipeline.models.wan.vae.autoencoder import published_vae
 from pipeline.models.wan.warmup import _nobody, _until_all_is_seen
+from tests.pipeline.models.test_inspect import PUBLISHED
 from tests.pipeline.models.wan import small
 from tests.pipeline.models.wan.whole import SIZE, model
-from tests.pipeline.test_inspect import PUBLISHED
 
 GIB = 2**30
 MEASURED = {"autoencoder": int(0.24 * GIB), "speech encoder": int(0.38 * GIB),
