@@ -2,6 +2,7 @@
 
 ``python -m training.train --minutes 60`` goes on where the last run stopped, on a GPU if there is
 one, and leaves resumable state in ``--run`` and weights (the running average) in ``--out``.
+``--start FILE --vae-minutes 0 --audio-minutes 0`` tunes the DiT of finished weights.
 
 1. *vae*: body states -> latents -> body states, then the statistics of the latents.
 2. *audio*: the encoder alone learns to tell the latents, how much each part moves, and whether the
@@ -28,7 +29,7 @@ from torch.nn import functional as F
 from pipeline.models.mini.audio import AudioEncoder
 from pipeline.models.mini.config import MODELS, ModelConfig, load_config
 from pipeline.models.mini.dit import Condition
-from pipeline.models.mini.generator import Generator, save_generator
+from pipeline.models.mini.generator import Generator, load_generator, save_generator
 from pipeline.models.mini.rig.fit import REF_DIM
 from pipeline.models.mini.vae import PART_COUNT
 from training.data import DELIVERIES, Batch, Crops, read_corpus
@@ -39,6 +40,7 @@ EARS_WEIGHT = torch.tensor([2.0, 1.0, 1.0, 0.3, 0.3])
 MANNER_WEIGHT = 0.2
 MANNER_AFTER = 8  # latents of a crop before its delivery can be told
 LIVE_LENGTHS = (2, 2, 2, 2, 3, 4)  # latents of a live chunk: what is shown, and tails
+ANYWHERE = 0.3  # of the noise levels; the others are those that the schedule visits
 
 
 class Trainer:
@@ -73,6 +75,13 @@ class Trainer:
         self._saved = (saved["stage"], saved["optimisers"])
 
     _saved: tuple[str, list[dict]] = ("", [])  # type: ignore[type-arg]
+
+    def start_from(self, weights: Path) -> None:
+        """Begin with finished weights, unless this run has a checkpoint of its own."""
+        if self.checkpoint.exists():
+            return
+        self.model = load_generator(self.config, REF_DIM, weights).to(self.device).train()
+        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def begin(self, stage: str, modules: list[nn.Module], rate: float) -> None:
         """Optimise ``modules`` from now on, going on with a saved state of the same stage."""
@@ -213,13 +222,14 @@ def manner_loss(trainer: Trainer, embedded: Tensor, deliveries: Tensor) -> Tenso
 
 
 def flow_loss(trainer: Trainer, batch: Batch, sigma: float = 0.3) -> Tensor:
-    """Velocity error of noisy chunks at random levels, the mouth counting double."""
+    """Velocity error of noisy chunks, the mouth counting double; most of them at the levels that
+    the schedule visits.
+    """
     model, past = trainer.model, trainer.config.chunks.context
     latents, size = batch.latents, len(batch.latents)
     clean, context = latents[:, :, past:], latents[:, :, :past]
     context = context + sigma * torch.rand(size, 1, 1, 1, 1).to(context) * torch.randn_like(context)
-    t = torch.rand(size, device=clean.device)
-    t = torch.where(torch.rand_like(t) < 0.3, torch.ones_like(t), t.clamp(min=0.02))
+    t = noise_levels(trainer.config, size).to(clean)
     known = batch.audio_known & (torch.rand(size, 1, device=clean.device) > 0.05)
     condition = Condition(
         batch.reference, model.text(batch.prompts), context, batch.context_valid, batch.audio, known
@@ -229,6 +239,13 @@ def flow_loss(trainer: Trainer, batch: Batch, sigma: float = 0.3) -> Tensor:
     x = (1 - level) * clean + level * noise
     v = model.dit(x, t[:, None].expand(-1, clean.shape[2]), model.dit.condition(condition))
     return ((v - (noise - clean)).square() * PART_WEIGHT.to(v)).mean()
+
+
+def noise_levels(config: ModelConfig, size: int) -> Tensor:
+    """Noise levels to train at, (size,): the schedule's own, and now and then any other."""
+    visited = torch.tensor(config.schedule.levels[:-1])
+    t = visited[torch.randint(len(visited), (size,))]
+    return torch.where(torch.rand(size) < ANYWHERE, torch.rand(size).clamp(min=0.02), t)
 
 
 def train_audio(trainer: Trainer, crops: Crops, minutes: float, until: float, size: int) -> None:
@@ -245,13 +262,14 @@ def train_audio(trainer: Trainer, crops: Crops, minutes: float, until: float, si
 
 
 def train_dit(
-    trainer: Trainer, crops: Crops, minutes: float, until: float, size: int, out: Path
-) -> None:
+    trainer: Trainer, crops: Crops, minutes: float, until: float, size: int, out: Path,
+    rate: float = 1.5e-3,
+) -> None:  # fmt: skip
     """The transformer and the prompt encoder, on what the finished encoder hears."""
     model, chunks = trainer.model, trainer.config.chunks
     trainer.settle("audio")
     crops.hear(model.audio, trainer.device)
-    trainer.begin("dit", [model.dit, model.text], 1.5e-3)
+    trainer.begin("dit", [model.dit, model.text], rate)
     rng = np.random.default_rng([11, trainer.steps["dit"]])
     saved = time.monotonic()
     for progress in timed(trainer, "dit", minutes, until):
@@ -259,7 +277,7 @@ def train_dit(
         length = int(rng.choice(LIVE_LENGTHS)) if live else chunks.length
         batch = crops.chunks(rng, 2 * size if live else size, length, live).to(trainer.device)
         loss = flow_loss(trainer, batch)
-        trainer.descend(loss, schedule(progress, 1.5e-3))
+        trainer.descend(loss, schedule(progress, rate))
         report(trainer, loss, 50)
         if time.monotonic() - saved > 240:
             trainer.save(out)
@@ -290,10 +308,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--audio-minutes", type=float, default=10.0)
     parser.add_argument("--slice", type=float, default=1e9, help="stop after so many minutes")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--start", type=Path, help="finished weights to tune")
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate of the DiT")
     args = parser.parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     until = time.monotonic() + 60 * args.slice
     trainer = Trainer(load_config("mini"), args.run, device)
+    if args.start:
+        trainer.start_from(args.start)
     takes = read_corpus(args.corpus, "train")
     if not takes:
         parser.error(f"no takes in {args.corpus}: run `python -m training.corpus` first")
@@ -303,7 +325,7 @@ def main(argv: list[str] | None = None) -> None:
     crops = Crops(takes, trainer.model.vae, trainer.config)
     train_audio(trainer, crops, args.audio_minutes, until, args.batch)
     trainer.save(args.out)
-    train_dit(trainer, crops, args.minutes, until, args.batch, args.out)
+    train_dit(trainer, crops, args.minutes, until, args.batch, args.out, args.rate)
     trainer.save(args.out)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models.mini.config import load_config
+from pipeline.models.mini.config import MODELS, load_config
 from pipeline.models.mini.generator import load_generator
 from pipeline.models.mini.rig.fit import REF_DIM
 from training import corpus, train
@@ -94,3 +94,28 @@ def test_without_a_corpus_training_says_what_to_run(
         train.main(["--corpus", str(tmp_path), "--run", str(tmp_path / "run")])
     assert stop.value.code == 2
     assert "training.corpus" in capsys.readouterr().err
+
+
+def test_most_noise_levels_are_those_that_the_schedule_visits() -> None:
+    config = load_config("mini")
+    torch.manual_seed(0)
+    levels = train.noise_levels(config, 4000)
+    visited = torch.tensor(config.schedule.levels[:-1])
+    among = (levels[:, None] - visited).abs().min(1).values < 1e-6
+    assert abs(float(among.float().mean()) - (1 - train.ANYWHERE)) < 0.05
+    assert 0.0199 < float(levels.min()) and float(levels.max()) <= 1.0
+
+
+def test_tuning_begins_with_finished_weights_unless_a_run_goes_on(tmp_path: Path) -> None:
+    config, weights = load_config("mini"), MODELS / "mini" / "mini.safetensors"
+    trainer = train.Trainer(config, tmp_path / "run", torch.device("cpu"))
+    trainer.start_from(weights)
+    finished = load_generator(config, REF_DIM, weights).state_dict()
+    assert all(torch.equal(finished[k], v) for k, v in trainer.model.state_dict().items())
+    assert all(torch.equal(finished[k], v) for k, v in trainer.average.items())
+    for each in trainer.model.parameters():
+        each.data.add_(1.0)
+    trainer.checkpoint.parent.mkdir(exist_ok=True)
+    trainer.checkpoint.touch()
+    trainer.start_from(weights)
+    assert not torch.equal(trainer.model.dit.head.weight, finished["dit.head.weight"])
