@@ -124,13 +124,14 @@ export class Call extends Peer {
 
   /** How much the body moves, 0 to 1.5. @param {number} scale */
   setGesture(scale) {
-    this.#say({ type: "gesture", scale });
+    this.#asked.gesture = scale;
+    if (this.pc) this.send({ type: "gesture", scale });
   }
 
   /** A gesture or an emotion at a media time (docs/protocol.md, section 6).
    * @param {{gesture?: string, emotion?: string, at?: number}} cue */
   cue(cue) {
-    this.#say({ type: "cue", ...cue });
+    this.send({ type: "cue", ...cue });
   }
 
   /** @param {boolean} muted */
