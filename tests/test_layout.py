@@ -120,6 +120,14 @@ def test_every_module_says_what_it_is(package: str) -> None:
     assert silent == []
 
 
+def test_no_decoder_has_frame_threads() -> None:
+    """One that logs waits for Python's lock; whoever drops the decoder holds it, and waits too."""
+    threaded = [
+        p for package in PACKAGES for p in modules(package) if "thread_type" in p.read_text("utf-8")
+    ]
+    assert threaded == []
+
+
 def test_no_module_is_a_drawer_for_everything() -> None:
     names = [p for package in PACKAGES for p in modules(package) if "util" in p.stem]
     assert names == []

@@ -134,7 +134,7 @@ def frames(video: VideoFile, sparse: bool = False) -> Iterator[Shot]:
 def parts(video: VideoFile, sparse: bool = False) -> Iterator[Shot | Packet[Any]]:
     """Frames, and between them the packets of the file's other streams, as they come."""
     with opened(video.path) as (container, stream):
-        stream.thread_type = "AUTO"
+        # Not by frame threads: one that logs waits for Python, which waits for it when it is freed.
         if sparse:
             stream.codec_context.skip_frame = "NONREF"
         start: float | None = None
