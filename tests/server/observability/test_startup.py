@@ -70,9 +70,9 @@ class Counting(FakeSource):
         super().__init__()
         self.made: list[str] = []
 
-    def enrol(self, avatar: str, grant: object) -> Any:
+    def enrol(self, avatar: str, grant: object, size: tuple[int, int] | None = None) -> Any:
         self.made.append(avatar)
-        return super().enrol(avatar, grant)
+        return super().enrol(avatar, grant, size)
 
 
 @pytest.mark.parametrize(
